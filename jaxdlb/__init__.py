@@ -1,0 +1,8 @@
+"""jaxdlb: Markov games of distributed load balancing in JAX, the learners that train in them, and proofs of both."""
+
+from jaxdlb import games
+from jaxdlb.games import make
+
+__version__ = "0.1.0"
+
+__all__ = ["__version__", "games", "make"]

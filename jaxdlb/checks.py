@@ -1,0 +1,82 @@
+"""Host-side checks of what a user gave: one sentence with the field, the offending entry and what is allowed."""
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """The allowed range of a number; an open end excludes its bound."""
+
+    low: float
+    high: float = math.inf
+    low_open: bool = False
+    high_open: bool = False
+    integer: bool = False
+
+    def __str__(self) -> str:
+        kind = "an integer" if self.integer else "a finite number"
+        if math.isinf(self.high):
+            return f"{kind} {'>' if self.low_open else '≥'} {self.low:g}"
+        return f"{kind} in {'(' if self.low_open else '['}{self.low:g}, {self.high:g}{')' if self.high_open else ']'}"
+
+    def contains(self, values: np.ndarray) -> np.ndarray:
+        """Which entries are finite and within the range (and whole numbers, where integers are asked for)."""
+        above = values > self.low if self.low_open else values >= self.low
+        below = values < self.high if self.high_open else values <= self.high
+        whole = values == np.floor(values) if self.integer else True
+        return np.isfinite(values) & above & below & whole
+
+
+PROBABILITY = Interval(0, 1)
+POSITIVE_PROBABILITY = Interval(0, 1, low_open=True)
+NON_NEGATIVE = Interval(0)
+COUNT = Interval(0, integer=True)
+POSITIVE_COUNT = Interval(1, integer=True)
+
+
+def check_array(name: str, value: Any, shape: tuple[int, ...], allowed: Interval) -> np.ndarray:
+    """`value` as a NumPy array of exactly `shape` whose entries are all `allowed`.
+
+    Raises:
+        ValueError: names the field, the first offending entry and what is allowed.
+    """
+    array = _as_number_array(name, value)
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}; it must have shape {shape}")
+    bad = np.argwhere(~allowed.contains(array))
+    if len(bad):
+        where = f"{name}[{', '.join(map(str, bad[0]))}]" if array.ndim else name
+        raise ValueError(f"{where} is {array[tuple(bad[0])]:g}; it must be {allowed}")
+    return array
+
+
+def broadcast_array(name: str, value: Any, shape: tuple[int, ...], allowed: Interval) -> np.ndarray:
+    """As `check_array`, but one number stands for as many equal entries as `shape` has."""
+    array = _as_number_array(name, value)
+    if array.ndim == 0:
+        check_array(name, array, (), allowed)
+        return np.broadcast_to(array, shape)
+    return check_array(name, array, shape, allowed)
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise ValueError unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
+
+
+def check_size(name: str, value: Any, least: int) -> None:
+    """Raise ValueError unless `value` is an int ≥ `least`: a static size of a game, a network or a learner."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} is {value!r}; it must be an integer ≥ {least}")
+
+
+def _as_number_array(name: str, value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is {value!r}; it must be a number or a list of numbers") from None
