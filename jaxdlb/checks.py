@@ -19,23 +19,27 @@ class Interval:
 
     def __str__(self) -> str:
         kind = "an integer" if self.integer else "a finite number"
+        if math.isinf(self.low) and math.isinf(self.high):
+            return kind
         if math.isinf(self.high):
-            return f"{kind} {'>' if self.low_open else '≥'} {self.low:g}"
-        return f"{kind} in {'(' if self.low_open else '['}{self.low:g}, {self.high:g}{')' if self.high_open else ']'}"
+            return f"{kind} {'>' if self.low_open else '≥'} {self.low:.10g}"
+        low, high = "(" if self.low_open else "[", ")" if self.high_open else "]"
+        return f"{kind} in {low}{self.low:.10g}, {self.high:.10g}{high}"
 
     def contains(self, values: np.ndarray) -> np.ndarray:
         """Which entries are finite and within the range (and whole numbers, where integers are asked for)."""
         above = values > self.low if self.low_open else values >= self.low
         below = values < self.high if self.high_open else values <= self.high
         whole = values == np.floor(values) if self.integer else True
-        return np.isfinite(values) & above & below & whole
+        return np.asarray(np.isfinite(values) & above & below & whole)
 
 
 PROBABILITY = Interval(0, 1)
 POSITIVE_PROBABILITY = Interval(0, 1, low_open=True)
 NON_NEGATIVE = Interval(0)
-COUNT = Interval(0, integer=True)
-POSITIVE_COUNT = Interval(1, integer=True)
+LARGEST_INT = 2**31 - 1  # counts are held as int32; a larger number would wrap around unseen
+COUNT = Interval(0, LARGEST_INT, integer=True)
+POSITIVE_COUNT = Interval(1, LARGEST_INT, integer=True)
 
 
 def check_array(name: str, value: Any, shape: tuple[int, ...], allowed: Interval) -> np.ndarray:

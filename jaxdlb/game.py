@@ -6,7 +6,7 @@ program that is compiled once.
 """
 
 from collections.abc import Mapping
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from flax import struct
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 Params = TypeVar("Params")
 State = TypeVar("State")
 Observation = TypeVar("Observation")
-Action = TypeVar("Action")
+Action_contra = TypeVar("Action_contra", contravariant=True)
 
 
 @struct.dataclass
@@ -32,7 +32,8 @@ class TimeStep(Generic[Observation]):
     metrics: dict[str, Shaped[Array, ""]]
 
 
-class Game(Protocol[Params, State, Observation, Action]):
+@runtime_checkable
+class Game(Protocol[Params, State, Observation, Action_contra]):
     """A Markov game as a frozen object of static sizes and pure functions.
 
     `reset` and `step` know neither a batch nor an automatic reset: both belong to the rollout. An action space is a
@@ -69,7 +70,7 @@ class Game(Protocol[Params, State, Observation, Action]):
     def reset(self, key: PRNGKeyArray, params: Params) -> tuple[State, TimeStep[Observation]]: ...
 
     def step(
-        self, key: PRNGKeyArray, state: State, action: Action, params: Params
+        self, key: PRNGKeyArray, state: State, action: Action_contra, params: Params
     ) -> tuple[State, TimeStep[Observation]]: ...
 
     def global_state(self, state: State, params: Params) -> Float[Array, " G"]:

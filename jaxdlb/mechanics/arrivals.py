@@ -5,12 +5,14 @@ later; and `factor(state, round) -> float32 ()`, the multiplier in that round. T
 pytree), so a game calls these three and never asks which law it has.
 """
 
-from typing import Any, Protocol
+import dataclasses
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxdlb.checks import (
     COUNT,
@@ -23,8 +25,10 @@ from jaxdlb.checks import (
 
 Scalar = Float[Array, ""] | float
 Count = Int[Array, ""] | int
+Switch = Bool[Array, ""] | bool
 
 
+@runtime_checkable
 class Modulation(Protocol):
     """A law by which arrivals vary with time; every implementation is a frozen pytree of arrays."""
 
@@ -130,7 +134,7 @@ class Trace:
 
     factors: Float[Array, " K"]
     rounds_per_sample: Count = 1
-    random_start: Any = True  # bool ()
+    random_start: Switch = True
 
     def start(self, key: PRNGKeyArray) -> Int[Array, ""]:
         start = jax.random.randint(key, (), 0, self.factors.shape[0], dtype=jnp.int32)
@@ -144,8 +148,19 @@ class Trace:
         return self.factors[sample]
 
     def validate(self) -> None:
-        if jnp.size(self.factors) == 0:
+        size = np.size(self.factors)
+        if size == 0:
             raise ValueError("arrival_modulation.factors is empty; it must hold at least one sample")
-        check_array("arrival_modulation.factors", self.factors, jnp.shape(self.factors)[:1], NON_NEGATIVE)
+        check_array("arrival_modulation.factors", self.factors, (size,), NON_NEGATIVE)
         check_array("arrival_modulation.rounds_per_sample", self.rounds_per_sample, (), POSITIVE_COUNT)
         check_array("arrival_modulation.random_start", self.random_start, (), PROBABILITY)
+
+
+_DTYPES: dict[Any, Any] = {Count: jnp.int32, Switch: jnp.bool_}
+
+
+def as_arrays(modulation: Any) -> Any:
+    """The same law with every field an array, so that `vmap` reaches it: int32, bool or float32 by its annotation."""
+    fields = dataclasses.fields(modulation)
+    arrays = {f.name: jnp.asarray(getattr(modulation, f.name), _DTYPES.get(f.type, jnp.float32)) for f in fields}
+    return dataclasses.replace(modulation, **arrays)

@@ -5,6 +5,7 @@ of those games unchanged.
 """
 
 import enum
+from typing import Generic, TypeVar
 
 import jax.numpy as jnp
 from flax import struct
@@ -32,12 +33,15 @@ class Peer(enum.IntEnum):
     IS_SELF = 3
 
 
-@struct.dataclass
-class Action:
-    """What each node does: int32 [N] node indices, or anything of one entry a head (spaces, masks)."""
+Leaf = TypeVar("Leaf")
 
-    dispatch: Int[Array, " N"] | Discrete | Bool[Array, "N N"]  # where the arrived task goes; own index: keep it
-    steal: Int[Array, " N"] | Discrete | Bool[Array, "N N"]  # whom to ask for a task; own index: nobody
+
+@struct.dataclass
+class Action(Generic[Leaf]):
+    """What each node does: node indices, int32 [N]; or what is told of each head: its space, its mask bool [N, N]."""
+
+    dispatch: Leaf  # where the arrived task goes; own index: keep it
+    steal: Leaf  # whom to ask for a task; own index: nobody
 
 
 @struct.dataclass
@@ -74,6 +78,6 @@ def observe(
     num_nodes = load.shape[0]
     itself = jnp.eye(num_nodes, dtype=bool)
     own = jnp.stack([load, arrived, completed, rate, alive], axis=-1, dtype=jnp.float32)
-    peers = [jnp.where(itself, load, heard_load), jnp.where(itself, 0, heard_age), rate, itself]
-    peers = jnp.stack([jnp.broadcast_to(column, itself.shape) for column in peers], axis=-1, dtype=jnp.float32)
+    columns = [jnp.where(itself, load, heard_load), jnp.where(itself, 0, heard_age), rate, itself]
+    peers = jnp.stack([jnp.broadcast_to(column, itself.shape) for column in columns], axis=-1, dtype=jnp.float32)
     return Observation(own=own, peers=peers, legal=legal_actions(arrived, completed))

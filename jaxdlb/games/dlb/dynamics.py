@@ -50,9 +50,7 @@ def dispatch(
     return arrived & ~migrated, sent_to, migrated
 
 
-def land(
-    load: Int[Array, " N"], landing: Int[Array, " N"], capacity: int
-) -> tuple[Int[Array, " N"], Int[Array, " N"]]:
+def land(load: Int[Array, " N"], landing: Int[Array, " N"], capacity: int) -> tuple[Int[Array, " N"], Int[Array, " N"]]:
     """4. Loads after landing, and how many tasks each full node dropped."""
     total = load + landing
     drops = jnp.maximum(total - capacity, 0)

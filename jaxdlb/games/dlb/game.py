@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxdlb.checks import check_choice, check_size
 from jaxdlb.game import TimeStep
@@ -161,7 +161,11 @@ class DLB:
         return true_observation(state, params)
 
     def _timestep(
-        self, state: State, params: Params, flow: dict[str, Int[Array, " N"]], utilities: Float[Array, " N"]
+        self,
+        state: State,
+        params: Params,
+        flow: dict[str, Bool[Array, " N"] | Int[Array, " N"]],
+        utilities: Float[Array, " N"],
     ) -> TimeStep[Observation]:
         metrics = {name: jnp.sum(count, dtype=jnp.int32) for name, count in flow.items()}
         metrics |= {

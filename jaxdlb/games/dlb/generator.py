@@ -1,7 +1,7 @@
 """Clusters to play on: the reference cluster, one given field by field, and random ones drawn from ranges."""
 
-from collections.abc import Callable
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,9 +20,9 @@ from jaxdlb.checks import (
     check_array,
 )
 from jaxdlb.games.dlb.types import Params
-from jaxdlb.mechanics.arrivals import Constant, Modulation
+from jaxdlb.mechanics.arrivals import Constant, Modulation, as_arrays
 
-# What is allowed, and whether a field has an entry a node; delays and initial loads are bounded by the game's sizes too.
+# What is allowed, and whether a field has an entry a node; the game's sizes bound delays and initial loads further.
 _PER_NODE = {
     "arrival_prob": PROBABILITY,
     "completion_prob": POSITIVE_PROBABILITY,
@@ -83,7 +83,9 @@ def make_params(
             arrival probabilities above 1.
     """
     if load is not None and arrival_prob is not None:
-        raise ValueError(f"load is {load} and arrival_prob is given too; give one of them, since load sets arrival_prob")
+        raise ValueError(
+            f"load is {load} and arrival_prob is given too; give one of them, since load sets arrival_prob"
+        )
     unknown = sorted(set(fields) - set(_REFERENCE))
     if unknown:
         known = ", ".join(field.name for field in dataclasses.fields(Params))
@@ -100,7 +102,9 @@ def make_params(
     typed = {
         name: jnp.asarray(array, jnp.int32 if _rule(name).integer else jnp.float32) for name, array in arrays.items()
     }
-    return Params(arrival_modulation=arrival_modulation or Constant(), **typed)
+    modulation = arrival_modulation or Constant()
+    modulation.validate()
+    return Params(arrival_modulation=as_arrays(modulation), **typed)
 
 
 def arrival_prob_for(load: float, completion_prob: np.ndarray) -> float:
@@ -161,12 +165,15 @@ def random_clusters(game: Any, base: Params, ranges: Ranges) -> Callable[[PRNGKe
 
     def draw(key: PRNGKeyArray) -> Params:
         keys = dict(zip(given, jax.random.split(key, max(len(given), 1)), strict=False))
-        drawn = {name: _uniform(keys[name], name, bounds, game.num_nodes) for name, bounds in given.items()}
+        drawn: dict[str, Any] = {
+            name: _uniform(keys[name], name, bounds, game.num_nodes) for name, bounds in given.items()
+        }
         load = drawn.pop("load", None)
-        params = base.replace(**drawn)
+        params = dataclasses.replace(base, **drawn)
         if load is not None:
             mean_rate = jnp.mean(params.completion_prob)
-            params = params.replace(arrival_prob=jnp.full(game.num_nodes, jnp.minimum(load * mean_rate, 1.0)))
+            arrival_prob = jnp.full(game.num_nodes, jnp.minimum(load * mean_rate, 1.0))
+            params = dataclasses.replace(params, arrival_prob=arrival_prob)
         return params
 
     return draw
@@ -175,7 +182,7 @@ def random_clusters(game: Any, base: Params, ranges: Ranges) -> Callable[[PRNGKe
 def _uniform(key: PRNGKeyArray, name: str, bounds: tuple, num_nodes: int) -> jax.Array:
     low, high = bounds
     if name != "load" and _rule(name).integer:
-        return jax.random.randint(key, (), low, high + 1, dtype=jnp.int32)
+        return jax.random.randint(key, (), int(low), int(high) + 1, dtype=jnp.int32)
     return jax.random.uniform(key, (num_nodes,) if name in _PER_NODE else (), minval=low, maxval=high)
 
 
@@ -189,8 +196,10 @@ def _check_range(name: str, bounds: Any) -> None:
 def _check_extremes(game: Any, base: Params, given: dict[str, tuple]) -> None:
     """Both ends of every range must make a cluster that the game accepts."""
     for end in (0, 1):
-        fields = {k: jnp.broadcast_to(jnp.asarray(v[end]), getattr(base, k).shape) for k, v in given.items() if k != "load"}
-        game.validate(base.replace(**fields))
+        fields: dict[str, Any] = {
+            k: jnp.broadcast_to(jnp.asarray(v[end]), getattr(base, k).shape) for k, v in given.items() if k != "load"
+        }
+        game.validate(dataclasses.replace(base, **fields))
 
 
 def _rule(name: str) -> Interval:

@@ -1,5 +1,7 @@
 """Who sees what of the DLB game: the agents, a centralised critic, and an oracle."""
 
+import dataclasses
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -23,7 +25,7 @@ def observe(state: State, params: Params) -> Observation:
 
 def true_observation(state: State, params: Params) -> Observation:
     """The observation as it would be if every node's load were heard at once by all."""
-    fresh = state.replace(heard_load=state.load, heard_age=jnp.zeros_like(state.load))
+    fresh = dataclasses.replace(state, heard_load=state.load, heard_age=jnp.zeros_like(state.load))
     return observe(fresh, params)
 
 
@@ -36,7 +38,7 @@ def global_state(state: State, params: Params) -> Float[Array, " G"]:
     """
     num_nodes = state.load.shape[0]
     heard = [jnp.mean(jnp.atleast_2d(row), axis=0) for row in (state.heard_load, state.heard_age)]
-    per_node = [
+    node_columns = [
         state.load,
         state.arrived,
         state.completed,
@@ -58,5 +60,5 @@ def global_state(state: State, params: Params) -> Float[Array, " G"]:
         params.heartbeat_loss,
         params.arrival_modulation.factor(state.modulation, state.round),
     ]
-    per_node = jnp.stack([jnp.broadcast_to(column, (num_nodes,)) for column in per_node], dtype=jnp.float32)
+    per_node = jnp.stack([jnp.broadcast_to(column, (num_nodes,)) for column in node_columns], dtype=jnp.float32)
     return jnp.concatenate([per_node.ravel(), jnp.stack(shared, dtype=jnp.float32)])
