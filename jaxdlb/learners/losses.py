@@ -1,0 +1,38 @@
+"""The losses of proximal policy optimisation (Schulman et al. 2017), as plain functions of arrays."""
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+
+def masked_mean(x: Float[Array, "*B"], mask: Bool[Array, "*B"]) -> Float[Array, ""]:
+    """The mean of `x` where `mask`; 0 where the mask holds nothing."""
+    return jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1)
+
+
+def clipped_policy_loss(
+    ratio: Float[Array, "*B"],
+    advantage: Float[Array, "*B"],
+    clip_epsilon: Float[Array, ""] | float,
+    decides: Bool[Array, "*B"],
+) -> Float[Array, ""]:
+    """−mean of min(ratio · A, clip(ratio, 1 ± ε) · A), over the agents that had a choice (`decides`)."""
+    clipped = jnp.clip(ratio, 1 - clip_epsilon, 1 + clip_epsilon)
+    return -masked_mean(jnp.minimum(ratio * advantage, clipped * advantage), decides)
+
+
+def value_loss(
+    value: Float[Array, "*B"],
+    old_value: Float[Array, "*B"],
+    target: Float[Array, "*B"],
+    value_clip: Float[Array, ""] | float,
+) -> Float[Array, ""]:
+    """Half the mean of the larger squared error, of the value and of the value within ± `value_clip` of the old one."""
+    clipped = old_value + jnp.clip(value - old_value, -value_clip, value_clip)
+    return 0.5 * jnp.mean(jnp.maximum(jnp.square(value - target), jnp.square(clipped - target)))
+
+
+def standardise(advantage: Float[Array, "*B"], decides: Bool[Array, "*B"]) -> Float[Array, "*B"]:
+    """Advantages with mean 0 and deviation 1 over the agents that had a choice."""
+    mean = masked_mean(advantage, decides)
+    variance = masked_mean(jnp.square(advantage - mean), decides)
+    return (advantage - mean) / jnp.sqrt(variance + 1e-8)

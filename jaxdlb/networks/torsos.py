@@ -1,0 +1,83 @@
+"""What turns an agent's observation into embeddings, with or without memory.
+
+Every torso is applied as `torso(carry, features, itself)`, with any leading batch axes, to one agent's observation:
+`features` is a mapping of normalised arrays, `own` [..., F] and `peers` [..., N, F′]; `itself` bool [..., N] marks the
+agent among the peers. It returns the next carry ([..., H] with a GRU, () without) and an `Embedding`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+Features = Mapping[str, Float[Array, "..."]]
+_HIDDEN_INIT = nn.initializers.orthogonal(jnp.sqrt(2.0))
+
+
+class Embedding(NamedTuple):
+    """What a torso makes of an observation."""
+
+    agent: Float[Array, "*B H"]
+    pairs: Float[Array, "*B N H"] | None  # one for each peer; None where the torso sees no peers apart
+
+
+def dense(size: int, **options: Any) -> nn.Dense:
+    """A hidden layer's affine map, orthogonally initialised."""
+    return nn.Dense(size, kernel_init=_HIDDEN_INIT, **options)
+
+
+class MLP(nn.Module):
+    """Affine maps with ReLU between and after them: [..., F] to [..., hidden[-1]]."""
+
+    hidden: Sequence[int]
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*B F"]) -> Float[Array, "*B H"]:
+        for size in self.hidden:
+            x = nn.relu(dense(size)(x))
+        return x
+
+
+class FlatTorso(nn.Module):
+    """An MLP over the flattened observation, and a GRU after it where `recurrent`. Its parameters depend on N."""
+
+    hidden: Sequence[int]
+    recurrent: bool = False
+
+    @nn.compact
+    def __call__(self, carry: Any, features: Features, itself: Bool[Array, "*B N"]) -> tuple[Any, Embedding]:
+        batch = itself.shape[:-1]
+        flat = jnp.concatenate([features[name].reshape(*batch, -1) for name in sorted(features)], axis=-1)
+        agent = MLP(self.hidden)(flat)
+        if self.recurrent:
+            carry, agent = nn.GRUCell(self.hidden[-1])(carry, agent)
+        return carry, Embedding(agent=agent, pairs=None)
+
+
+class PointerTorso(nn.Module):
+    """One embedding for each peer with weights shared over peers, so that no parameter depends on N.
+
+    Each pair is embedded from what the agent knows of itself and of that peer; the mean over pairs tells each pair of
+    the others. With `recurrent` a GRU remembers that mean.
+    """
+
+    hidden: Sequence[int]
+    recurrent: bool = False
+
+    @nn.compact
+    def __call__(self, carry: Any, features: Features, itself: Bool[Array, "*B N"]) -> tuple[Any, Embedding]:
+        # The first layer on the concatenation of own and peer features, split so that the agent's part is done once.
+        from_agent = dense(self.hidden[0])(features["own"])
+        pairs = nn.relu(from_agent[..., None, :] + dense(self.hidden[0], use_bias=False)(features["peers"]))
+        agent = nn.relu(from_agent + dense(self.hidden[0])(jnp.mean(pairs, axis=-2)))
+        if self.recurrent:
+            carry, agent = nn.GRUCell(self.hidden[-1])(carry, agent)
+        for size in self.hidden[1:]:
+            context = dense(size)(agent)
+            pairs = nn.relu(dense(size, use_bias=False)(pairs) + context[..., None, :])
+        return carry, Embedding(agent=agent, pairs=pairs)
+
+
+TORSOS = {"mlp": FlatTorso, "pointer": PointerTorso}
