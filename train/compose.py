@@ -1,0 +1,156 @@
+"""Composes settings from `conf/` and the command line, or from a run's saved config and the command line."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from train import config, errors
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+SAVED = "config.yaml"  # the resolved settings in a run's folder
+
+# Where each group of a saved config takes its schema from, and the key that says which schema it was.
+_SCHEMAS = {
+    "game": ("schema/game", "name"),
+    "game/params/arrival_modulation": ("schema/arrival_modulation", "kind"),
+    "learner": ("schema/learner", None),
+    "network": ("schema/network", None),
+    "logger": ("schema/logger", "name"),
+}
+_ONLY_SCHEMA = {"learner": "mappo", "network": "actor_critic"}
+
+
+def settings(given: DictConfig, overrides: Sequence[str]) -> Any:
+    """The settings that hydra composed, as a dataclass.
+
+    Raises:
+        ValueError, OmegaConfBaseException: a key that does not exist though it was added by force, a mandatory value
+            that is missing, or a number where true or false is wanted.
+    """
+    _refuse_unknown(given)
+    errors.refuse_numbers_for_switches(given, _parse(overrides))
+    return OmegaConf.to_object(given)
+
+
+def from_conf(overrides: Sequence[str], config_name: str = "config") -> DictConfig:
+    """What `python -m train` composes from the same command line."""
+    with _hydra():
+        return compose(config_name, overrides=list(overrides))
+
+
+def from_run(folder: Path, overrides: Sequence[str], schema: type, **values: Any) -> DictConfig:
+    """A run's saved config with `overrides`, of the structure of the dataclass `schema`, a kind of `config.Settings`.
+
+    An override of a group, such as `game=dlb`, takes that group afresh from `conf/` and drops what was saved of it.
+    `values` are keys of `schema` that the saved config does not have.
+
+    Raises:
+        ValueError: no saved config in the folder, or one that cannot be read.
+    """
+    saved = _load(folder)
+    with _hydra():
+        chosen = {o.key_or_group: o.value() for o in _parse(overrides) if o.key_or_group in _SCHEMAS}
+        groups = {group: option for group, option in chosen.items() if isinstance(option, str)}
+        defaults = ["run_schema", *_defaults(saved, groups), "_self_"]
+        for group in groups:
+            _drop(saved, group.split("/"))
+        store = ConfigStore.instance()
+        store.store(name="run_schema", node=schema)
+        store.store(name="run", node={"defaults": defaults, **saved, **values})
+        rest = [text for text, o in zip(overrides, _parse(overrides), strict=True) if o.key_or_group not in groups]
+        return compose("run", overrides=rest)
+
+
+def jobs(overrides: Sequence[str]) -> list[list[str]]:
+    """The command lines of the jobs of a sweep."""
+    with _hydra():
+        parsed = _parse(overrides)
+        return [list(job) for job in BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]]
+
+
+def save(given: DictConfig, folder: Path) -> None:
+    """Write the resolved settings into a run's folder, whole or not at all."""
+    partial = folder / f"{SAVED}.partial"
+    OmegaConf.save(given, partial, resolve=True)
+    partial.replace(folder / SAVED)
+
+
+@contextlib.contextmanager
+def _hydra() -> Iterator[None]:
+    """hydra looking into `conf/`, unless a launcher already has it do so."""
+    config.register()
+    if GlobalHydra.instance().is_initialized():
+        yield
+        return
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def _parse(overrides: Sequence[str]) -> list[Any]:
+    loader = GlobalHydra.instance().config_loader() if GlobalHydra.instance().is_initialized() else None
+    return OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+
+
+def _load(folder: Path) -> dict[str, Any]:
+    path = folder / SAVED
+    try:
+        loaded = OmegaConf.to_container(OmegaConf.load(path))
+    except FileNotFoundError:
+        raise ValueError(f"{folder} holds no {SAVED}; it must be the folder of a run") from None
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read ({type(error).__name__}); it must be what a run saved") from None
+    if not isinstance(loaded, dict) or not set(_SCHEMAS) - {"game/params/arrival_modulation"} <= set(loaded):
+        raise ValueError(f"{path} lacks some of the groups game, learner, network, logger; it must be what a run saved")
+    return {str(key): value for key, value in loaded.items()}
+
+
+def _defaults(saved: dict[str, Any], groups: dict[str, str]) -> list[dict[str, str]]:
+    """hydra's defaults list: the groups chosen afresh from `conf/`, the schema alone for the others."""
+    entries = []
+    for group, (schema, key) in _SCHEMAS.items():
+        if group in groups:
+            entries.append({group: groups[group]})
+        elif group.split("/")[0] not in groups:
+            kind = _ONLY_SCHEMA[group] if key is None else _select(saved, group.split("/")).get(key)
+            entries.append({f"{schema}@{group.replace('/', '.')}": str(kind)})
+    return entries
+
+
+def _select(saved: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    for name in path:
+        saved = saved.get(name, {})
+    return saved
+
+
+def _drop(saved: dict[str, Any], path: Sequence[str]) -> None:
+    _select(saved, path[:-1]).pop(path[-1], None)
+
+
+def _refuse_unknown(node: DictConfig, key: str = "") -> None:
+    """Raise ValueError for a key that the node's dataclass does not have: hydra's `+key=…` adds any."""
+    type_ = OmegaConf.get_type(node)
+    known = [field.name for field in dataclasses.fields(type_)] if dataclasses.is_dataclass(type_) else list(node)
+    for name in map(str, node):
+        full = f"{key}.{name}" if key else name
+        if name not in known:
+            raise ValueError(errors.unknown_key(full, known))
+        child = _child(node, name)
+        if isinstance(child, DictConfig):
+            _refuse_unknown(child, full)
+
+
+def _child(node: DictConfig, name: Any) -> Any:
+    """A node's child, or None for a value that is missing, null or an interpolation that cannot be resolved."""
+    with contextlib.suppress(OmegaConfBaseException):
+        return node[name] if not OmegaConf.is_missing(node, name) else None
+    return None

@@ -1,0 +1,140 @@
+"""Turns what hydra, OmegaConf and the library refuse into one sentence that names the field, the value and the rule."""
+
+import contextlib
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    ConfigTypeError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    ValidationError,
+)
+
+STATUS = 2  # of a process that was given something wrong
+
+_TYPES = {
+    r"could not be converted to Integer": "an integer",
+    r"could not be converted to Float": "a number",
+    r"is not a valid bool": "true or false",
+    r"is not a ListConfig, list or tuple": "a list, as in [1,2]",
+    r"is not Optional": "a value other than null",
+    r"is not a subclass of": "a group of keys, set one by one",
+}
+
+
+class Refusal(Exception):  # noqa: N818 - it is no error of the program
+    """What a user gave is wrong; the message is the whole sentence. Nothing was written."""
+
+
+@contextlib.contextmanager
+def refusals(overrides: Sequence[str] = ()) -> Iterator[None]:
+    """Whatever is found wrong inside becomes a `Refusal`; anything but wrong input passes as it is."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise Refusal(sentence(error, overrides)) from error
+
+
+def sentence(error: Exception, overrides: Sequence[str] = ()) -> str:
+    """One line on what is wrong with what was given, among it the command line's `overrides`."""
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(error, MissingConfigException):
+        text = _unknown_option(error)
+    elif isinstance(error, OverrideParseException):
+        text = f"{error.override!r} cannot be read ({_first_line(error.message)}); it must be written key=value"
+    elif isinstance(cause, OmegaConfBaseException):
+        text = _of_key(cause)
+    elif isinstance(error, ConfigCompositionException):
+        text = _of_composition(str(error))
+    elif str(error).startswith("Config group override must be"):
+        text = _of_group(overrides)
+    else:
+        text = str(error)
+    return " ".join(text.split())
+
+
+def unknown_key(key: str, known: Iterable[str]) -> str:
+    """The sentence on a key that does not exist, with the nearest one that does, or all beside it."""
+    parent, _, name = key.rpartition(".")
+    names = sorted(map(str, known))
+    nearest = difflib.get_close_matches(name, names, n=1)
+    where = f" of {parent}" if parent else ""
+    hint = f"; did you mean {_join(parent, nearest[0])}?" if nearest else ""
+    return f"{key} is no known key; the keys{where} are {', '.join(names)}{hint}"
+
+
+def refuse_numbers_for_switches(config: DictConfig, overrides: Sequence[Any]) -> None:
+    """Raise ValueError for a number given where true or false is wanted: OmegaConf would take any number for true."""
+    for override in overrides:
+        value = override.value()
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            key = override.key_or_group
+            if isinstance(OmegaConf.select(config, key), bool):
+                raise ValueError(f"{key} is {value}; it must be true or false")
+
+
+def _of_key(error: OmegaConfBaseException) -> str:
+    key, message = error.full_key or str(error.key), _first_line(error.msg or str(error))
+    if isinstance(error, ConfigAttributeError | ConfigKeyError):
+        return unknown_key(key, error.parent_node.keys() if error.parent_node is not None else ())
+    if isinstance(error, MissingMandatoryValue):
+        return f"{key} is not given; it must be, as {key}=…"
+    if isinstance(error, ConfigTypeError):
+        return f"{key} cannot be deleted; give it a value, or null where that is allowed"
+    if isinstance(error, ValidationError):
+        return f"{key} is {_shown(error.value)}; it must be {_wanted(message)}"
+    return f"{key}: {message}"
+
+
+def _wanted(message: str) -> str:
+    for pattern, wanted in _TYPES.items():
+        if re.search(pattern, message):
+            return wanted
+    return f"another value ({message})"
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else repr(value)
+
+
+def _unknown_option(error: MissingConfigException) -> str:
+    group, _, option = str(error.missing_cfg_file).rpartition("/")
+    options = sorted(error.options or ())
+    if not options:
+        return f"{group or option} is {option!r}; no such choice exists under conf/"
+    nearest = difflib.get_close_matches(option, options, n=1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return f"{group} is {option!r}; it must be one of {', '.join(options)}{hint}"
+
+
+def _of_group(overrides: Sequence[str]) -> str:
+    """hydra does not say which override it was that chose something other than a name."""
+    given = next((text for text in overrides if re.fullmatch(r"[\w/@]*=[\d.+-]*", text)), "a choice")
+    key, _, value = given.partition("=")
+    return f"{key or 'the key of ' + repr(given)} is {value}; it must be a name, such as that of a file under conf/"
+
+
+def _of_composition(message: str) -> str:
+    ambiguous = re.match(r"Ambiguous value for argument '([^=]*)=(.*)'", message)
+    if ambiguous:
+        key, value = ambiguous.groups()
+        return f"{key} is {value}; it must be one value, or [{value}] for a list, or add --multirun to try each"
+    unmatched = re.match(r"Could not override '([^']*)'", message)
+    if unmatched:
+        return f"{unmatched.group(1)} is no group of choices; the groups are the folders under conf/, such as game"
+    return message
+
+
+def _first_line(message: str) -> str:
+    return message.strip().splitlines()[0] if message.strip() else "no reason given"
+
+
+def _join(parent: str, name: str) -> str:
+    return f"{parent}.{name}" if parent else name

@@ -1,0 +1,178 @@
+"""A run from settings to table: prepared and checked first, then trained, evaluated and written."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from jaxtyping import PyTree
+from omegaconf import DictConfig, OmegaConf
+
+from jaxdlb import checkpoint
+from jaxdlb.networks import NetworkConfig
+from train import build, compose, config, loggers, loop, run_folder
+from train.build import Scenario
+from train.loggers import metrics_file
+from train.loop import DivergedError, Population, Schedule, StoppedError
+
+_FIXED = ("game", "learner", "network", "seed")  # what a resumed run cannot change
+_RESUME_KEYS = ("resume", "resume_step")
+SET_ASIDE = "set_aside"  # in a run's folder: steps later than the one resumed
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A run that has been found right in everything: nothing is written yet."""
+
+    given: DictConfig
+    settings: Any
+    scenario: Scenario
+    network: NetworkConfig
+    population: Population
+    schedule: Schedule
+    resumed: "Resumed | None"
+
+
+@dataclasses.dataclass(frozen=True)
+class Resumed:
+    """Where a run goes on."""
+
+    folder: Path
+    step: int
+    state: PyTree
+
+
+def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
+    """Check all that hydra composed and, where a run is to be resumed, restore its state; writes nothing.
+
+    Raises:
+        ValueError, OmegaConfBaseException: something given is wrong, or the run cannot be resumed.
+    """
+    folder = None
+    if given.resume is not None:
+        folder = _folder_of_run(given)
+        step = given.resume_step
+        given, overrides = _resumed_config(folder, overrides)
+    settings = compose.settings(given, overrides)
+    build.check(settings)
+    loggers.check(settings.logger)
+    scenario = build.scenario(settings.game)
+    population = Population(build.learner(settings, scenario), settings.seed, settings.learner.num_seeds)
+    schedule = Schedule(
+        num_updates=build.num_updates(settings, scenario.game),
+        agent_rounds_per_update=build.agent_rounds_per_update(settings, scenario.game),
+        logging_interval=settings.logging_interval,
+        checkpoint_interval=settings.checkpoint_interval,
+    )
+    if folder is None:
+        run_folder.check(settings)
+        resumed = None
+    else:
+        resumed = Resumed(folder, *checkpoint.restore_state(folder, population.template(), step))
+    return Plan(given, settings, scenario, build.network(settings.network), population, schedule, resumed)
+
+
+def execute(plan: Plan, finish: Callable[[Path, Plan, Sequence[loggers.Logger]], None]) -> Path:
+    """Train as planned, then `finish` (evaluate and report), and return the run's folder.
+
+    Raises:
+        DivergedError: a metric became NaN or infinite; the message names the last good checkpoint.
+        StoppedError: a signal asked to stop, and a checkpoint was saved.
+    """
+    if plan.resumed is None:
+        folder = run_folder.create(plan.settings)
+        seconds = 0.0
+    else:
+        folder = plan.resumed.folder
+        checkpoint.set_aside_after(folder / checkpoint.FOLDER, plan.resumed.step, folder / SET_ASIDE)
+        metrics_file.cut_after(folder, plan.resumed.step)
+        seconds = max((row["seconds"] for row in metrics_file.read(folder)), default=0.0)
+    compose.save(plan.given, folder)
+    listening = loggers.make(plan.settings.logger, folder, _plain(plan.given))
+    try:
+        _train(plan, folder, listening, seconds)
+        finish(folder, plan, listening)
+    except (DivergedError, StoppedError) as error:
+        for logger in listening:
+            logger.stopped(str(error))
+        raise
+    finally:
+        newest = _newest(folder)
+        for logger in listening:
+            logger.close(newest)
+    return folder
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs in the user's cache folder, so that the next start is quicker.
+
+    JAX_COMPILATION_CACHE_DIR names another folder, or none if it is empty.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    jax.config.update("jax_compilation_cache_dir", str(root / "jaxdlb" / "xla"))
+
+
+def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], seconds: float) -> None:
+    population = plan.population
+    hyper = population.learner.config
+    about = checkpoint.describe(plan.scenario.game, plan.network, hyper.share_parameters, population.num_seeds)
+    state = population.init() if plan.resumed is None else plan.resumed.state
+    with checkpoint.Writer(folder / checkpoint.FOLDER, about) as writer:
+        try:
+            loop.train(population, state, plan.schedule, writer, listening, seconds)
+        except DivergedError as error:
+            writer.wait()
+            raise DivergedError(f"{error}; {_left(folder)}") from None
+
+
+def _left(folder: Path) -> str:
+    newest = _newest(folder)
+    return "no checkpoint had been saved yet" if newest is None else f"the last good checkpoint is {newest}"
+
+
+def _newest(folder: Path) -> Path | None:
+    known = checkpoint.steps(folder / checkpoint.FOLDER)
+    return folder / checkpoint.FOLDER / str(known[-1]) if known else None
+
+
+def _folder_of_run(given: DictConfig) -> Path:
+    if given.run_dir is not None:
+        raise ValueError(f"run_dir is {given.run_dir!r}; it must not be given with resume, which names the folder")
+    located = checkpoint.locate(given.resume, "resume").folder
+    if located.name != checkpoint.FOLDER:
+        raise ValueError(f"resume is {given.resume!r}; it must be the folder of a run")
+    return located.parent
+
+
+def _resumed_config(folder: Path, overrides: Sequence[str]) -> tuple[DictConfig, list[str]]:
+    """The run's own settings with what is given on the command line besides, and that.
+
+    Raises:
+        ValueError: something given would make it another run.
+    """
+    rest = [text for text in overrides if text.lstrip("+").partition("=")[0] not in _RESUME_KEYS]
+    saved = _plain(compose.from_run(folder, [], config.Settings))
+    given = compose.from_run(folder, rest, config.Settings)
+    changed = [_difference(key, saved[key], value) for key, value in _plain(given).items() if key in _FIXED]
+    for difference in filter(None, changed):
+        raise ValueError(f"{difference} in a run that is resumed")
+    return given, rest
+
+
+def _difference(key: str, before: Any, after: Any) -> str | None:
+    """The first key at or below `key` at which two plain values differ, as the start of a sentence."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        names = [*after, *(name for name in before if name not in after)]
+        below = (_difference(f"{key}.{name}", before.get(name), after.get(name)) for name in names)
+        return next(filter(None, below), None)
+    return None if before == after else f"{key} is {after!r}; it must stay {before!r}"
+
+
+def _plain(given: DictConfig) -> dict[str, Any]:
+    plain = OmegaConf.to_container(given, resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}

@@ -1,0 +1,63 @@
+"""metrics.csv: one row for each update and seed."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from train.loggers.base import Row
+
+NAME = "metrics.csv"
+LEADING = ("update", "seed", "agent_rounds", "seconds")
+
+
+class MetricsFile:
+    """Appends rows to a run's metrics.csv, on disk when `append` returns."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / NAME
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Add rows; the first of them makes the header of a new file."""
+        new = not self._path.exists()
+        columns = list(rows[0]) if new else _header(self._path)
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            if new:
+                writer.writeheader()
+            writer.writerows(rows)
+
+
+def read(folder: Path) -> list[Row]:
+    """The rows of a run's metrics.csv, oldest first; none where there is no file. A row cut short ends them."""
+    path = folder / NAME
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.reader(file)
+        columns = next(reader, [])
+        rows = []
+        for fields in reader:
+            if len(fields) != len(columns):
+                break
+            rows.append({name: float(field) for name, field in zip(columns, fields, strict=True)})
+    return rows
+
+
+def cut_after(folder: Path, update: int) -> None:
+    """Drop the rows of later updates than `update`: a resumed run writes them anew."""
+    path = folder / NAME
+    kept = [row for row in read(folder) if row["update"] <= update]
+    if not kept:
+        path.unlink(missing_ok=True)
+        return
+    partial = path.with_suffix(".partial")
+    with partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(kept[0]))
+        writer.writeheader()
+        writer.writerows({k: int(v) if k in LEADING[:3] else v for k, v in row.items()} for row in kept)
+    partial.replace(path)
+
+
+def _header(path: Path) -> list[str]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return next(csv.reader(file))

@@ -1,0 +1,246 @@
+"""Training: many updates in one compiled program, one visit to the host an interval."""
+
+import dataclasses
+import math
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PyTree
+
+from jaxdlb.checkpoint import Writer
+from train.loggers import Logger, Progress, Row
+
+Metrics = dict[str, Array]  # of K updates, and of S seeds where there are several: float32 [K] or [K, S]
+_SECONDS_BETWEEN_LOOKS = 0.005
+_CAUSES = (
+    "utility",
+    "reward",
+    "loss",
+    "value_loss",
+    "policy_loss",
+    "entropy",
+)  # a later one may follow from an earlier
+
+
+class DivergedError(Exception):
+    """A metric of an update is not finite; the message names both, and what is left."""
+
+
+class StoppedError(Exception):
+    """A signal asked to stop; a checkpoint of the last update has been saved."""
+
+    def __init__(self, signal_number: int, update: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signal_number).name} after update {update}")
+        self.signal_number = signal_number
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """How long to train, and how often to look."""
+
+    num_updates: int
+    agent_rounds_per_update: int  # of one seed
+    logging_interval: int  # updates
+    checkpoint_interval: int  # updates
+
+
+@dataclasses.dataclass(frozen=True)
+class Population:
+    """A learner trained with one seed or, side by side in one program, with several."""
+
+    learner: Any
+    seed: int
+    num_seeds: int
+
+    def init(self) -> PyTree:
+        """The state before the first update; with several seeds every leaf has a leading axis of them."""
+        key = jax.random.key(self.seed)
+        if self.num_seeds == 1:
+            return jax.jit(self.learner.init)(key)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(self.num_seeds))
+        return jax.jit(jax.vmap(self.learner.init))(keys)
+
+    def template(self) -> PyTree:
+        """Structure, shapes and types of the state."""
+        return jax.eval_shape(self.init)
+
+    def update(self, state: PyTree) -> tuple[PyTree, dict[str, Array]]:
+        """One update of every seed."""
+        return self.learner.update(state) if self.num_seeds == 1 else jax.vmap(self.learner.update)(state)
+
+    def interval(self, state: PyTree, count: Int[Array, ""], most: int) -> tuple[PyTree, Metrics]:
+        """`count` updates, at most `most`, and the metrics of each; rows from `count` on are zeros.
+
+        `count` is traced: an interval cut short, at the end or after a resume, runs the very same program.
+        """
+        shapes = jax.eval_shape(self.update, state)[1]
+        rows = jax.tree.map(lambda leaf: jnp.zeros((most, *leaf.shape), leaf.dtype), shapes)
+
+        def advance(index: Int[Array, ""], carry: tuple[PyTree, Metrics]) -> tuple[PyTree, Metrics]:
+            state, rows = carry
+            state, metrics = self.update(state)
+            return state, jax.tree.map(lambda all_, one: all_.at[index].set(one), rows, metrics)
+
+        return jax.lax.fori_loop(0, count, advance, (state, rows))
+
+
+class Signals:
+    """While in use, SIGINT and SIGTERM ask for a stop after the interval; a second one has its usual effect."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Signals":
+        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        for each in self._before:
+            signal.signal(each, signal.SIG_DFL)
+        name = signal.Signals(number).name
+        print(f"{name}: stopping after this interval; once more to stop at once", file=sys.stderr, flush=True)
+
+
+def train(
+    population: Population,
+    state: PyTree,
+    schedule: Schedule,
+    writer: Writer,
+    loggers: Sequence[Logger],
+    seconds_before: float = 0.0,
+) -> PyTree:
+    """Train until the schedule is spent, and return the state; `state` is donated.
+
+    A checkpoint is saved at the first visit to the host after every `checkpoint_interval` updates, at the end, and when
+    a signal asks to stop.
+
+    Raises:
+        DivergedError: a metric became NaN or infinite; what was saved before is kept.
+        StoppedError: SIGINT or SIGTERM came.
+    """
+    update, clock = _first(state.num_updates), _Clock(seconds_before)
+    for logger in loggers:
+        logger.start(update, schedule.num_updates)
+    with Signals() as signals:
+        run = _compile(population, state, schedule.logging_interval)
+        clock.start()
+        while update < schedule.num_updates and signals.received is None:
+            count = min(_until_multiple(update, schedule.logging_interval), schedule.num_updates - update)
+            state, metrics = run(state, jnp.int32(count))
+            rows = _rows(_fetched(metrics, count), update, schedule, clock.tick())
+            _tell(loggers, rows, update + count, count, schedule, population.num_seeds, clock)
+            _check_finite(rows)
+            due = _until_multiple(update, schedule.checkpoint_interval) <= count
+            update += count
+            if due or update == schedule.num_updates or signals.received is not None:
+                writer.save(update, state, population.learner.policy_variables(state), _mean(rows, "utility"))
+        if signals.received is not None:
+            raise StoppedError(signals.received, update)
+    return state
+
+
+class _Clock:
+    """Seconds of training, those of the run that is resumed included, and of the last interval."""
+
+    def __init__(self, seconds_before: float) -> None:
+        self.total = seconds_before
+        self.last = 0.0
+        self._since = time.perf_counter()
+
+    def start(self) -> None:
+        self._since = time.perf_counter()
+
+    def tick(self) -> float:
+        now = time.perf_counter()
+        self.last, self._since = now - self._since, now
+        self.total += self.last
+        return self.total
+
+
+def _compile(population: Population, state: PyTree, most: int) -> Callable[[PyTree, Array], tuple[PyTree, Metrics]]:
+    program = jax.jit(lambda state, count: population.interval(state, count, most), donate_argnums=0)
+    return program.lower(state, jnp.int32(0)).compile()
+
+
+def _fetched(metrics: Metrics, count: int) -> dict[str, np.ndarray]:
+    """The metrics on the host, [count, S]; waits in short naps, so that a signal is heard meanwhile."""
+    while not all(leaf.is_ready() for leaf in metrics.values())  # type: ignore[attr-defined]:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    return {name: leaf[:count].reshape(count, -1) for name, leaf in jax.device_get(metrics).items()}
+
+
+def _rows(metrics: dict[str, np.ndarray], update: int, schedule: Schedule, seconds: float) -> list[Row]:
+    """One row for each update and seed."""
+    count, num_seeds = next(iter(metrics.values())).shape
+    return [
+        {
+            "update": update + k + 1,
+            "seed": seed,
+            "agent_rounds": (update + k + 1) * schedule.agent_rounds_per_update,
+            "seconds": seconds,
+        }
+        | {name: float(values[k, seed]) for name, values in metrics.items()}
+        for k in range(count)
+        for seed in range(num_seeds)
+    ]
+
+
+def _tell(
+    loggers: Sequence[Logger],
+    rows: list[Row],
+    update: int,
+    count: int,
+    schedule: Schedule,
+    num_seeds: int,
+    clock: _Clock,
+) -> None:
+    progress = Progress(
+        update=update,
+        num_updates=schedule.num_updates,
+        agent_rounds=update * schedule.agent_rounds_per_update,
+        agent_rounds_per_second=count * schedule.agent_rounds_per_update * num_seeds / clock.last,
+        seconds_left=(schedule.num_updates - update) * clock.last / count,
+        utility=_mean(rows, "utility"),
+    )
+    for logger in loggers:
+        logger.interval(rows, progress)
+
+
+def _check_finite(rows: Sequence[Row]) -> None:
+    """Raise DivergedError at the first update with a metric that is not finite; causes are named before effects."""
+    for row in rows:
+        names = sorted(row, key=lambda name: _CAUSES.index(name) if name in _CAUSES else len(_CAUSES))
+        bad = [name for name in names if not math.isfinite(row[name])]
+        if bad:
+            seed = f" of seed {row['seed']:.0f}" if rows[-1]["seed"] else ""
+            also = f" (and {', '.join(bad[1:])} with it)" if bad[1:] else ""
+            raise DivergedError(
+                f"training stopped at update {row['update']:.0f}{seed}: {bad[0]} is {row[bad[0]]}{also}"
+            )
+
+
+def _mean(rows: Sequence[Row], name: str) -> float:
+    return float(np.mean([row[name] for row in rows]))
+
+
+def _until_multiple(update: int, interval: int) -> int:
+    """Updates until the next multiple of `interval`, at least 1."""
+    return interval - update % interval
+
+
+def _first(values: Array) -> int:
+    """The one value that all seeds share."""
+    return int(np.ravel(jax.device_get(values))[0])

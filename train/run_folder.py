@@ -1,0 +1,53 @@
+"""A run's folder: where it is, and that no two runs share one."""
+
+import itertools
+import time
+from pathlib import Path
+from typing import Any
+
+
+def check(settings: Any) -> None:
+    """Raise ValueError if the folder asked for cannot be the folder of a new run; writes nothing."""
+    if settings.run_dir is None:
+        _check_can_hold("runs_dir", Path(settings.runs_dir))
+        return
+    folder = Path(settings.run_dir)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(
+            f"run_dir is {settings.run_dir!r}; it must be a new or empty folder (resume={settings.run_dir} goes on "
+            "with the run in it)"
+        )
+    _check_can_hold("run_dir", folder)
+
+
+def create(settings: Any) -> Path:
+    """Make the folder of a new run and return it: `run_dir`, or one by time, game and learner that is not yet taken."""
+    if settings.run_dir is not None:
+        folder = Path(settings.run_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+    return create_new(Path(settings.runs_dir) / f"{stamp()}_{settings.game.name}_{settings.learner.name}")
+
+
+def create_new(folder: Path) -> Path:
+    """Make a folder that was not there, with a number after its name if the name is taken, and return it."""
+    names = itertools.chain([folder.name], (f"{folder.name}_{number}" for number in itertools.count(2)))
+    for name in names:
+        try:
+            (folder.parent / name).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        return folder.parent / name
+    raise AssertionError("unreachable: the names do not end")
+
+
+def stamp() -> str:
+    """The time now, for names of folders that sort by it."""
+    return time.strftime("%Y-%m-%d_%H-%M-%S")
+
+
+def _check_can_hold(key: str, folder: Path) -> None:
+    """The nearest ancestor that exists must be a folder."""
+    present = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not present.is_dir():
+        raise ValueError(f"{key} is {str(folder)!r}; it must be a folder, and {str(present)!r} is a file")
