@@ -68,6 +68,24 @@ def random_actions(generator: np.random.Generator, shape: tuple[int, ...]) -> Ac
     return Action(dispatch=jnp.asarray(choices()), steal=jnp.asarray(choices()))
 
 
+def no_ops(*shape: int) -> Action:
+    """Every node keeps its tasks and asks nobody: [*shape], the last axis being the node."""
+    own = jnp.broadcast_to(jnp.arange(shape[-1], dtype=jnp.int32), shape)
+    return Action(dispatch=own, steal=own)
+
+
+def assert_frequency(happened: np.ndarray, trials: np.ndarray, probability: float) -> None:
+    """Assert that of the `trials` (a mask) a share `probability` `happened`, within 4.5 standard errors.
+
+    That is the stated error of every test of a frequency: by chance alone one such check in 150,000 fails, and the
+    seeds are fixed. Trials must be independent, or each of the same probability given those before it.
+    """
+    count, size = int(np.sum(happened & trials)), int(np.sum(trials))
+    allowed = 4.5 * (size * probability * (1 - probability)) ** 0.5
+    assert size > 500, "too few trials to tell"
+    assert abs(count - size * probability) <= allowed, f"{count} of {size}, not {probability:.4g} of them"
+
+
 def random_clusters(game: DLB, generator: np.random.Generator, size: int, **fields: Any) -> Params:
     """A batch of clusters in which everything happens: busy nodes, delays, phases, churn, and losses on links."""
     per_cluster, per_node = (size,), (size, game.num_nodes)
