@@ -1,0 +1,63 @@
+"""Steal requests are served in cyclic order until the victim has no more to give."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxdlb.mechanics.stealing import serve_requests
+
+MOST_NODES = 6
+
+
+def served(victim, asks, available, first_thief):
+    granted = serve_requests(
+        jnp.array(victim, jnp.int32), jnp.array(asks, bool), jnp.array(available, jnp.int32), jnp.int32(first_thief)
+    )
+    return granted.tolist()
+
+
+@pytest.mark.parametrize(
+    ("first_thief", "expected"),
+    [
+        (0, [True, True, False, False]),
+        (1, [False, True, True, False]),
+        (2, [True, False, True, False]),
+        (3, [True, True, False, False]),
+    ],
+)
+def test_who_is_served_depends_on_whose_turn_comes_first(first_thief, expected):
+    assert served([3, 3, 3, 3], [1, 1, 1, 0], [0, 0, 0, 2], first_thief) == expected
+
+
+def test_victims_are_asked_apart():
+    assert served([1, 2, 1, 2], [1, 1, 1, 1], [9, 1, 2, 0], 0) == [True, True, False, True]
+
+
+def test_nobody_gets_what_nobody_asked_for():
+    assert served([1, 0], [0, 0], [5, 5], 0) == [False, False]
+    assert served([1, 0], [1, 1], [0, 0], 1) == [False, False]
+
+
+@given(data=st.data())
+def test_requests_are_served_one_after_the_other(data):
+    nodes = st.integers(0, MOST_NODES - 1)
+
+    def per_node(entries):
+        return data.draw(st.lists(entries, min_size=MOST_NODES, max_size=MOST_NODES))
+
+    victim, asks, available, first = (
+        per_node(nodes),
+        per_node(st.booleans()),
+        per_node(st.integers(0, 3)),
+        data.draw(nodes),
+    )
+    left, expected = list(available), [False] * MOST_NODES
+    for turn in range(MOST_NODES):
+        thief = (first + turn) % MOST_NODES
+        if asks[thief] and left[victim[thief]] > 0:
+            left[victim[thief]] -= 1
+            expected[thief] = True
+    assert served(victim, asks, available, first) == expected
+    assert np.min(left) >= 0

@@ -1,0 +1,45 @@
+"""What is under way arrives when it is due, and nothing is lost on the way."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdlb.mechanics import transit
+
+
+def test_senders_are_counted_at_their_destination():
+    counts = transit.count_by_destination(jnp.array([2, 2, 0, 2]), jnp.array([True, False, True, True]))
+    assert counts.tolist() == [1, 0, 2, 0]
+    assert counts.dtype == jnp.int32
+
+
+@pytest.mark.parametrize("delay", range(4))
+def test_what_is_sent_arrives_after_exactly_its_delay(delay):
+    nothing, sent = jnp.zeros(2, jnp.int32), jnp.array([5, 0])
+    arrivals, rows = [], jnp.zeros((3, 2), jnp.int32)
+    for round in range(6):
+        arriving, rows = transit.advance(rows, sent if round == 1 else nothing, jnp.int32(delay))
+        arrivals.append(arriving.tolist())
+    assert [round for round, arriving in enumerate(arrivals) if arriving != [0, 0]] == [1 + delay]
+    assert arrivals[1 + delay] == [5, 0]
+    assert not np.any(rows)
+
+
+def test_what_shares_a_place_adds_up():
+    rows = jnp.array([[1, 2], [3, 4]])
+    arriving, rows = transit.advance(rows, jnp.array([10, 20]), jnp.int32(1))
+    assert arriving.tolist() == [1, 2]
+    assert rows.tolist() == [[13, 24], [0, 0]]
+
+
+def test_without_places_all_arrives_at_once():
+    arriving, rows = transit.advance(jnp.zeros((0, 2), jnp.int32), jnp.array([1, 2]), jnp.int32(0))
+    assert arriving.tolist() == [1, 2]
+    assert rows.shape == (0, 2)
+
+
+def test_an_empty_place_may_be_marked_otherwise():
+    rows = jnp.full((2, 2), -1)
+    arriving, rows = transit.advance(rows, jnp.array([7, -1]), jnp.int32(1), nothing=-1, combine=jnp.maximum)
+    assert arriving.tolist() == [-1, -1]
+    assert rows.tolist() == [[7, -1], [-1, -1]]
