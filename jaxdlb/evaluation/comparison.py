@@ -1,0 +1,71 @@
+"""Compares policies that play the same episodes."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxtyping import PRNGKeyArray
+
+from jaxdlb.evaluation.results import COLUMNS, Evaluation, PolicyResult
+from jaxdlb.evaluation.rollouts import evaluate_all
+from jaxdlb.evaluation.side_by_side import SampleParams
+from jaxdlb.evaluation.statistics import estimate, paired_difference
+from jaxdlb.game import Game
+from jaxdlb.policies import Heuristic, Policy
+
+
+def compare(
+    game: Game,
+    policies: Sequence[Policy],
+    sample_params: SampleParams,
+    key: PRNGKeyArray,
+    *,
+    num_episodes: int,
+    num_rounds: int,
+    warmup: int,
+    settings: Mapping[str, Any] | None = None,
+) -> Evaluation:
+    """Play all policies in the same episodes (see `evaluate_all`) and compare each with the best heuristic.
+
+    What is no `Heuristic` counts as learned. `settings` are kept with the result, beside the game's name and sizes.
+
+    Raises:
+        ValueError: no heuristic among the policies, two of one name, or sizes that `evaluate_all` refuses.
+    """
+    names = [policy.name for policy in policies]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"policies holds {twice[0]!r} twice; every policy must have a name of its own")
+    kinds = [_kind(policy) for policy in policies]
+    if "heuristic" not in kinds:
+        raise ValueError("policies holds no heuristic; there must be one to compare the others with")
+    sizes = {"num_episodes": num_episodes, "num_rounds": num_rounds, "warmup": warmup}
+    samples = evaluate_all(game, policies, sample_params, key, **sizes)
+    columns = [{name: estimate(each[name]) for name in COLUMNS if name in each} for each in samples]
+    contest = [place for place, kind in enumerate(kinds) if kind == "heuristic"]
+    best = max(contest, key=lambda place: columns[place]["utility"].mean)
+    results = [
+        PolicyResult(
+            name=names[place],
+            kind=kinds[place],
+            columns=columns[place],
+            difference=paired_difference(samples[place]["utility"], samples[best]["utility"]),
+        )
+        for place in range(len(policies))
+    ]
+    return Evaluation(
+        results=tuple(sorted(results, key=lambda result: -result.columns["utility"].mean)),
+        best_heuristic=names[best],
+        settings={"game": game.name, **_sizes_of(game), **(settings or {})},
+        **sizes,
+    )
+
+
+def _kind(policy: Policy) -> str:
+    if policy.sees_true_state:
+        return "oracle"
+    return "heuristic" if isinstance(policy, Heuristic) else "learned"
+
+
+def _sizes_of(game: Game) -> dict[str, Any]:
+    return dataclasses.asdict(game) if dataclasses.is_dataclass(game) and not isinstance(game, type) else {}

@@ -1,0 +1,169 @@
+"""One program that plays many policies side by side under common random numbers.
+
+The game's keys depend on the evaluation's key, the episode and the round alone, so every policy meets the same
+clusters, arrivals and chances of completion, and what the policies share is drawn and compiled once. Policies draw from
+a stream of their own, which depends on the same three alone: a policy plays the same whoever else is there.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from jaxdlb.game import Game
+from jaxdlb.policies import Policy
+
+SampleParams = Callable[[PRNGKeyArray], Any]  # a pure function from a key to the parameters of one cluster
+
+
+class Tally(NamedTuple):
+    """A running sum in float32 that does not lose small addends (Kahan): the exact sum is close to total − excess."""
+
+    total: Float[Array, "*S"]
+    excess: Float[Array, "*S"]
+
+    def add(self, values: Float[Array, "*S"]) -> "Tally":
+        """The tally with `values` added."""
+        missing = values - self.excess
+        total = self.total + missing
+        return Tally(total, (total - self.total) - missing)
+
+
+class Constant:
+    """A policy that is no pytree, as a static part of a program: equal to itself alone."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Constant) and self.policy is other.policy
+
+    def __hash__(self) -> int:
+        return id(self.policy)
+
+
+@struct.dataclass
+class Team:
+    """Policies that differ in numbers alone, and so act by one program: stacked along a leading axis of `size`.
+
+    A policy that is no pytree is a team of its own, with `constant` in place of `stacked`.
+    """
+
+    stacked: Any
+    size: int = struct.field(pytree_node=False)
+    constant: Constant | None = struct.field(pytree_node=False, default=None)
+
+    @property
+    def sees_true_state(self) -> bool:
+        return (self.constant.policy if self.constant else self.stacked).sees_true_state
+
+    def each(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """`call(policy, *arguments)` for every member, with its own entry of each argument."""
+        if self.constant:
+            return jax.vmap(partial(call, self.constant.policy), axis_size=self.size)(*arguments)
+        return jax.vmap(call, axis_size=self.size)(self.stacked, *arguments)
+
+
+def teams_of(policies: Sequence[Policy]) -> tuple[tuple[Team, ...], list[int]]:
+    """The policies in teams; and for the members of all teams in turn, their places in `policies`."""
+    alike: dict[Any, list[int]] = {}
+    for place, policy in enumerate(policies):
+        alike.setdefault(_program(policy), []).append(place)
+    teams = tuple(_team([policies[place] for place in places]) for places in alike.values())
+    return teams, [place for places in alike.values() for place in places]
+
+
+def _program(policy: Policy) -> Any:
+    """Equal for two policies exactly when one program serves both."""
+    if _is_opaque(policy):
+        return Constant(policy)
+    shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(policy))
+    return jax.tree.structure(policy), shapes
+
+
+def _team(members: list[Policy]) -> Team:
+    if _is_opaque(members[0]):
+        return Team(stacked=(), size=len(members), constant=Constant(members[0]))
+    return Team(stacked=jax.tree.map(lambda *leaves: jnp.stack(leaves), *members), size=len(members))
+
+
+def _is_opaque(policy: Policy) -> bool:
+    leaves = jax.tree.leaves(policy)
+    return len(leaves) == 1 and leaves[0] is policy
+
+
+@partial(jax.jit, static_argnames=("game", "sample_params", "num_episodes", "at_once"))
+def play(
+    teams: tuple[Team, ...],
+    key: PRNGKeyArray,
+    num_rounds: Int[Array, ""],
+    warmup: Int[Array, ""],
+    *,
+    game: Game,
+    sample_params: SampleParams,
+    num_episodes: int,
+    at_once: int,
+) -> Tally:
+    """The sums of all metrics over the rounds from `warmup` on, for each episode and policy: [E, P, metrics].
+
+    Policies stand in the order of the teams, metrics in the game's. `at_once` episodes are played together, the rest
+    take turns: it bounds memory and changes no result. Round counts are traced, so that no program is compiled anew
+    for them.
+    """
+    keys = jax.random.split(key, 3)
+
+    def play_one(episode: Int[Array, ""]) -> Tally:
+        params_key, game_key, policy_key = jax.vmap(jax.random.fold_in, (0, None))(keys, episode)
+        params = sample_params(params_key)
+        return _play_episode(teams, game_key, policy_key, params, num_rounds, warmup, game)
+
+    return jax.lax.map(play_one, jnp.arange(num_episodes), batch_size=at_once)
+
+
+def _play_episode(
+    teams: tuple[Team, ...],
+    game_key: PRNGKeyArray,
+    policy_key: PRNGKeyArray,
+    params: Any,
+    num_rounds: Int[Array, ""],
+    warmup: Int[Array, ""],
+    game: Game,
+) -> Tally:
+    """One episode of one cluster, played by P policies side by side: sums [P, metrics]."""
+    sizes = [team.size for team in teams]
+    rows = [slice(end - size, end) for end, size in zip(np.cumsum(sizes), sizes, strict=True)]
+    reset = game.reset(jax.random.fold_in(game_key, 0), params)
+    state, timestep = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (sum(sizes), *leaf.shape)), reset)
+    memories = tuple(team.each(lambda policy: policy.init(game)) for team in teams)
+    nothing = jnp.zeros((sum(sizes), len(game.metrics)), jnp.float32)
+
+    def play_round(round: Int[Array, ""], carry: tuple) -> tuple:
+        memories, state, timestep, tally = carry
+        round_key = jax.random.fold_in(policy_key, round)
+        played = []
+        for team, row, memory in zip(teams, rows, memories, strict=True):
+            own_state, own_timestep = jax.tree.map(lambda leaf, row=row: leaf[row], (state, timestep))
+            played.append(_act(team, round_key, memory, own_state, own_timestep.observation, params, game))
+        memories, actions = zip(*played, strict=True)
+        action = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *actions)
+        step_key = jax.random.fold_in(game_key, round + 1)
+        state, timestep = jax.vmap(game.step, (None, 0, 0, None))(step_key, state, action, params)
+        metrics = jnp.stack([timestep.metrics[name] for name in game.metrics], axis=-1).astype(jnp.float32)
+        return memories, state, timestep, tally.add(jnp.where(round >= warmup, metrics, 0.0))
+
+    start = (memories, state, timestep, Tally(nothing, nothing))
+    return jax.lax.fori_loop(0, num_rounds, play_round, start)[-1]
+
+
+def _act(
+    team: Team, key: PRNGKeyArray, memory: Any, state: Any, observation: Any, params: Any, game: Game
+) -> tuple[Any, Any]:
+    """The team's memories and actions, of its own clusters; oracles see the truth in place of the observation."""
+    if team.sees_true_state:
+        observation = jax.vmap(game.true_observation, (0, None))(state, params)
+    return team.each(lambda policy, carry, seen: policy.act(key, carry, seen, params), memory, observation)

@@ -1,0 +1,55 @@
+"""Means of independent episodes with 95% confidence intervals."""
+
+import dataclasses
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import special
+
+CONFIDENCE = 0.95
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A mean and the ends of its confidence interval; all NaN where there is nothing to average."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        return (self.high - self.low) / 2
+
+
+def t_quantile(degrees_of_freedom: int, confidence: float = CONFIDENCE) -> float:
+    """How many standard errors a two-sided interval of Student's t reaches to either side."""
+    return float(special.stdtrit(degrees_of_freedom, (1 + confidence) / 2))
+
+
+def estimate(samples: ArrayLike) -> Estimate:
+    """The mean of independent `samples` [n] with its 95% t-interval; NaN throughout if a sample is NaN.
+
+    Raises:
+        ValueError: not a list of at least 2 samples.
+    """
+    values = np.asarray(samples, np.float64)
+    if values.ndim != 1 or values.size < 2:
+        raise ValueError(f"samples has shape {values.shape}; an interval needs a list of at least 2 samples")
+    mean = float(np.mean(values))
+    half_width = t_quantile(values.size - 1) * float(np.std(values, ddof=1)) / math.sqrt(values.size)
+    return Estimate(mean=mean, low=mean - half_width, high=mean + half_width)
+
+
+def paired_difference(a: ArrayLike, b: ArrayLike) -> Estimate:
+    """The mean of a − b, where `a[k]` and `b[k]` come from the same episode, with its 95% t-interval.
+
+    Common random numbers make the differences vary less than either side does.
+
+    Raises:
+        ValueError: shapes that differ, or not a list of at least 2 samples.
+    """
+    if np.shape(a) != np.shape(b):
+        raise ValueError(f"a has shape {np.shape(a)} and b {np.shape(b)}; paired samples need equal shapes")
+    return estimate(np.asarray(a, np.float64) - np.asarray(b, np.float64))

@@ -1,0 +1,169 @@
+"""The table of an evaluation as people read it: for the terminal, in Markdown, and the conclusion in a sentence."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+from jaxdlb.evaluation.comparison import compare
+from jaxdlb.evaluation.results import COLUMNS, Evaluation, PolicyResult, from_json, to_json
+from jaxdlb.evaluation.statistics import Estimate
+
+__all__ = [
+    "COLUMNS",
+    "Evaluation",
+    "PolicyResult",
+    "compare",
+    "conclusion",
+    "from_json",
+    "to_json",
+    "to_markdown",
+    "to_text",
+]
+
+MAX_WIDTH = 140
+DIFFERENCE = "utility above best heuristic"
+_MARKS = {"learned": "»", "best": "*", "oracle": "†", "heuristic": " "}
+_MEANINGS = {"learned": "learned", "best": "the best heuristic", "oracle": "an oracle: sees the true state"}
+# From roomy to narrow: the most decimals, and what stands before ±. The first that fits is taken.
+_LAYOUTS = ((4, " "), (3, " "), (3, ""), (2, " "), (2, ""), (1, ""), (0, ""))
+
+
+def conclusion(evaluation: Evaluation) -> str:
+    """Who won, in a sentence for each learned policy: it, the best heuristic, or neither."""
+    best = evaluation.best
+    learned = [result for result in evaluation.results if result.kind == "learned"]
+    if not learned:
+        return f"The best heuristic is {best.name}, with a utility of {_written(best.columns['utility'])}."
+    return " ".join(_verdict(result, best) for result in learned)
+
+
+def to_text(evaluation: Evaluation) -> str:
+    """A table of at most `MAX_WIDTH` columns for the terminal, with a legend and the conclusion."""
+    drawn = (_draw(evaluation, decimals, gap) for decimals, gap in _LAYOUTS)
+    lines = next((lines for lines in drawn if len(lines[0]) <= MAX_WIDTH), None)
+    if lines is None:
+        lines = _draw(evaluation, *_LAYOUTS[-1], crop=True)
+    prose = [_legend(evaluation), _measured(evaluation), "", conclusion(evaluation)]
+    wrapped = [line for paragraph in prose for line in textwrap.wrap(paragraph, MAX_WIDTH) or [""]]
+    return "\n".join([*(line.rstrip() for line in lines), *wrapped])
+
+
+def to_markdown(evaluation: Evaluation) -> str:
+    """The table in Markdown, with the conclusion below it."""
+    shown = _shown(evaluation)
+    headers = ["policy", *(COLUMNS[name][0] for name in shown), DIFFERENCE]
+    lines = [headers, ["---", *["---:"] * (len(headers) - 1)]]
+    for result in _ranked(evaluation):
+        role = _role(result, evaluation)
+        name = f"`{result.name}` ({_MEANINGS[role]})" if role in _MEANINGS else f"`{result.name}`"
+        lines.append([name, *(_written(*cell) for cell in _cells(result, evaluation, shown))])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{table}\n\n{_measured(evaluation)}\n\n{conclusion(evaluation)}\n"
+
+
+def _draw(evaluation: Evaluation, decimals: int, gap: str, crop: bool = False) -> list[str]:
+    """The lines of the table, all of the same length; `crop` cuts names so that it is at most `MAX_WIDTH`."""
+    shown, ranked = _shown(evaluation), _ranked(evaluation)
+    names = [f"{_MARKS[_role(result, evaluation)]} {result.name}" for result in ranked]
+    rows = [_cells(result, evaluation, shown) for result in ranked]
+    columns = [_column(list(cells), decimals, gap) for cells in zip(*rows, strict=True)]
+    headers = [COLUMNS[name][0] for name in shown] + [DIFFERENCE]
+    blocks = [_under(header, column) for header, column in zip(headers, columns, strict=True)]
+    height = max(len(block) for block in blocks) - len(ranked)
+    room = MAX_WIDTH - sum(len(block[0]) + 2 for block in blocks) if crop else math.inf
+    widest = max(len("  policy"), int(min(max(map(len, names)), room)))
+    names = [name if len(name) <= widest else f"{name[: widest - 1]}…" for name in names]
+    blocks = [[" " * len(block[0])] * (height + len(ranked) - len(block)) + block for block in blocks]
+    left = [*[""] * (height - 1), "  policy", *names]
+    lines = ["  ".join([name.ljust(widest), *cells]) for name, *cells in zip(left, *blocks, strict=True)]
+    rule = "─" * len(lines[0])
+    return [rule, *lines[:height], rule, *lines[height:], rule]
+
+
+def _under(header: str, column: list[str]) -> list[str]:
+    """The column's cells under its header, right-aligned; the header takes as many lines as keep the column narrow."""
+    words = textwrap.wrap(header, max(len(column[0]), *map(len, header.split())))
+    width = max(map(len, words + column))
+    return [line.rjust(width) for line in words + column]
+
+
+def _column(cells: list[tuple[Estimate | None, bool]], decimals: int, gap: str) -> list[str]:
+    """The cells of one column with their ± below each other."""
+    written = [_parts(estimate, signed, decimals) for estimate, signed in cells]
+    mean_width, error_width = (max(len(parts[side]) for parts in written) for side in (0, 1))
+    join = {True: f"{gap}±", False: " " * (len(gap) + 1)}
+    return [f"{mean:>{mean_width}}{join[bool(error)]}{error:<{error_width}}" for mean, error in written]
+
+
+def _cells(result: PolicyResult, evaluation: Evaluation, shown: Sequence[str]) -> list[tuple[Estimate | None, bool]]:
+    """What stands in a row, and whether it carries its sign."""
+    difference = None if result.name == evaluation.best_heuristic else result.difference
+    return [*((result.columns.get(name), False) for name in shown), (difference, True)]
+
+
+def _parts(estimate: Estimate | None, signed: bool, most_decimals: int) -> tuple[str, str]:
+    """The mean, and half of its interval ("" where there is none), with as many digits as the interval is good for."""
+    if estimate is None or math.isnan(estimate.mean):
+        return "–", ""
+    half = estimate.half_width
+    if not half > 0:
+        return f"{estimate.mean:{'+' if signed else ''}.{min(most_decimals, 2)}f}" if estimate.mean else "0", ""
+    lead = math.floor(math.log10(half))
+    digits = 2 if half < 3 * 10**lead else 1  # one digit of an error beginning with 3 to 9 is exact enough
+    decimals = min(max(digits - 1 - lead, 0), most_decimals)
+    return f"{estimate.mean:{'+' if signed else ''}.{decimals}f}", f"{half:.{decimals}f}"
+
+
+def _written(estimate: Estimate | None, signed: bool = False) -> str:
+    mean, error = _parts(estimate, signed, most_decimals=4)
+    return f"{mean} ± {error}" if error else mean
+
+
+def _role(result: PolicyResult, evaluation: Evaluation) -> str:
+    return "best" if result.name == evaluation.best_heuristic else result.kind
+
+
+def _ranked(evaluation: Evaluation) -> list[PolicyResult]:
+    return sorted(evaluation.results, key=lambda result: -result.columns["utility"].mean)
+
+
+def _shown(evaluation: Evaluation) -> list[str]:
+    return [name for name in COLUMNS if any(name in result.columns for result in evaluation.results)]
+
+
+def _legend(evaluation: Evaluation) -> str:
+    roles = {_role(result, evaluation) for result in evaluation.results}
+    return "   ".join(f"{_MARKS[role]} {meaning}" for role, meaning in _MEANINGS.items() if role in roles)
+
+
+def _measured(evaluation: Evaluation) -> str:
+    return (
+        f"Means of {evaluation.num_episodes:,} episodes of {evaluation.num_rounds:,} rounds, the first "
+        f"{evaluation.warmup:,} left out, ± half of the 95% interval; all policies meet the same arrivals."
+    )
+
+
+def _verdict(result: PolicyResult, best: PolicyResult) -> str:
+    """Which of the two is better by their difference, episode by episode, and by how much."""
+    difference = f"paired difference {_written(result.difference, signed=True)}"
+    if result.difference.low > 0:
+        return f"{result.name} beats the best heuristic, {best.name}: {_against(result, best)}; {difference}."
+    if result.difference.high < 0:
+        return f"The best heuristic, {best.name}, beats {result.name}: {_against(best, result)}; {difference}."
+    both = f"{result.name} and the best heuristic, {best.name}, cannot be told apart"
+    return f"{both}: {_against(result, best)}; {difference}."
+
+
+def _against(first: PolicyResult, second: PolicyResult) -> str:
+    """Both utilities, how much closer to 0 the first is, and both response times."""
+    sentence = f"utility {_pair(first, second, 'utility')}"
+    ours, theirs = (result.columns["utility"].mean for result in (first, second))
+    if theirs < ours < 0:
+        sentence += f", {theirs / ours:.1f} times closer to 0"
+    if all("response_time" in result.columns for result in (first, second)):
+        sentence += f", response time {_pair(first, second, 'response_time')} rounds"
+    return sentence
+
+
+def _pair(first: PolicyResult, second: PolicyResult, column: str) -> str:
+    return " against ".join(_parts(result.columns[column], False, 4)[0] for result in (first, second))

@@ -1,0 +1,51 @@
+"""Random choices that the heuristics are made of; each is made by A agents at once, independently.
+
+They are functions of uniform numbers in [0, 1), which their caller draws: one draw serves all choices of a round.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+
+def pick_weighted(number: Float[Array, " A"], weights: Float[Array, "A C"] | Bool[Array, "A C"]) -> Int[Array, " A"]:
+    """For each agent one of C candidates, with probability proportional to its weight: int32 [A].
+
+    Each row needs a positive weight; a candidate of weight 0 is never picked. Booleans pick uniformly.
+    """
+    up_to = jnp.cumsum(weights.astype(jnp.float32), axis=-1)
+    # A uniform number is at most 1 − 2⁻²³, so its product with the total stays below the total.
+    mark = number[:, None] * up_to[:, -1:]
+    return jnp.argmax((up_to > mark) & (weights > 0), axis=-1).astype(jnp.int32)
+
+
+def pick_least(number: Float[Array, " A"], scores: Float[Array, "A C"], among: Bool[Array, "A C"]) -> Int[Array, " A"]:
+    """For each agent the candidate with the least score `among` those allowed, ties broken at random: int32 [A].
+
+    Each row needs an allowed candidate.
+    """
+    scores = jnp.where(among, scores, jnp.inf)
+    return pick_weighted(number, among & (scores == jnp.min(scores, axis=-1, keepdims=True)))
+
+
+def sample_peers(numbers: Float[Array, "N W"], d: int | Int[Array, ""]) -> tuple[Int[Array, "N W"], Bool[Array, " W"]]:
+    """For each of N nodes d distinct peers, every set of d equally likely, 0 ≤ d ≤ W ≤ N − 1.
+
+    Returns:
+        The peers, int32 [N, W], and which columns hold them, bool [W]: the first d (the rest hold the node itself).
+
+    Floyd's algorithm, O(N W²): the k-th draw is uniform over the first n = N − d + k peers, and a peer drawn before is
+    replaced by the n-th, which cannot have been.
+    """
+    num_nodes, width = numbers.shape
+    node, column = jnp.arange(num_nodes, dtype=jnp.int32)[:, None], jnp.arange(width, dtype=jnp.int32)
+    among = num_nodes - d + column  # how many peers the draw of each column is among
+    drawn = jnp.floor(numbers * among).astype(jnp.int32)
+
+    def settle(k: Int[Array, ""], chosen: Int[Array, "N W"]) -> Int[Array, "N W"]:
+        repeated = jnp.any(chosen == drawn[:, k, None], axis=-1)
+        return chosen.at[:, k].set(jnp.where(repeated, among[k] - 1, drawn[:, k]))
+
+    chosen = jax.lax.fori_loop(0, width, settle, jnp.full_like(drawn, -1), unroll=min(max(width, 1), 8))
+    peers = chosen + (chosen >= node)  # they were counted without the node itself
+    return jnp.where(column < d, peers, node), column < d

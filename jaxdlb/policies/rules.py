@@ -1,0 +1,183 @@
+"""The rules that heuristics are composed of: where a task goes, and whom to ask for one.
+
+Every rule chooses for all N agents at once, from what each of them knows:
+`choose(numbers, memory, observation, among) -> (memory, choice int32 [N])`. The `numbers` are uniform in [0, 1), as
+many an agent as `num_draws` says; `among` says what each agent may choose (where nothing is to be done: only itself).
+`start(num_nodes)` is the memory at the start of an episode. What is a number among a rule's options is a pytree leaf,
+so that one compiled program serves all its values; `options` writes them out for tables.
+"""
+
+from typing import Any, Protocol, runtime_checkable
+
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxdlb.mechanics.peer_view import Observation, Own, Peer
+from jaxdlb.policies.choice import pick_least, pick_weighted, sample_peers
+
+Numbers = Float[Array, "N draws"]
+Choice = tuple[Any, Int[Array, " N"]]
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """A rule for one head of the action; see the module's docstring."""
+
+    @property
+    def options(self) -> tuple[str, ...]: ...
+
+    @property
+    def num_draws(self) -> int: ...
+
+    def start(self, num_nodes: int) -> Any: ...
+
+    def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice: ...
+
+
+def expected_delay(peers: Float[Array, "*C 4"], weighted: bool | Bool[Array, ""] = True) -> Float[Array, "*C"]:
+    """ℓ_ij = (v_ij + 1)/q_j, the rounds a task sent from i to j is expected to take; without weights v_ij + 1."""
+    return (peers[..., Peer.LOAD] + 1) / jnp.where(weighted, peers[..., Peer.RATE], 1.0)
+
+
+class _Plain:
+    """What most rules have in common: no memory, no options, one draw (to break ties)."""
+
+    @property
+    def num_draws(self) -> int:
+        return 1
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return ()
+
+    def start(self, num_nodes: int) -> Any:
+        return ()
+
+
+@struct.dataclass
+class Itself(_Plain):
+    """Keep the task; ask nobody."""
+
+    @property
+    def num_draws(self) -> int:
+        return 0
+
+    def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
+        return memory, _itself(among)
+
+
+@struct.dataclass
+class Random(_Plain):
+    """Any node, uniformly or, `weighted`, in proportion to its speed q_j."""
+
+    weighted: bool | Bool[Array, ""]
+
+    def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
+        weights = jnp.where(self.weighted, observation.peers[..., Peer.RATE], 1.0)
+        return memory, pick_weighted(numbers[:, 0], jnp.where(among, weights, 0.0))
+
+
+@struct.dataclass
+class RoundRobin(_Plain):
+    """Each node deals its tasks to all nodes in turn, itself first, so that the nodes do not march in step."""
+
+    def start(self, num_nodes: int) -> Int[Array, " N"]:
+        return jnp.arange(num_nodes, dtype=jnp.int32)  # whose turn it is, for each dealer
+
+    def choose(
+        self, numbers: Numbers, memory: Int[Array, " N"], observation: Observation, among: Bool[Array, "N N"]
+    ) -> Choice:
+        num_nodes = among.shape[0]
+        wait = (jnp.arange(num_nodes, dtype=jnp.int32) - memory[:, None]) % num_nodes
+        choice = jnp.argmin(jnp.where(among, wait, num_nodes), axis=-1).astype(jnp.int32)
+        deals = observation.own[:, Own.ARRIVED] * observation.own[:, Own.ALIVE] > 0
+        return jnp.where(deals, (choice + 1) % num_nodes, memory), choice
+
+
+@struct.dataclass
+class Least(_Plain):
+    """The node with the fewest tasks as heard or, `weighted`, with the least expected delay."""
+
+    weighted: bool | Bool[Array, ""]
+
+    def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
+        return memory, pick_least(numbers[:, 0], expected_delay(observation.peers, self.weighted), among)
+
+
+@struct.dataclass
+class LeastOfSample(_Plain):
+    """As `Least`, among itself and d ≤ width distinct peers drawn anew for each task (all peers if there are fewer)."""
+
+    weighted: bool | Bool[Array, ""]
+    d: int | Int[Array, ""]
+    width: int = struct.field(pytree_node=False)  # what fixes shapes: room for that many
+
+    @property
+    def num_draws(self) -> int:
+        return 1 + self.width
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return (f"d={int(self.d)}", *(["weighted"] if self.weighted else []))
+
+    def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
+        num_peers = among.shape[0] - 1
+        sample, tie = numbers[:, 1 : min(self.width, num_peers) + 1], numbers[:, 0]
+        peers, sampled = sample_peers(sample, jnp.minimum(self.d, num_peers))
+        node = jnp.arange(among.shape[0], dtype=jnp.int32)[:, None]
+        candidates = jnp.concatenate([node, peers], axis=-1)
+        allowed = among[node, candidates] & jnp.concatenate([jnp.ones(1, bool), sampled])
+        delay = expected_delay(observation.peers[node, candidates], self.weighted)
+        best = pick_least(tie, delay, allowed)
+        return memory, jnp.take_along_axis(candidates, best[:, None], axis=-1)[:, 0]
+
+
+@struct.dataclass
+class IdlePeer(_Plain):
+    """A peer heard idle, else keep."""
+
+    def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
+        idle = among & (observation.peers[..., Peer.LOAD] == 0) & ~_is_self(among)
+        nobody = ~jnp.any(idle, axis=-1, keepdims=True)
+        return memory, pick_weighted(numbers[:, 0], idle | (nobody & _is_self(among)))
+
+
+@struct.dataclass
+class LeastBeyondMargin(_Plain):
+    """The least expected delay if the own one exceeds it by more than `margin` rounds, else keep."""
+
+    margin: float | Float[Array, ""]
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return (f"margin={float(self.margin):g}",)
+
+    def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
+        delay = expected_delay(observation.peers)
+        least = jnp.min(jnp.where(among, delay, jnp.inf), axis=-1)
+        worth_it = jnp.diagonal(delay) > least + self.margin
+        return memory, pick_least(numbers[:, 0], delay, among & (worth_it[:, None] | _is_self(among)))
+
+
+@struct.dataclass
+class LongestWhenEmpty(_Plain):
+    """Work stealing: who has nothing left once this round's task is done asks the peer that is heard to take longest.
+
+    That is argmax of v_ij / q_j over the peers j.
+    """
+
+    def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
+        empty = observation.own[:, Own.LOAD] - observation.own[:, Own.COMPLETED] <= 0
+        drain_time = observation.peers[..., Peer.LOAD] / observation.peers[..., Peer.RATE]
+        victims = among & empty[:, None] & ~_is_self(among)
+        nobody = ~jnp.any(victims, axis=-1, keepdims=True)
+        return memory, pick_least(numbers[:, 0], -drain_time, victims | (nobody & _is_self(among)))
+
+
+def _itself(among: Bool[Array, "N N"]) -> Int[Array, " N"]:
+    return jnp.arange(among.shape[0], dtype=jnp.int32)
+
+
+def _is_self(among: Bool[Array, "N N"]) -> Bool[Array, "N N"]:
+    return jnp.eye(among.shape[0], dtype=bool)
