@@ -6,13 +6,13 @@ from jaxtyping import Array, Bool, Float
 
 
 def generalised_advantages(
-    reward: Float[Array, "T *B"],
-    value: Float[Array, "T *B"],
-    next_value: Float[Array, "T *B"],
-    discount: Float[Array, "T *B"],
-    last: Bool[Array, "T *B"],
+    reward: Float[Array, " T *B"],
+    value: Float[Array, " T *B"],
+    next_value: Float[Array, " T *B"],
+    discount: Float[Array, " T *B"],
+    last: Bool[Array, " T *B"],
     gae_lambda: Float[Array, ""] | float,
-) -> Float[Array, "T *B"]:
+) -> Float[Array, " T *B"]:
     """A_t = δ_t + λ · discount_t · [not last_t] · A_{t+1}, with δ_t = r_t + discount_t · V(s_{t+1}) − V(s_t).
 
     `next_value` is the value of the state that step t led to, before any reset: at a time limit (`last` with

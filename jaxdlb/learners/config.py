@@ -16,13 +16,13 @@ _POSITIVE = Interval(0, low_open=True)
 class Hyperparameters:
     """Numbers that a population may differ in; as arrays they are part of the learner's state and may be vmapped."""
 
-    learning_rate: Any = 1e-3
+    learning_rate: Any = 2e-3
     final_learning_rate: Any = 1e-4
-    entropy_coef: Any = 0.01
+    entropy_coef: Any = 0.003
     final_entropy_coef: Any = 0.0
     schedule_updates: Any = 500  # updates over which both schedules run, linearly
-    gamma: Any = 0.99
-    gae_lambda: Any = 0.95
+    gamma: Any = 0.95
+    gae_lambda: Any = 0.9
     clip_epsilon: Any = 0.2
     value_clip: Any = 0.5  # in deviations of the return
     value_coef: Any = 0.5
@@ -52,7 +52,7 @@ class MAPPOConfig(Hyperparameters):
         ValueError: names the setting, its value and what is allowed.
     """
 
-    num_envs: int = 128
+    num_envs: int = 64
     rollout_length: int = 32
     num_epochs: int = 4
     num_minibatches: int = 4

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 
-def masked_mean(x: Float[Array, "*B"], mask: Bool[Array, "*B"]) -> Float[Array, ""]:
+def masked_mean(x: Float[Array, "*B"] | Bool[Array, "*B"], mask: Bool[Array, "*B"]) -> Float[Array, ""]:
     """The mean of `x` where `mask`; 0 where the mask holds nothing."""
     return jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1)
 

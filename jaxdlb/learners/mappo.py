@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
 
 from jaxdlb.game import Game
 from jaxdlb.learners import losses, rollout
@@ -112,7 +112,7 @@ class MAPPO:
         state, steps = self.collect(state, act_key)
         advantage, target = self.advantages(state, steps)
         scale = normalisation.update_return_scale(state.return_scale, target)
-        state = state.replace(return_scale=scale)
+        state = dataclasses.replace(state, return_scale=scale)
         batch = self.sequences(steps, memory, advantage, target)
         params, optimiser, metrics = self.optimise(state, batch, shuffle_key)
         moments = {
@@ -126,7 +126,8 @@ class MAPPO:
             "learning_rate": _anneal(state.hyperparameters, "learning_rate", state.num_updates),
             "entropy_coef": _anneal(state.hyperparameters, "entropy_coef", state.num_updates),
         }
-        state = state.replace(
+        state = dataclasses.replace(
+            state,
             key=key,
             num_updates=state.num_updates + 1,
             params=params,
@@ -171,7 +172,7 @@ class MAPPO:
                 global_state=seen[1],
                 first=environments.first,
                 action=action,
-                log_prob=sum(distributions.log_prob(*pair) for pair in zip(log_probs, action, strict=True)),
+                log_prob=_joint_log_prob(log_probs, action),
                 value=value,
                 next_value=end_value,
                 reward=timestep.reward,
@@ -183,8 +184,8 @@ class MAPPO:
 
         step_keys = jax.random.split(key, self.config.rollout_length)
         (environments, memory), steps = jax.lax.scan(play, (state.environments, state.carry), step_keys)
-        state = state.replace(environments=environments, carry=memory)
-        return state, steps.replace(next_value=self._next_values(state, steps))
+        state = dataclasses.replace(state, environments=environments, carry=memory)
+        return state, dataclasses.replace(steps, next_value=self._next_values(state, steps))
 
     def advantages(self, state: LearnerState, steps: Rollout) -> tuple[Float[Array, "T E N"], Float[Array, "T E N"]]:
         """Advantages and value targets, in units of the reward."""
@@ -202,7 +203,8 @@ class MAPPO:
 
     def sequences(self, steps: Rollout, memory: dict[str, Any], advantage: Array, target: Array) -> Minibatch:
         """The rollout as one batch: [T, E] sequences with memory, [1, T · E] single steps without."""
-        decides = sum(jnp.sum(mask, axis=-1) - 1 for mask in jax.tree.leaves(steps.legal)) > 0
+        choices = [jnp.sum(mask, axis=-1) for mask in jax.tree.leaves(steps.legal)]
+        decides = jnp.any(jnp.stack(choices) > 1, axis=0)
         batch = Minibatch(rollout=steps, advantage=advantage, target=target, decides=decides, carry=memory)
         if self._has_memory:
             return batch
@@ -221,7 +223,7 @@ class MAPPO:
             params, optimiser = carry
             minibatch = _take(batch, chosen)
             (_, metrics), gradient = jax.value_and_grad(self.loss, has_aux=True)(params, state, minibatch)
-            norm = optax.global_norm(gradient)
+            norm = optax.tree.norm(gradient)
             hyper = state.hyperparameters
             shrink = jnp.minimum(1.0, hyper.max_grad_norm / jnp.maximum(norm, 1e-8))
             direction, optimiser = _ADAM.update(jax.tree.map(lambda leaf: leaf * shrink, gradient), optimiser)
@@ -241,9 +243,9 @@ class MAPPO:
         logits = unroll(self.network.actor, params["actor"], batch.carry["actor"], agent_view, steps.first)
         legal = jax.tree.leaves(steps.legal)
         log_probs = [distributions.masked_log_probs(*pair) for pair in zip(logits, legal, strict=True)]
-        log_prob = sum(distributions.log_prob(*pair) for pair in zip(log_probs, steps.action, strict=True))
-        entropy = losses.masked_mean(sum(map(distributions.entropy, log_probs)), batch.decides)
-        log_ratio = log_prob - steps.log_prob
+        entropy = jnp.sum(jnp.stack([distributions.entropy(head) for head in log_probs]), axis=0)
+        entropy = losses.masked_mean(entropy, batch.decides)
+        log_ratio = _joint_log_prob(log_probs, steps.action) - steps.log_prob
         ratio = jnp.exp(log_ratio)
         advantage = batch.advantage
         if self.config.normalise_advantages:
@@ -277,7 +279,9 @@ class MAPPO:
     def _apply_actor(self, state: LearnerState, memory: Any, agent_view: PyTree) -> tuple[Any, list[Array]]:
         return self.network.actor.apply(state.params["actor"], memory, self._normalise(state, "agent", agent_view))
 
-    def _apply_critic(self, state: LearnerState, memory: Any, agent_view: PyTree, global_view: Array) -> tuple[Any, Array]:
+    def _apply_critic(
+        self, state: LearnerState, memory: Any, agent_view: PyTree, global_view: Array
+    ) -> tuple[Any, Array]:
         """The next memory, and the values in units of the reward."""
         view = self.network.critic_input(
             self._normalise(state, "agent", agent_view), self._normalise(state, "global", global_view)
@@ -310,11 +314,19 @@ def _anneal(hyper: Hyperparameters, name: str, num_updates: Int[Array, ""]) -> F
     return start + progress * (end - start)
 
 
-def _sample_each(keys: PRNGKeyArray, head: int, log_probs: Float[Array, "E N A"]) -> Int[Array, "E N"]:
-    return jax.vmap(lambda key, log_prob: distributions.sample(jax.random.fold_in(key, head), log_prob))(keys, log_probs)
+def _sample_each(keys: Key[Array, " E"], head: int, log_probs: Float[Array, "E N A"]) -> Int[Array, "E N"]:
+    return jax.vmap(lambda key, log_prob: distributions.sample(jax.random.fold_in(key, head), log_prob))(
+        keys, log_probs
+    )
+
+
+def _joint_log_prob(log_probs: list[Float[Array, "*B A"]], action: list[Int[Array, "*B"]]) -> Float[Array, "*B"]:
+    """The log-probability of an action with several heads, each chosen independently."""
+    heads = [distributions.log_prob(*pair) for pair in zip(log_probs, action, strict=True)]
+    return jnp.sum(jnp.stack(heads), axis=0)
 
 
 def _take(batch: Minibatch, chosen: Int[Array, " B"]) -> Minibatch:
     """The sequences numbered `chosen`: axis 1 of what has time, axis 0 of the memories before them."""
-    timed = jax.tree.map(lambda leaf: jnp.take(leaf, chosen, axis=1), batch.replace(carry={}))
-    return timed.replace(carry=jax.tree.map(lambda leaf: jnp.take(leaf, chosen, axis=0), batch.carry))
+    timed = jax.tree.map(lambda leaf: jnp.take(leaf, chosen, axis=1), dataclasses.replace(batch, carry={}))
+    return dataclasses.replace(timed, carry=jax.tree.map(lambda leaf: jnp.take(leaf, chosen, axis=0), batch.carry))

@@ -1,12 +1,13 @@
 """Playing many clusters at once: environments with automatic reset, and what a learner keeps of each step."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
 
 from jaxdlb.game import Game, TimeStep
 
@@ -17,7 +18,7 @@ SampleParams = Callable[[PRNGKeyArray], Any]
 class Environments:
     """E clusters under way; every leaf has the leading axis E."""
 
-    key: PRNGKeyArray  # the environment's own key: its random numbers do not depend on E
+    key: Key[Array, " E"]  # the environment's own key: its random numbers do not depend on E
     params: PyTree
     state: PyTree
     observation: PyTree
@@ -48,7 +49,8 @@ def step(
         environments.key, environments.steps + 1
     )
     state, timestep = jax.vmap(game.step)(keys[:, 0], environments.state, action, environments.params)
-    played = environments.replace(
+    played = dataclasses.replace(
+        environments,
         state=state,
         observation=timestep.observation,
         first=jnp.zeros_like(timestep.last),
@@ -57,8 +59,8 @@ def step(
 
     def restart_finished(played: Environments) -> Environments:
         params, fresh_state, fresh = jax.vmap(lambda key: _fresh(game, sample_params, key))(keys[:, 1])
-        fresh_environments = played.replace(
-            params=params, state=fresh_state, observation=fresh.observation, first=jnp.ones_like(played.first)
+        fresh_environments = dataclasses.replace(
+            played, params=params, state=fresh_state, observation=fresh.observation, first=jnp.ones_like(played.first)
         )
         return jax.tree.map(lambda new, old: _where(timestep.last, new, old), fresh_environments, played)
 

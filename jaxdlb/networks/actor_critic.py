@@ -66,7 +66,7 @@ class _Heads(nn.Module):
 
 
 def _share_among_others(scores: Float[Array, "*B N"], itself: Bool[Array, "*B N"]) -> Float[Array, "*B N"]:
-    """Scores with log(N − 1) taken off every peer's: at equal scores the odds of choosing oneself are 1 : 1 at any N."""
+    """Scores with log(N − 1) taken off every peer's: at equal scores the odds of oneself are 1 : 1 at any N."""
     return jnp.where(itself, scores, scores - jnp.log(max(scores.shape[-1] - 1, 1)))
 
 
@@ -146,7 +146,7 @@ class OverState:
         """Nothing is remembered."""
         return ()
 
-    def apply(self, params: PyTree, carry: Any, state: Float[Array, "*B G"]) -> tuple[Any, Float[Array, "*B N"]]:
+    def apply(self, params: PyTree, carry: Any, state: Float[Array, "*B G"]) -> tuple[Any, Any]:
         """The carry as it was, and the values."""
         return carry, self.module.apply(params, state)
 
@@ -193,14 +193,16 @@ def build_actor(game: Game, config: NetworkConfig, share_parameters: bool = True
         ValueError: the game's action space holds something other than Discrete spaces.
     """
     action_space = tuple(spaces.leaves(game.action_space))
-    for space in action_space:
-        if not isinstance(space, spaces.Discrete):
-            raise ValueError(f"{game.name} has an action in a {type(space).__name__}; networks have heads for Discrete")
+    discrete = tuple(space for space in action_space if isinstance(space, spaces.Discrete))
+    for space in set(action_space) - set(discrete):
+        raise ValueError(f"{game.name} has an action in a {type(space).__name__}; networks have heads for Discrete")
     torso = TORSOS[config.kind](config.hidden, config.recurrent)
-    return _over_agents(game, config, _ActorModule(torso, action_space), share_parameters)
+    return _over_agents(game, config, _ActorModule(torso, discrete), share_parameters)
 
 
-def build(game: Game, config: NetworkConfig, *, critic: str = "global_state", share_parameters: bool = True) -> ActorCritic:
+def build(
+    game: Game, config: NetworkConfig, *, critic: str = "global_state", share_parameters: bool = True
+) -> ActorCritic:
     """Actor and critic for `game`; `critic` is what the critic sees, `global_state` or `observation`.
 
     Raises:

@@ -63,7 +63,7 @@ def normalise(moments: Moments, x: PyTree) -> PyTree:
 
 @struct.dataclass
 class ReturnScale:
-    """Exponentially weighted mean and mean square of returns, with the weight that tells how far they have warmed up."""
+    """Exponentially weighted mean and mean square of returns; `weight` tells how far they have warmed up."""
 
     weight: Float[Array, ""]
     mean: Float[Array, ""]

@@ -56,7 +56,7 @@ class LearnedPolicy:
         """
         if game.num_agents != self.game.num_agents:
             raise ValueError(
-                f"num_agents is {game.num_agents}; the policy {self.name!r} was loaded for {self.game.num_agents} agents"
+                f"num_agents is {game.num_agents}; the policy {self.name!r} was loaded for {self.game.num_agents}"
             )
         return self._actor.initial_carry(())
 
