@@ -1,0 +1,192 @@
+"""An evaluation as one HTML file that needs nothing else: no network, no other file, no script."""
+
+import base64
+import io
+import math
+import os
+from collections.abc import Iterable, Mapping
+from html import escape
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from jaxdlb.evaluation.layout import number
+from jaxdlb.evaluation.statistics import Estimate
+from jaxdlb.evaluation.tables import COLUMNS, DIFFERENCE, Evaluation, PolicyResult, conclusion
+
+MIME_TYPES = {b"\x89PNG": "image/png", b"GIF8": "image/gif"}
+
+
+@runtime_checkable
+class Figure(Protocol):
+    """Whatever draws itself as a PNG: a matplotlib figure."""
+
+    def savefig(self, fname: Any, *, format: str) -> Any: ...
+
+
+def write_report(
+    path: str | os.PathLike[str],
+    *,
+    title: str,
+    evaluation: Evaluation,
+    figures: Mapping[str, Figure | bytes],
+    config_text: str,
+) -> None:
+    """Write the report of an evaluation: conclusion, table, `figures` by caption, settings and the run's configuration.
+
+    A figure is a matplotlib figure, or the bytes of a PNG or a GIF. The file is complete or is not there at all: it is
+    written beside its place and then moved there.
+
+    Raises:
+        ValueError: bytes that are neither a PNG nor a GIF.
+        OSError: the file cannot be written.
+    """
+    page = PAGE.format(
+        title=escape(title),
+        style=STYLE,
+        conclusion=escape(conclusion(evaluation)),
+        table=_table(evaluation),
+        columns=_definitions({header: description for header, description in COLUMNS.values()}),
+        figures="\n".join(_figure(caption, figure) for caption, figure in figures.items()),
+        settings=_definitions(_settings(evaluation)),
+        config=escape(config_text),
+    )
+    _write_atomically(Path(path), page)
+
+
+def _table(evaluation: Evaluation) -> str:
+    """A row for each policy, the best utility first."""
+    shown = [name for name in COLUMNS if any(name in result.columns for result in evaluation.results)]
+    headers = ["policy", *(COLUMNS[name][0] for name in shown), DIFFERENCE]
+    head = "".join(f'<th scope="col">{escape(header)}</th>' for header in headers)
+    rows = "\n".join(_row(result, shown, evaluation.best_heuristic) for result in evaluation.results)
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
+
+
+def _row(result: PolicyResult, shown: Iterable[str], best_heuristic: str) -> str:
+    is_best = result.name == best_heuristic
+    marks = {"learned": "learned", "oracle": "oracle: sees true loads"}
+    mark = "best heuristic" if is_best else marks.get(result.kind)
+    badge = f' <span class="badge">{escape(mark)}</span>' if mark else ""
+    name = f'<th scope="row">{escape(result.name).replace("_", "_<wbr>")}{badge}</th>'
+    cells = [_cell(result.columns.get(column)) for column in shown]
+    cells.append("<td>–</td>" if is_best else _cell(result.difference))
+    return f'<tr class="{"best" if is_best else escape(result.kind)}">{name}{"".join(cells)}</tr>'
+
+
+def _cell(estimate: Estimate | None) -> str:
+    """A mean, and half of its 95% interval where there is one."""
+    if estimate is None or math.isnan(estimate.mean):
+        return "<td>–</td>"
+    error = f" <small>± {number(estimate.half_width, like=estimate.mean)}</small>" if estimate.half_width > 0 else ""
+    return f"<td>{number(estimate.mean)}{error}</td>"
+
+
+def _settings(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "independent episodes": f"{evaluation.num_episodes:,}",
+        "rounds an episode": f"{evaluation.num_rounds:,}",
+        "rounds left out as warm-up": f"{evaluation.warmup:,}",
+    } | dict(evaluation.settings)
+
+
+def _definitions(entries: Mapping[str, Any]) -> str:
+    pairs = "\n".join(f"<dt>{escape(str(k))}</dt><dd>{escape(str(v))}</dd>" for k, v in entries.items())
+    return f"<dl>\n{pairs}\n</dl>"
+
+
+def _figure(caption: str, figure: Figure | bytes) -> str:
+    image = figure if isinstance(figure, bytes) else _as_png(figure)
+    mime = next((mime for start, mime in MIME_TYPES.items() if image.startswith(start)), None)
+    if mime is None:
+        raise ValueError(f"the figure {caption!r} is neither a PNG nor a GIF; it must be one of these, or draw itself")
+    data = base64.b64encode(image).decode("ascii")
+    return (
+        f'<figure><div class="wide"><img alt="{escape(caption)}" src="data:{mime};base64,{data}"></div>'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _as_png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return file.getvalue()
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+STYLE = """
+:root { color-scheme: light dark; --paper: #fff; --ink: #22303c; --quiet: #5d6b78; --line: #dfe4e8; --tint: #fdf1e8;
+  --learned: #b34700; --best: #00629b; --oracle: #00785a; --panel: #f5f7f9; }
+@media (prefers-color-scheme: dark) {
+  :root { --paper: #14191f; --ink: #e3e8ed; --quiet: #9aa7b4; --line: #2e3843; --tint: #33241a;
+    --learned: #ff9d5c; --best: #6cbcf0; --oracle: #4fd1a9; --panel: #1d242c; }
+}
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, sans-serif; }
+main { max-width: 70rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
+h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .75rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.2rem; margin: 2.5rem 0 .75rem; }
+.conclusion { font-size: 1.1rem; border-left: 4px solid var(--learned); margin: 0; padding: .25rem 0 .25rem 1rem; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; width: 100%; }
+th, td { padding: .4rem .5rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
+thead th { vertical-align: bottom; white-space: normal; min-width: 5rem; color: var(--quiet); font-weight: 600; }
+th:first-child { text-align: left; position: sticky; left: 0; background: var(--paper); }
+tbody th { font-weight: 500; white-space: normal; overflow-wrap: anywhere; min-width: 9rem; max-width: 18rem; }
+@media (min-width: 60rem) { tbody th { min-width: 13.5rem; } }
+tr.learned td, tr.learned th:first-child { background: var(--tint); font-weight: 700; }
+tr.best th, tr.best td { font-weight: 700; }
+small { color: var(--quiet); font-weight: 400; }
+.badge { display: inline-block; font-size: .72rem; font-weight: 600; padding: 0 .45em; border-radius: 1em;
+  border: 1px solid currentColor; color: var(--quiet); white-space: nowrap; }
+tr.learned .badge { color: var(--learned); } tr.best .badge { color: var(--best); }
+tr.oracle .badge { color: var(--oracle); }
+figure { margin: 0 0 2rem; }
+figure .wide { background: #fff; border: 1px solid var(--line); border-radius: .5rem; padding: .75rem; }
+img { display: block; width: 100%; max-width: 56rem; min-width: 30rem; height: auto; margin: 0 auto; }
+figcaption { color: var(--quiet); font-size: .9rem; padding-top: .5rem; }
+dl { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .25rem 1.25rem; font-size: .9rem;
+  margin: 0; }
+dt { color: var(--quiet); overflow-wrap: anywhere; } dd { margin: 0; overflow-wrap: anywhere; }
+details { margin-top: 1rem; } summary { cursor: pointer; font-weight: 600; }
+pre { background: var(--panel); border-radius: .5rem; padding: 1rem; overflow-x: auto; font-size: .82rem; }
+"""
+
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>{style}</style>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+<p class="conclusion">{conclusion}</p>
+<h2>Every policy on the same clusters, arrivals and completions</h2>
+<div class="wide" role="region" aria-label="results" tabindex="0">
+{table}
+</div>
+<details><summary>What the columns mean</summary>
+{columns}
+<p>Means over the episodes ± half of the 95% interval.</p>
+</details>
+<h2>Figures</h2>
+{figures}
+<h2>How it was measured</h2>
+{settings}
+<details><summary>Configuration of the run</summary>
+<pre>{config}</pre>
+</details>
+</main>
+</body>
+</html>
+"""
