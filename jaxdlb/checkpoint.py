@@ -113,22 +113,24 @@ def _utility(metrics: Mapping[str, float]) -> float:
     return metrics["utility"]
 
 
-def locate(path: PathLike) -> Location:
+def locate(path: PathLike, key: str = "checkpoint") -> Location:
     """The checkpoints that a path means: a run's folder, its checkpoints folder, or the folder of one step.
+
+    `key` is what the path is called in messages.
 
     Raises:
         CheckpointError: nothing there, or nothing that is a checkpoint.
     """
     folder = Path(path)
     if not folder.is_dir():
-        raise CheckpointError(f"checkpoint is {str(path)!r}; it must be the folder of a run, and no such folder exists")
+        raise CheckpointError(f"{key} is {str(path)!r}; it must be the folder of a run, and no such folder exists")
     if (folder / FOLDER).is_dir():
         folder = folder / FOLDER
     if steps(folder):
         return Location(folder, None)
     if folder.name.isdigit() and any((folder / item).is_dir() for item in _ITEMS):
         return Location(folder.parent, int(folder.name))
-    raise CheckpointError(f"checkpoint is {str(path)!r}; it must be the folder of a run, and this holds no checkpoint")
+    raise CheckpointError(f"{key} is {str(path)!r}; it must be the folder of a run, and this holds no checkpoint")
 
 
 def steps(folder: PathLike) -> list[int]:

@@ -6,9 +6,7 @@ checkpoint.
 """
 
 import os
-import signal
 import sys
-import traceback
 from collections.abc import Sequence
 
 import hydra
@@ -16,19 +14,23 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from train import compose, config, errors, launch, loop
-from train.finish import finish
+from train import cli, compose, config, errors, launch
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line (without the program's name), and return the exit status."""
+    """Run the command line (without the program's name), and return the exit status.
+
+    Raises:
+        SystemExit: a signal asked to stop, or --help or the like was answered.
+    """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra then raises what is wrong, instead of printing it and exiting
     config.register()
     statuses: list[int] = []
 
     def job(given: DictConfig) -> None:
-        statuses.append(_run(given, list(HydraConfig.get().overrides.task)))
+        overrides = list(HydraConfig.get().overrides.task)
+        statuses.append(cli.run(lambda: launch.prepare(given, overrides), launch.execute, overrides))
 
     before, sys.argv = sys.argv, ["train", *arguments]
     try:
@@ -49,31 +51,6 @@ def _check_sweep(arguments: Sequence[str]) -> None:
     if given.multirun:
         for overrides in compose.jobs(given.overrides):
             launch.prepare(compose.from_conf(overrides), overrides)
-
-
-def _run(given: DictConfig, overrides: Sequence[str]) -> int:
-    """One job; every error ends here, since what hydra prints of one would be more than a sentence.
-
-    Raises:
-        SystemExit: a signal asked to stop, which ends a sweep too.
-    """
-    try:
-        with errors.refusals(overrides):
-            plan = launch.prepare(given, overrides)
-        launch.execute(plan, finish)
-    except errors.Refusal as refusal:
-        print(refusal, file=sys.stderr)
-        return errors.STATUS
-    except loop.DivergedError:
-        return 1  # the loggers have said why
-    except loop.StoppedError as stopped:
-        raise SystemExit(128 + stopped.signal_number) from None
-    except KeyboardInterrupt:
-        raise SystemExit(128 + signal.SIGINT) from None
-    except Exception:
-        traceback.print_exc()
-        return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -94,8 +94,21 @@ def heuristics(entries: Sequence[Any]) -> list[Any]:
         ValueError: an entry of another kind, an unknown name or option, or none at all.
     """
     if not entries:
-        raise ValueError("evaluation.heuristics is empty; it must name at least one heuristic")
-    return [_heuristic(entry) for entry in entries]
+        raise ValueError("evaluation.heuristics is empty; it must name at least one heuristic, or be null for all")
+    return [heuristic(entry, "evaluation.heuristics") for entry in entries]
+
+
+def heuristic(entry: Any, key: str) -> Any:
+    """The heuristic that an entry under `key` asks for, a name or a mapping of name and options.
+
+    Raises:
+        ValueError: an entry of another kind, an unknown name or option.
+    """
+    if isinstance(entry, str):
+        return policies.heuristic(entry)
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
+        raise ValueError(f"{key} has the entry {entry!r}; it must be a name, or {{name: …}} with options")
+    return policies.heuristic(**{str(option): value for option, value in entry.items()})
 
 
 def check(settings: Any) -> None:
@@ -107,8 +120,11 @@ def check(settings: Any) -> None:
     evaluation = settings.evaluation
     with _named("evaluation", evaluation):
         check_sizes(evaluation.num_episodes, evaluation.num_rounds, evaluation.warmup)
-    check_size("evaluation.recorded_rounds", evaluation.recorded_rounds, 1)
-    heuristics(evaluation.heuristics)
+        check_size("recorded_rounds", evaluation.recorded_rounds, 1)
+        check_size("tuning_episodes", evaluation.tuning_episodes, 2)
+        check_size("tuning_rounds", evaluation.tuning_rounds, 1)
+    if evaluation.heuristics is not None:
+        heuristics(evaluation.heuristics)
 
 
 def library(type_: type[Built], settings: Any) -> Built:
@@ -181,16 +197,6 @@ def _clusters(game: Any, base: Any, settings: Any) -> SampleParams:
     if all(value is None for value in dataclasses.asdict(ranges).values()):
         return lambda key: base
     return random_clusters(game, base, ranges)
-
-
-def _heuristic(entry: Any) -> Any:
-    if isinstance(entry, str):
-        return policies.heuristic(entry)
-    if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
-        raise ValueError(
-            f"evaluation.heuristics has the entry {entry!r}; it must be a name, or {{name: …}} with options"
-        )
-    return policies.heuristic(**{str(key): value for key, value in entry.items()})
 
 
 def _frozen(value: Any) -> Any:

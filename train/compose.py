@@ -48,11 +48,10 @@ def from_conf(overrides: Sequence[str], config_name: str = "config") -> DictConf
         return compose(config_name, overrides=list(overrides))
 
 
-def from_run(folder: Path, overrides: Sequence[str], schema: type, **values: Any) -> DictConfig:
+def from_run(folder: Path, overrides: Sequence[str], schema: type) -> DictConfig:
     """A run's saved config with `overrides`, of the structure of the dataclass `schema`, a kind of `config.Settings`.
 
     An override of a group, such as `game=dlb`, takes that group afresh from `conf/` and drops what was saved of it.
-    `values` are keys of `schema` that the saved config does not have.
 
     Raises:
         ValueError: no saved config in the folder, or one that cannot be read.
@@ -66,7 +65,7 @@ def from_run(folder: Path, overrides: Sequence[str], schema: type, **values: Any
             _drop(saved, group.split("/"))
         store = ConfigStore.instance()
         store.store(name="run_schema", node=schema)
-        store.store(name="run", node={"defaults": defaults, **saved, **values})
+        store.store(name="run", node={"defaults": defaults, **saved})
         rest = [text for text, o in zip(overrides, _parse(overrides), strict=True) if o.key_or_group not in groups]
         return compose("run", overrides=rest)
 

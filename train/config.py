@@ -130,7 +130,9 @@ class EvaluationSettings:
     warmup: int = 200  # rounds at the start of each episode that are left out
     greedy: bool = False  # the learned policy takes its likeliest action rather than draw one
     seed: int = 1
-    heuristics: list[Any] = dataclasses.field(default_factory=list)  # a name, or a mapping of name and options
+    heuristics: list[Any] | None = None  # names, or mappings of name and options; null: all, tuned
+    tuning_episodes: int = 32
+    tuning_rounds: int = 800
     recorded_rounds: int = 200  # shown in the heat map
 
 

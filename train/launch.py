@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,9 @@ import jax
 from jaxtyping import PyTree
 from omegaconf import DictConfig, OmegaConf
 
-from jaxdlb import checkpoint
+from jaxdlb import checkpoint, evaluation
 from jaxdlb.networks import NetworkConfig
-from train import build, compose, config, loggers, loop, run_folder
+from train import build, comparison, compose, config, loggers, loop, run_folder
 from train.build import Scenario
 from train.loggers import metrics_file
 from train.loop import DivergedError, Population, Schedule, StoppedError
@@ -74,8 +74,8 @@ def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
     return Plan(given, settings, scenario, build.network(settings.network), population, schedule, resumed)
 
 
-def execute(plan: Plan, finish: Callable[[Path, Plan, Sequence[loggers.Logger]], None]) -> Path:
-    """Train as planned, then `finish` (evaluate and report), and return the run's folder.
+def execute(plan: Plan) -> Path:
+    """Train as planned, evaluate, print the table, and return the run's folder, where all is written.
 
     Raises:
         DivergedError: a metric became NaN or infinite; the message names the last good checkpoint.
@@ -93,15 +93,19 @@ def execute(plan: Plan, finish: Callable[[Path, Plan, Sequence[loggers.Logger]],
     listening = loggers.make(plan.settings.logger, folder, _plain(plan.given))
     try:
         _train(plan, folder, listening, seconds)
-        finish(folder, plan, listening)
-    except (DivergedError, StoppedError) as error:
-        for logger in listening:
-            logger.stopped(str(error))
+        if plan.settings.evaluation.enabled:
+            _evaluate(plan, folder, listening)
+    except DivergedError as error:
+        _tell(listening, str(error))
+        raise
+    except StoppedError as error:
+        _tell(listening, f"{error}; to go on: python -m train resume={folder}")
         raise
     finally:
         newest = _newest(folder)
         for logger in listening:
             logger.close(newest)
+    print(f"the run is in {folder}")
     return folder
 
 
@@ -127,6 +131,25 @@ def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], second
         except DivergedError as error:
             writer.wait()
             raise DivergedError(f"{error}; {_left(folder)}") from None
+
+
+def _evaluate(plan: Plan, folder: Path, listening: Sequence[loggers.Logger]) -> None:
+    """Compare the newest policy with the heuristics; print and write the result."""
+    settings, scenario = plan.settings.evaluation, plan.scenario
+    learned = comparison.learned_policies(folder, scenario.game, step=None, greedy=settings.greedy)
+    policies = [*comparison.heuristics(scenario, settings), *learned]
+    about = {"agent_rounds of training": plan.schedule.num_updates * plan.schedule.agent_rounds_per_update}
+    result = comparison.compare(scenario, settings, policies, about)
+    drawn = comparison.figures(result, scenario, settings, policies, metrics_file.read(folder))
+    paths = comparison.write(folder, f"Run {folder.name}", result, drawn, OmegaConf.to_yaml(plan.given))
+    for logger in listening:
+        logger.evaluation(result, paths)
+    print(evaluation.to_text(result))
+
+
+def _tell(listening: Sequence[loggers.Logger], message: str) -> None:
+    for logger in listening:
+        logger.stopped(message)
 
 
 def _left(folder: Path) -> str:

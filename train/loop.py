@@ -140,8 +140,9 @@ def train(
         while update < schedule.num_updates and signals.received is None:
             count = min(_until_multiple(update, schedule.logging_interval), schedule.num_updates - update)
             state, metrics = run(state, jnp.int32(count))
-            rows = _rows(_fetched(metrics, count), update, schedule, clock.tick())
-            _tell(loggers, rows, update + count, count, schedule, population.num_seeds, clock)
+            rows = _rows(_fetched(metrics, count), update, schedule, clock.total)
+            clock.updates += count
+            _tell(loggers, rows, update + count, schedule, population.num_seeds, clock)
             _check_finite(rows)
             due = _until_multiple(update, schedule.checkpoint_interval) <= count
             update += count
@@ -153,21 +154,27 @@ def train(
 
 
 class _Clock:
-    """Seconds of training, those of the run that is resumed included, and of the last interval."""
+    """Seconds of training, without those of compiling; `seconds_before` are of the run that is resumed."""
 
     def __init__(self, seconds_before: float) -> None:
-        self.total = seconds_before
-        self.last = 0.0
+        self.updates = 0  # made since the start
+        self._before = seconds_before
         self._since = time.perf_counter()
 
     def start(self) -> None:
         self._since = time.perf_counter()
 
-    def tick(self) -> float:
-        now = time.perf_counter()
-        self.last, self._since = now - self._since, now
-        self.total += self.last
-        return self.total
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._since
+
+    @property
+    def total(self) -> float:
+        return self._before + self.seconds
+
+    @property
+    def seconds_per_update(self) -> float:
+        return self.seconds / self.updates
 
 
 def _compile(population: Population, state: PyTree, most: int) -> Callable[[PyTree, Array], tuple[PyTree, Metrics]]:
@@ -177,7 +184,7 @@ def _compile(population: Population, state: PyTree, most: int) -> Callable[[PyTr
 
 def _fetched(metrics: Metrics, count: int) -> dict[str, np.ndarray]:
     """The metrics on the host, [count, S]; waits in short naps, so that a signal is heard meanwhile."""
-    while not all(leaf.is_ready() for leaf in metrics.values())  # type: ignore[attr-defined]:
+    while not all(leaf.is_ready() for leaf in metrics.values()):  # type: ignore[attr-defined]
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     return {name: leaf[:count].reshape(count, -1) for name, leaf in jax.device_get(metrics).items()}
 
@@ -202,7 +209,6 @@ def _tell(
     loggers: Sequence[Logger],
     rows: list[Row],
     update: int,
-    count: int,
     schedule: Schedule,
     num_seeds: int,
     clock: _Clock,
@@ -211,8 +217,8 @@ def _tell(
         update=update,
         num_updates=schedule.num_updates,
         agent_rounds=update * schedule.agent_rounds_per_update,
-        agent_rounds_per_second=count * schedule.agent_rounds_per_update * num_seeds / clock.last,
-        seconds_left=(schedule.num_updates - update) * clock.last / count,
+        agent_rounds_per_second=schedule.agent_rounds_per_update * num_seeds / clock.seconds_per_update,
+        seconds_left=(schedule.num_updates - update) * clock.seconds_per_update,
         utility=_mean(rows, "utility"),
     )
     for logger in loggers:

@@ -11,13 +11,14 @@ def check(settings: Any) -> None:
     if settings.run_dir is None:
         _check_can_hold("runs_dir", Path(settings.runs_dir))
         return
-    folder = Path(settings.run_dir)
+    check_new("run_dir", Path(settings.run_dir), hint=f" (resume={settings.run_dir} goes on with the run in it)")
+
+
+def check_new(key: str, folder: Path, hint: str = "") -> None:
+    """Raise ValueError unless the folder is new or empty, and could be made; `hint` is added to what it must be."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(
-            f"run_dir is {settings.run_dir!r}; it must be a new or empty folder (resume={settings.run_dir} goes on "
-            "with the run in it)"
-        )
-    _check_can_hold("run_dir", folder)
+        raise ValueError(f"{key} is {str(folder)!r}; it must be a new or empty folder{hint}")
+    _check_can_hold(key, folder)
 
 
 def create(settings: Any) -> Path:

@@ -73,5 +73,24 @@ class LearnedPolicy:
         return carry, jax.tree.unflatten(treedef, choices)
 
 
+_STATIC = ("game", "network", "share_parameters", "greedy", "name")
+
+
+def _flatten(policy: LearnedPolicy) -> tuple[tuple[PyTree], tuple[Any, ...]]:
+    return (policy.variables,), tuple(getattr(policy, name) for name in _STATIC)
+
+
+def _unflatten(static: tuple[Any, ...], children: tuple[PyTree]) -> LearnedPolicy:
+    """Without the check of shapes: JAX also rebuilds a policy with a batch axis, or with no arrays at all."""
+    policy = object.__new__(LearnedPolicy)
+    for name, value in zip(("variables", *_STATIC), (*children, *static), strict=True):
+        object.__setattr__(policy, name, value)
+    return policy
+
+
+# A pytree, as the interface asks for: one compiled program plays all policies that differ in their variables alone.
+jax.tree_util.register_pytree_node(LearnedPolicy, _flatten, _unflatten)
+
+
 def _shapes(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: leaf.shape, tree)

@@ -15,7 +15,7 @@ class Progress:
     update: int
     num_updates: int
     agent_rounds: int  # of each seed, so far
-    agent_rounds_per_second: float  # of all seeds together, since the last visit
+    agent_rounds_per_second: float  # of all seeds together, since training began or was resumed
     seconds_left: float
     utility: float  # the mean over the updates since the last visit and over seeds
 

@@ -1,0 +1,106 @@
+"""Learned policies against heuristics: the evaluation, its figures, and the files that hold them."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxdlb import checkpoint, evaluation
+from jaxdlb.evaluation import Evaluation
+from jaxdlb.evaluation.report import write_report
+from train import build
+from train.build import Scenario
+from train.loggers import Row
+
+FIGURES = "figures"  # their folder, beside the table
+_CLUSTER, _EPISODE = 2**31, 2**31 + 1  # folded into an evaluation's key: no episode of it is numbered so high
+
+Figures = Mapping[str, tuple[str, Any]]  # file name without its end: caption and matplotlib figure
+
+
+def learned_policies(path: Path, game: Any, *, step: int | None, greedy: bool) -> list[Any]:
+    """The policy of every seed of a checkpoint, for `game`.
+
+    Raises:
+        ValueError: no checkpoint that is whole, or policies that do not fit the game.
+    """
+    num_seeds = checkpoint.read_about(path, step)["num_seeds"]
+    found = [checkpoint.load_policy(path, game=game, step=step, seed=k, greedy=greedy) for k in range(num_seeds)]
+    if num_seeds == 1:
+        return found
+    return [dataclasses.replace(policy, name=f"{policy.name}(seed={k})") for k, policy in enumerate(found)]
+
+
+def heuristics(scenario: Scenario, settings: Any) -> list[Any]:
+    """The heuristics that an evaluation's `settings` list; without a list all, tuned on the clusters to train on."""
+    if settings.heuristics is not None:
+        return build.heuristics(settings.heuristics)
+    sizes = {"num_episodes": settings.tuning_episodes, "num_rounds": settings.tuning_rounds}
+    warmup = min(settings.warmup, settings.tuning_rounds // 4)
+    return evaluation.contenders(scenario.game, scenario.train, jax.random.key(settings.seed), warmup=warmup, **sizes)
+
+
+def compare(scenario: Scenario, settings: Any, policies: Sequence[Any], about: Mapping[str, Any]) -> Evaluation:
+    """Play `policies` on the clusters to evaluate on; `about` is kept with the result."""
+    return evaluation.compare(
+        scenario.game,
+        policies,
+        scenario.test,
+        jax.random.key(settings.seed),
+        num_episodes=settings.num_episodes,
+        num_rounds=settings.num_rounds,
+        warmup=settings.warmup,
+        settings=about,
+    )
+
+
+def figures(
+    result: Evaluation, scenario: Scenario, settings: Any, policies: Sequence[Any], rows: Sequence[Row] = ()
+) -> dict[str, tuple[str, Any]]:
+    """Utilities, loads over time and, given the `rows` of metrics.csv, the learning curve."""
+    from jaxdlb.evaluation import plots
+
+    made = {"utilities": ("Mean utility of every policy, with 95% intervals", plots.utilities(result))}
+    if rows:
+        made["learning_curve"] = ("Utility in training, against the heuristics", _learning_curve(result, rows))
+    learned = [each.name for each in result.results if each.kind == "learned"]
+    by_name = {policy.name: policy for policy in policies}
+    recordings = {
+        name: record(scenario, by_name[name], settings.seed, settings.recorded_rounds)
+        for name in (*learned[:1], result.best_heuristic)
+    }
+    return made | {"loads": ("Loads of the nodes over the same rounds", plots.heat_maps(recordings))}
+
+
+def record(scenario: Scenario, policy: Any, seed: int, num_rounds: int) -> evaluation.Recording:
+    """One episode of one of the clusters to evaluate on, the same for every policy."""
+    cluster_key, episode_key = (jax.random.fold_in(jax.random.key(seed), k) for k in (_CLUSTER, _EPISODE))
+    params = jax.jit(scenario.test)(cluster_key)
+    return evaluation.record(scenario.game, policy, params, episode_key, num_rounds)
+
+
+def write(folder: Path, title: str, result: Evaluation, drawn: Figures, config_text: str) -> dict[str, Path]:
+    """Write evaluation.json, table.txt, report.html and the figures into `folder`; return the figures' paths."""
+    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+    (folder / "evaluation.json").write_text(json.dumps(evaluation.to_json(result), indent=2) + "\n", encoding="utf-8")
+    (folder / "table.txt").write_text(evaluation.to_text(result) + "\n", encoding="utf-8")
+    paths = {name: folder / FIGURES / f"{name}.png" for name in drawn}
+    for name, path in paths.items():
+        drawn[name][1].savefig(path)
+    pictures = {caption: paths[name].read_bytes() for name, (caption, _) in drawn.items()}
+    write_report(folder / "report.html", title=title, evaluation=result, figures=pictures, config_text=config_text)
+    return paths
+
+
+def _learning_curve(result: Evaluation, rows: Sequence[Row]) -> Any:
+    from jaxdlb.evaluation import plots
+
+    num_seeds = 1 + int(max(row["seed"] for row in rows))
+    utility = np.array([row["utility"] for row in rows]).reshape(-1, num_seeds).T
+    agent_rounds = [row["agent_rounds"] for row in rows[::num_seeds]]
+    levels = {each.name: each.columns["utility"].mean for each in result.results if each.kind == "heuristic"}
+    return plots.learning_curve(agent_rounds, utility, levels)

@@ -1,0 +1,101 @@
+"""Evaluate a trained policy: `python -m train.evaluate checkpoint=<run> [group=choice …] [key=value …]`.
+
+The settings are those saved with the run, with what the command line overrides: `game.num_nodes=64
+game.params.load=0.7` plays a pointer policy elsewhere, `game=dlb` takes the whole game afresh from conf/. Prints the
+table, and writes evaluation.json, table.txt, report.html and figures into `output`, or a new folder in the run's.
+
+Exit status: 0 when all went well; 2 when something given is wrong, of which one line on stderr says what, and then
+nothing has been written.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from jaxdlb import checkpoint, evaluation
+from train import build, cli, comparison, compose, config, launch, run_folder
+from train.build import Scenario
+
+FOLDER = "evaluations"  # in a run's folder
+
+
+@dataclasses.dataclass
+class EvaluateSettings(config.Settings):
+    """Settings of a run, and which of its policies to evaluate."""
+
+    checkpoint: str = MISSING  # a run's folder, its checkpoints folder or that of one step
+    step: int | None = None  # null: the newest
+    output: str | None = None  # null: <run>/evaluations/<date_time>
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """An evaluation that has been found right in everything."""
+
+    given: DictConfig
+    settings: Any
+    scenario: Scenario
+    learned: list[Any]
+    folder: Path  # to be made
+
+
+def prepare(overrides: Sequence[str]) -> Plan:
+    """Check everything and load the policies; writes nothing.
+
+    Raises:
+        ValueError, OmegaConfBaseException: something given is wrong.
+    """
+    given, settings, located = from_run(overrides, EvaluateSettings)
+    build.check(settings)
+    scenario = build.scenario(settings.game)
+    learned = comparison.learned_policies(
+        located.folder, scenario.game, step=located.step, greedy=settings.evaluation.greedy
+    )
+    if settings.output is None:
+        return Plan(given, settings, scenario, learned, located.folder.parent / FOLDER / run_folder.stamp())
+    run_folder.check_new("output", Path(settings.output))
+    return Plan(given, settings, scenario, learned, Path(settings.output))
+
+
+def from_run(overrides: Sequence[str], schema: type) -> tuple[DictConfig, Any, checkpoint.Location]:
+    """The settings of the run that `checkpoint=…` names with `overrides`, and the step to load.
+
+    Raises:
+        ValueError, OmegaConfBaseException: no such run, or an override that is wrong.
+    """
+    located = checkpoint.locate(cli.value_of("checkpoint", overrides))
+    given = compose.from_run(located.folder.parent, overrides, schema)
+    settings = compose.settings(given, overrides)
+    step = located.step if settings.step is None else settings.step
+    return given, settings, checkpoint.Location(located.folder, step)
+
+
+def execute(plan: Plan) -> None:
+    """Compare, print and write."""
+    settings = plan.settings.evaluation
+    policies = [*comparison.heuristics(plan.scenario, settings), *plan.learned]
+    result = comparison.compare(plan.scenario, settings, policies, {"checkpoint": plan.settings.checkpoint})
+    drawn = comparison.figures(result, plan.scenario, settings, policies)
+    folder = plan.folder if plan.settings.output else run_folder.create_new(plan.folder)
+    comparison.write(folder, f"Evaluation of {plan.settings.checkpoint}", result, drawn, OmegaConf.to_yaml(plan.given))
+    compose.save(plan.given, folder)
+    print(evaluation.to_text(result))
+    print(f"written to {folder}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line (without the program's name), and return the exit status."""
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return 0
+    return cli.run(lambda: prepare(arguments), execute, arguments)
+
+
+if __name__ == "__main__":
+    launch.use_compilation_cache()
+    sys.exit(main())
