@@ -5,14 +5,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reference.episodes import quick_jit
 
 from jaxdlb.mechanics.stealing import serve_requests
 
 MOST_NODES = 6
+serve = quick_jit(serve_requests)
 
 
 def served(victim, asks, available, first_thief):
-    granted = serve_requests(
+    granted = serve(
         jnp.array(victim, jnp.int32), jnp.array(asks, bool), jnp.array(available, jnp.int32), jnp.int32(first_thief)
     )
     return granted.tolist()

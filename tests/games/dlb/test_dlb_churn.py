@@ -10,7 +10,7 @@ from reference.episodes import no_ops, resetter, stepper
 
 from jaxdlb.games.dlb import DLB, Action
 
-GAME = DLB(3, capacity=10, max_delay=2)
+GAME = DLB(3, capacity=50, max_delay=3)
 
 
 def play_with_node_1_down(action, *, load=(2, 3, 4), arrived=(0, 0, 0), completed=(0, 0, 0), **fields):

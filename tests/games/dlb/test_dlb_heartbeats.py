@@ -47,8 +47,9 @@ def test_a_heartbeat_is_sent_in_its_phase_of_each_period_and_heard_after_the_del
 
 def test_a_node_knows_itself_without_heartbeats():
     game = DLB(3, capacity=50, max_delay=3)
-    params = clusters(game, 1, arrival_prob=0.9, heartbeat_period=10**6, heartbeat_phase=10**6 - 1)
-    states, timesteps = batch_player(game)(jax.random.split(jax.random.key(1), 1), params, no_ops(1, ROUNDS, 3))
+    size = len(TIMINGS)
+    params = clusters(game, size, arrival_prob=0.9, heartbeat_period=10**6, heartbeat_phase=10**6 - 1)
+    states, timesteps = batch_player(game)(jax.random.split(jax.random.key(1), size), params, no_ops(size, ROUNDS, 3))
     for i in range(3):
         np.testing.assert_array_equal(timesteps.observation.peers[0, :, i, i, 0], states.load[0, :, i])
         np.testing.assert_array_equal(timesteps.observation.peers[0, :, i, i, 1], 0)

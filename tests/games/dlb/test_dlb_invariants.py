@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from reference.episodes import batch_player, clusters, random_actions, random_clusters
+from reference.episodes import batch_player, random_actions, random_clusters
 
 from jaxdlb.games.dlb import DLB
 
@@ -16,7 +16,7 @@ def run(request):
     """(game, params, states, timesteps) of many clusters under hostile actions; leading axes: cluster, round."""
     game = request.param
     generator = np.random.default_rng(5)
-    params = random_clusters(game, generator, CLUSTERS)
+    params = random_clusters(game, generator, CLUSTERS, horizon=generator.integers(1, ROUNDS, CLUSTERS))
     actions = random_actions(generator, (CLUSTERS, ROUNDS, game.num_nodes))
     states, timesteps = batch_player(game)(jax.random.split(jax.random.key(6), CLUSTERS), params, actions)
     return game, *jax.tree.map(np.asarray, (params, states, timesteps))
@@ -74,10 +74,9 @@ def test_the_mean_reward_is_the_utility_and_never_positive(run):
     assert utility.max() <= 0
 
 
-def test_an_episode_is_cut_at_its_horizon_and_the_game_goes_on():
-    game = DLB(2)
-    params = clusters(game, 3, horizon=[1, 3, 5])
-    actions = random_actions(np.random.default_rng(1), (3, 5, 2))
-    _, timesteps = batch_player(game)(jax.random.split(jax.random.key(2), 3), params, actions)
-    assert np.argmax(timesteps.last, axis=1).tolist() == [1, 3, 5]
+def test_an_episode_is_cut_at_its_horizon_and_the_game_goes_on(run):
+    _, params, states, timesteps = run
+    np.testing.assert_array_equal(np.argmax(timesteps.last, axis=1), params.horizon)
+    np.testing.assert_array_equal(timesteps.last, states.round >= params.horizon[:, None])
     assert np.all(timesteps.discount == 1)
+    assert timesteps.metrics["arrivals"][:, -1].sum() > 0

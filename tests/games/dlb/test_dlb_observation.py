@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference.episodes import batch_player, clusters, entry, no_ops, player, random_actions, random_clusters
+from reference.episodes import batch_player, clusters, entry, no_ops, random_actions, random_clusters
 
 from jaxdlb.games.dlb import DLB, views
 from jaxdlb.mechanics.peer_view import Own, Peer
 
-N = 4
+N, ROUNDS = 4, 12
 GAMES = {kind: DLB(N, capacity=9, max_delay=2, heartbeats=kind) for kind in ("shared", "per_link")}
 AGENT = 1
 OTHERS = np.array([0, 2, 3])
@@ -22,9 +22,10 @@ def played(request):
     """(game, params, state) in the middle of a busy run."""
     game = GAMES[request.param]
     generator = np.random.default_rng(4)
-    params = entry(random_clusters(game, generator, 1, heartbeat_period=3, heartbeat_phase=[0, 1, 2, 3]), 0)
-    states, _ = player(game)(jax.random.key(5), params, random_actions(generator, (17, N)))
-    return game, params, entry(states, 17)
+    params = random_clusters(game, generator, 2, heartbeat_period=3, heartbeat_phase=[0, 1, 2, 3])
+    keys = jax.random.split(jax.random.key(5), 2)
+    states, _ = batch_player(game)(keys, params, random_actions(generator, (2, ROUNDS, N)))
+    return game, entry(params, 0), entry(entry(states, 0), ROUNDS)
 
 
 def view(played, **changes):
@@ -70,7 +71,7 @@ def test_a_dead_peer_shows_only_by_its_growing_age():
     failure = jnp.zeros((2, N)).at[1, 3].set(1.0)
     params = dataclasses.replace(params, failure_prob=failure)
     keys = jnp.stack([jax.random.key(8)] * 2)
-    states, timesteps = batch_player(game)(keys, params, no_ops(2, 12, N))
+    states, timesteps = batch_player(game)(keys, params, no_ops(2, ROUNDS, N))
     assert np.all(states.alive[0])
     assert not np.any(states.alive[1, 1:, 3])
     alive, dead = entry(timesteps.observation, 0), entry(timesteps.observation, 1)
@@ -88,7 +89,7 @@ def test_a_peers_changes_stay_unknown_until_its_next_heartbeat():
     params = clusters(game, 2, heartbeat_period=50, heartbeat_phase=5, initial_load=[1, 1, 1, 5], arrival_prob=0.3)
     params = dataclasses.replace(params, completion_prob=params.completion_prob.at[1, 3].set(1e-6))
     keys = jnp.stack([jax.random.key(9)] * 2)
-    states, timesteps = batch_player(game)(keys, params, no_ops(2, 12, N))
+    states, timesteps = batch_player(game)(keys, params, no_ops(2, ROUNDS, N))
     assert not np.array_equal(states.load[0, :6, 3], states.load[1, :6, 3])
     quick, slow = (entry(timesteps.observation.peers, c)[:, 0, 3] for c in (0, 1))
     known = [Peer.LOAD, Peer.AGE]

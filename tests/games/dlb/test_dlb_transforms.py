@@ -1,7 +1,6 @@
 """The game is pure: jit, vmap, scan and grad change nothing but speed, and a key decides everything."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -50,11 +49,14 @@ def test_vmap_over_keys_params_and_actions_is_a_loop(batch):
 
 
 def test_vmap_over_params_alone_is_a_loop(batch):
+    """The same events' keys and the same actions for every cluster: what differs is the parameters."""
     keys, params, actions = batch
     key, action = entry((keys, actions), 0)
-    together = quick_jit(jax.vmap(functools.partial(play, GAME), in_axes=(None, 0, None)))(key, params, action)
+    everywhere = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (7, *leaf.shape)), (key, action))
+    together = batch_player(GAME)(everywhere[0], params, everywhere[1])
     for i in range(7):
         assert_same(entry(together, i), player(GAME)(key, entry(params, i), action))
+    assert len(np.unique(np.asarray(together[0].load).reshape(7, -1), axis=0)) == 7
 
 
 def test_a_cluster_plays_the_same_in_a_batch_of_any_size(batch):
