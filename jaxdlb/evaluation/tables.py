@@ -89,7 +89,7 @@ def _under(header: str, column: list[str]) -> list[str]:
 
 def _column(cells: list[tuple[Estimate | None, bool]], decimals: int, gap: str) -> list[str]:
     """The cells of one column with their ± below each other."""
-    written = [_parts(estimate, signed, decimals) for estimate, signed in cells]
+    written = [parts(estimate, signed, decimals) for estimate, signed in cells]
     mean_width, error_width = (max(len(parts[side]) for parts in written) for side in (0, 1))
     join = {True: f"{gap}±", False: " " * (len(gap) + 1)}
     return [f"{mean:>{mean_width}}{join[bool(error)]}{error:<{error_width}}" for mean, error in written]
@@ -101,7 +101,7 @@ def _cells(result: PolicyResult, evaluation: Evaluation, shown: Sequence[str]) -
     return [*((result.columns.get(name), False) for name in shown), (difference, True)]
 
 
-def _parts(estimate: Estimate | None, signed: bool, most_decimals: int) -> tuple[str, str]:
+def parts(estimate: Estimate | None, signed: bool = False, most_decimals: int = 4) -> tuple[str, str]:
     """The mean, and half of its interval ("" where there is none), with as many digits as the interval is good for."""
     if estimate is None or math.isnan(estimate.mean):
         return "–", ""
@@ -115,7 +115,7 @@ def _parts(estimate: Estimate | None, signed: bool, most_decimals: int) -> tuple
 
 
 def _written(estimate: Estimate | None, signed: bool = False) -> str:
-    mean, error = _parts(estimate, signed, most_decimals=4)
+    mean, error = parts(estimate, signed, most_decimals=4)
     return f"{mean} ± {error}" if error else mean
 
 
@@ -166,4 +166,4 @@ def _against(first: PolicyResult, second: PolicyResult) -> str:
 
 
 def _pair(first: PolicyResult, second: PolicyResult, column: str) -> str:
-    return " against ".join(_parts(result.columns[column], False, 4)[0] for result in (first, second))
+    return " against ".join(parts(result.columns[column], False, 4)[0] for result in (first, second))
