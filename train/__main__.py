@@ -8,10 +8,12 @@ checkpoint.
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from train import cli, compose, config, errors, launch
@@ -30,12 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def job(given: DictConfig) -> None:
         overrides = list(HydraConfig.get().overrides.task)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            given.run_dir = os.path.relpath(HydraConfig.get().runtime.output_dir)
         statuses.append(cli.run(lambda: launch.prepare(given, overrides), launch.execute, overrides))
 
     before, sys.argv = sys.argv, ["train", *arguments]
     try:
         with errors.refusals(arguments):
-            _check_sweep(arguments)
+            _check(arguments)
             hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")(job)()
     except errors.Refusal as refusal:
         print(refusal, file=sys.stderr)
@@ -45,12 +49,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return max(statuses, default=0)
 
 
-def _check_sweep(arguments: Sequence[str]) -> None:
-    """Prepare every job of a sweep before the first is run, so that one that is wrong leaves nothing behind."""
-    given = get_args_parser().parse_args(list(arguments))
-    if given.multirun:
-        for overrides in compose.jobs(given.overrides):
-            launch.prepare(compose.from_conf(overrides), overrides)
+def _check(arguments: Sequence[str]) -> None:
+    """Check the flags and, of a sweep, every job before the first is run: one that is wrong leaves nothing behind.
+
+    Raises:
+        ValueError, HydraException, OmegaConfBaseException: something given is wrong.
+    """
+    parser = get_args_parser()
+    parser.error = _refuse_flags  # type: ignore[method-assign]
+    given = parser.parse_args(list(arguments))
+    if not given.multirun:
+        return
+    for overrides in compose.jobs(given.overrides):
+        composed = compose.from_conf(overrides)
+        for key in ("run_dir", "resume"):
+            if composed[key] is not None:
+                raise ValueError(
+                    f"{key} is {composed[key]!r}; it must not be given in a sweep, whose runs have their own"
+                )
+        launch.prepare(composed, overrides)
+
+
+def _refuse_flags(message: str) -> NoReturn:
+    raise ValueError(f"the command line is wrong: {message}; it must be flags of hydra (--help) and key=value")
 
 
 if __name__ == "__main__":

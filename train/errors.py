@@ -63,7 +63,7 @@ def sentence(error: Exception, overrides: Sequence[str] = ()) -> str:
 def unknown_key(key: str, known: Iterable[str]) -> str:
     """The sentence on a key that does not exist, with the nearest one that does, or all beside it."""
     parent, _, name = key.rpartition(".")
-    names = sorted(map(str, known))
+    names = sorted({str(each) for each in known} - {"hydra"})
     nearest = difflib.get_close_matches(name, names, n=1)
     where = f" of {parent}" if parent else ""
     hint = f"; did you mean {_join(parent, nearest[0])}?" if nearest else ""
