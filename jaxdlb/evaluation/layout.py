@@ -8,19 +8,16 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 
-def number(value: float, like: float | None = None) -> str:
-    """A number as people read it: about three digits, or as many decimals as `like` gets, and a true minus."""
-    decimals = _decimals(value if like is None else like)
-    if 0 < abs(value) < 0.5 * 10**-decimals:
-        decimals = _decimals(value)  # an error that is not 0 is not printed as 0
-    return f"{value:,.{decimals}f}".replace("-", "−")
-
-
-def _decimals(value: float) -> int:
+def number(value: float) -> str:
+    """A number as pictures print it: about three digits, and a true minus."""
     size = abs(value)
-    if 0 < size < 0.0995:
-        return min(1 - math.floor(math.log10(size)), 6)
-    return 0 if size >= 99.5 else 1 if size >= 9.95 else 2
+    decimals = 0 if size >= 99.5 else 1 if size >= 9.95 else 2
+    return true_minus(f"{value:,.{decimals}f}")
+
+
+def true_minus(text: str) -> str:
+    """A number with a minus sign in place of the hyphen."""
+    return text.replace("-", "−")
 
 
 def caption(name: str, most: int = 44) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
-from matplotlib import colormaps
+from matplotlib import colormaps, ticker
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
@@ -21,18 +21,17 @@ from matplotlib.colors import Normalize, PowerNorm, to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 
 from jaxdlb.checks import check_size
-from jaxdlb.evaluation import motion
+from jaxdlb.evaluation import layout, motion
 from jaxdlb.evaluation.gif import write_gif
-from jaxdlb.evaluation.layout import apart, arcs, boxes, caption, evenly, marks, number, on_arcs, round_loads, shortened
 from jaxdlb.evaluation.rollouts import Recording
-from jaxdlb.evaluation.tables import Evaluation, PolicyResult
+from jaxdlb.evaluation.tables import Evaluation, PolicyResult, parts
 
 INK, GREY, PALE = "#22303c", "#6b7885", "#e4e8ec"
 BLUE, GREEN, VERMILION = "#0072b2", "#009e73", "#d55e00"
 BAR, SHADE = "#a9cbe4", "#d5dade"
+FAINT = 0.35  # opacity of the paths that tasks take
 AGES = "YlOrBr"  # colours of the age of news, from fresh to old
 DPI = 150
 LARGE_SPREAD = 20  # utilities that differ by more than this factor are drawn on a logarithmic scale
@@ -65,7 +64,7 @@ def utilities(evaluation: Evaluation) -> Figure:
         _interval(axes, row, result, _kind(result, evaluation))
     axes.axvline(-evaluation.best.columns["utility"].mean, color=BLUE, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     _plain(axes)
-    axes.set_yticks(rows, [caption(result.name) for result in results])
+    axes.set_yticks(rows, [layout.caption(result.name) for result in results])
     for label, result in zip(axes.get_yticklabels(), results, strict=True):
         kind = _kind(result, evaluation)
         label.set(color=STYLES[kind][0] if kind != "heuristic" else INK)
@@ -103,7 +102,7 @@ def learning_curve(
     axes.plot(x, -np.median(curves, axis=0), color=VERMILION, linewidth=1.8, marker=marker, label=label, zorder=3)
     axes.margins(x=0.01, y=0.06)
     axes.invert_yaxis()
-    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=" "))
     axes.grid(axis="y", color=PALE, linewidth=0.8)
     scale = "" if axes.get_yscale() == "linear" else ", logarithmic"
     axes.set_xlabel("agent-rounds of training (rounds played × nodes)", fontsize=NORMAL, color=INK)
@@ -132,7 +131,7 @@ def heat_maps(recordings: Mapping[str, Recording]) -> Figure:
     for axes, (name, recording) in zip(panels, recordings.items(), strict=False):
         order = np.argsort(recording.completion_prob, kind="stable")
         image = axes.imshow(
-            shortened(recording.load, MOST_COLUMNS)[:, order].T,
+            layout.shortened(recording.load, MOST_COLUMNS)[:, order].T,
             extent=(0, len(recording.load), -0.5, len(order) - 0.5),
             norm=norm,
             cmap="YlGnBu",
@@ -140,17 +139,17 @@ def heat_maps(recordings: Mapping[str, Recording]) -> Figure:
             aspect="auto",
             interpolation="nearest",
         )
-        axes.set_title(caption(name), fontsize=NORMAL, color=INK, fontweight="bold", loc="left")
-        shown = evenly(len(order), MOST_NODE_LABELS)
+        axes.set_title(layout.caption(name), fontsize=NORMAL, color=INK, fontweight="bold", loc="left")
+        shown = layout.evenly(len(order), MOST_NODE_LABELS)
         axes.set_yticks(shown, [f"{order[k]}: q = {recording.completion_prob[order[k]]:.2f}" for k in shown])
         axes.set_xlabel("round", fontsize=NORMAL, color=INK)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axes.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
         _plain(axes)
     for axes in panels[len(recordings) :]:
         axes.set_axis_off()
     for axes in panels[: len(recordings) : columns]:
         axes.set_ylabel("node: speed", fontsize=NORMAL, color=INK)
-    bar = figure.colorbar(image, ax=list(panels), pad=0.02, fraction=0.04, ticks=round_loads(heaviest))
+    bar = figure.colorbar(image, ax=list(panels), pad=0.02, fraction=0.04, ticks=layout.round_loads(heaviest))
     bar.outline.set_visible(False)
     bar.set_label("load (tasks held)", fontsize=NORMAL, color=INK)
     bar.ax.tick_params(labelsize=SMALL, color=GREY, labelcolor=INK)
@@ -187,7 +186,8 @@ def animation(
     times = first_round + np.arange(num_frames) / frames_per_round
     frames = list(_frames(recording, title, times))
     named = to_rgba_array([INK, GREY, PALE, BLUE, GREEN, VERMILION, BAR, SHADE, "white"])
-    colours = np.concatenate([named, colormaps[AGES](np.linspace(0, 1, 24))])[:, :3]
+    paths = FAINT * named + (1 - FAINT) * to_rgba_array(["white"])
+    colours = np.concatenate([named, paths, colormaps[AGES](np.linspace(0, 1, 24))])[:, :3]
     write_gif(path, frames, np.rint(255 * colours).astype(np.uint8), seconds_per_round / frames_per_round)
 
 
@@ -199,7 +199,7 @@ def _frames(recording: Recording, title: str, times: Float[np.ndarray, " F"]) ->
     figure = Figure(figsize=(9, 4.9), dpi=100, facecolor="white")
     canvas = FigureCanvasAgg(figure)
     artists = _moving_artists(*_stage(figure, recording, top, ages), ages, recording.load.shape[1])
-    figure.text(0.06, 0.945, caption(title, 60), fontsize=LARGE, fontweight="bold", color=INK, va="center")
+    figure.text(0.06, 0.945, layout.caption(title, 60), fontsize=LARGE, fontweight="bold", color=INK, va="center")
     canvas.draw()
     background = canvas.copy_from_bbox(figure.bbox)
     flights = motion.flights(recording)
@@ -218,19 +218,19 @@ def _stage(figure: Figure, recording: Recording, top: float, ages: Normalize) ->
     nodes, strip = figure.add_axes((0.06, 0.255, 0.92, 0.57)), figure.add_axes((0.06, 0.19, 0.92, 0.045))
     nodes.set(ylim=(-0.08 * top, top))
     nodes.set_ylabel("load (tasks held)", fontsize=SMALL, color=INK)
-    nodes.yaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=3))
+    nodes.yaxis.set_major_locator(ticker.MaxNLocator(5, integer=True, min_n_ticks=3))
     nodes.grid(axis="y", color=PALE, linewidth=0.8)
     strip.set(ylim=(-0.5, 0.5), yticks=[])
     for axes in (nodes, strip):
         axes.set(xlim=(-0.6, num_nodes - 0.4), xticks=[])
         _plain(axes)
-    shown, few = evenly(num_nodes, 64), num_nodes <= MOST_NODE_LABELS
+    shown, few = layout.evenly(num_nodes, 64), num_nodes <= MOST_NODE_LABELS
     strip.set_xticks(shown, [f"{recording.completion_prob[k]:.2f}" for k in shown], rotation=0 if few else 90)
     strip.tick_params(axis="x", labelsize=SMALL if few else 6.5)
     scale = figure.add_axes((0.74, 0.048, 0.24, 0.022))
     bar = figure.colorbar(ScalarMappable(ages, AGES), cax=scale, orientation="horizontal")
     bar.outline.set_visible(False)
-    bar.ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    bar.ax.xaxis.set_major_locator(ticker.MaxNLocator(4, integer=True))
     bar.ax.tick_params(labelsize=SMALL, length=0, colors=INK, pad=2)
     text: dict[str, Any] = {"fontsize": SMALL, "color": GREY, "va": "center"}
     figure.text(0.05, 0.2125, "age", ha="right", **text)
@@ -259,7 +259,7 @@ def _moving_artists(nodes: Axes, strip: Axes, ages: Normalize, num_nodes: int) -
         "bars": nodes.add_collection(PolyCollection([], color=BAR)),
         "floor": nodes.axhline(0, color=INK, linewidth=0.8),
         "balanced": nodes.add_collection(LineCollection([], colors=INK, linewidths=2)),
-        "paths": nodes.add_collection(LineCollection([], linewidths=1.0, alpha=0.35)),
+        "paths": nodes.add_collection(LineCollection([], linewidths=1.0, alpha=FAINT)),
         "arrivals": nodes.scatter([], [], s=0.8 * size, marker="v", color=GREEN),
         "completions": nodes.scatter([], [], s=0.5 * size, marker="v", color=GREY),
         "refused": nodes.scatter([], [], s=0.7 * size, marker="x", color=VERMILION),
@@ -281,21 +281,21 @@ def _move(artists: Mapping[str, Any], recording: Recording, flying: motion.Fligh
     load, q = motion.shown_load(recording, time), recording.completion_prob
     balanced = np.mean(load / q) * q
     width = min(0.7, 0.1 + 0.1 * len(q))
-    artists["bars"].set_verts(boxes(load, width))
-    artists["balanced"].set_segments(boxes(balanced, width)[:, 1:3])
-    artists["down"].set_verts(boxes(np.full(len(q), top), 1.0, -0.08 * top)[~recording.alive[round]])
-    artists["arrivals"].set_offsets(marks(recording.arrived[round], 0.97 * top))
-    artists["completions"].set_offsets(marks(recording.completed[round], -0.045 * top))
+    artists["bars"].set_verts(layout.boxes(load, width))
+    artists["balanced"].set_segments(layout.boxes(balanced, width)[:, 1:3])
+    artists["down"].set_verts(layout.boxes(np.full(len(q), top), 1.0, -0.08 * top)[~recording.alive[round]])
+    artists["arrivals"].set_offsets(layout.marks(recording.arrived[round], 0.97 * top))
+    artists["completions"].set_offsets(layout.marks(recording.completed[round], -0.045 * top))
     start, end = (np.stack([node, load[node]], axis=1) for node in (flying.source, flying.target))
     rise = top * (0.06 + 0.3 * np.abs(flying.source - flying.target) / len(q))
     rise = np.minimum(rise, 0.93 * top - np.maximum(start[:, 1], end[:, 1]))  # keep clear of the arrivals above
     colours = np.where(flying.refused, GREY, np.where(flying.stolen, VERMILION, BLUE))
-    places = on_arcs(start, end, rise, flying.progress(time))
-    artists["paths"].set(segments=arcs(start, end, rise), colors=colours)
+    places = layout.on_arcs(start, end, rise, flying.progress(time))
+    artists["paths"].set(segments=layout.arcs(start, end, rise), colors=colours)
     artists["tasks"].set(offsets=places[~flying.refused], facecolors=colours[~flying.refused])
     artists["refused"].set_offsets(places[flying.refused])
     artists["ages"].set_data(recording.heard_age[round][None])
-    utility = number(float(recording.metrics["utility"][round]))
+    utility = layout.number(float(recording.metrics["utility"][round]))
     artists["status"].set_text(f"round {round}    utility {utility}")
 
 
@@ -316,11 +316,8 @@ def _interval(axes: Axes, row: int, result: PolicyResult, kind: str) -> None:
     estimate = result.columns["utility"]
     axes.plot([-estimate.high, -estimate.low], [row, row], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=2)
     face = colour if filled else "white"
-    size = 7 if kind == "learned" else 6
-    axes.plot(-estimate.mean, row, marker, color=colour, markerfacecolor=face, markersize=size, zorder=3)
-    text = number(estimate.mean)
-    if math.isfinite(estimate.half_width):
-        text += f" ± {number(estimate.half_width, like=estimate.mean)}"
+    axes.plot(-estimate.mean, row, marker, color=colour, markerfacecolor=face, markersize=6.5, zorder=3)
+    text = layout.true_minus(" ± ".join(part for part in parts(estimate) if part))
     weight = "bold" if kind in ("learned", "best heuristic") else "normal"
     place = axes.get_yaxis_transform()
     axes.text(1.02, row, text, transform=place, va="center", fontsize=SMALL, color=INK, fontweight=weight)
@@ -344,7 +341,7 @@ def _label_levels(figure: Figure, axes: Axes, levels: Mapping[str, float]) -> No
     for rank, (name, level) in enumerate(ordered):
         best = rank == len(ordered) - 1
         axes.axhline(-level, color=BLUE if best else GREY, linewidth=1.4 if best else 0.9, linestyle=(0, (4, 3)))
-        label = f"{number(level)}  {caption(name)}"
+        label = f"{layout.number(level)}  {layout.caption(name)}"
         texts.append(axes.text(1.05, 0.5, label, transform=axes.transAxes, va="center", fontsize=SMALL, color=INK))
         texts[-1].set_fontweight("bold" if best else "normal")
     figure.draw_without_rendering()  # settles the layout, with room for the names in the margin
@@ -352,7 +349,7 @@ def _label_levels(figure: Figure, axes: Axes, levels: Mapping[str, float]) -> No
     height_points = float(axes.get_window_extent().height) / figure.dpi * 72
     to_axes = axes.transData - axes.transAxes
     exact = [float(to_axes.transform((1, -level))[1]) for _, level in ordered]
-    for text, y, at in zip(texts, exact, apart(exact, 1.35 * SMALL / height_points), strict=True):
+    for text, y, at in zip(texts, exact, layout.apart(exact, 1.35 * SMALL / height_points), strict=True):
         text.set_y(at)
         leader = Line2D([1.0, 1.04], [y, at], color=GREY, linewidth=0.7, transform=axes.transAxes, clip_on=False)
         axes.add_artist(leader)
@@ -370,14 +367,18 @@ def _scale(axes: Axes, direction: str, costs: Float[np.ndarray, " R"], least: fl
         return
     if least > 0.1 * floor:
         set_scale("log")
-        axis.set_major_locator(LogLocator(subs=(1,) if top > 1000 * floor else (1, 2, 5)))
+        axis.set_major_locator(
+            ticker.LogLocator(subs=(1, 2, 5) if top < 100 * floor else (1, 3) if top < 1000 * floor else (1,))
+        )
     else:  # what is not above 0 has no logarithm: below the least cost above 0 this scale is linear
         set_scale("symlog", linthresh=floor)
-    axis.set_minor_formatter(NullFormatter())
-    axis.set_major_formatter(FuncFormatter(lambda cost, _: f"{0 - cost:,.6g}".replace("-", "−")))
+        decades = np.arange(math.ceil(np.log10(floor)), math.floor(np.log10(top)) + 1)
+        axis.set_major_locator(ticker.FixedLocator([0, *(10.0**decades)]))
+    axis.set_minor_formatter(ticker.NullFormatter())
+    axis.set_major_formatter(ticker.FuncFormatter(lambda cost, _: layout.true_minus(f"{0 - cost:,.6g}")))
 
 
-class _Negated(ScalarFormatter):
+class _Negated(ticker.ScalarFormatter):
     """Labels of utilities on an axis of costs."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:

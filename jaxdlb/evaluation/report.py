@@ -2,16 +2,15 @@
 
 import base64
 import io
-import math
 import os
 from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from jaxdlb.evaluation.layout import number
+from jaxdlb.evaluation.layout import true_minus
 from jaxdlb.evaluation.statistics import Estimate
-from jaxdlb.evaluation.tables import COLUMNS, DIFFERENCE, Evaluation, PolicyResult, conclusion
+from jaxdlb.evaluation.tables import COLUMNS, DIFFERENCE, Evaluation, PolicyResult, conclusion, parts
 
 MIME_TYPES = {b"\x89PNG": "image/png", b"GIF8": "image/gif"}
 
@@ -75,10 +74,8 @@ def _row(result: PolicyResult, shown: Iterable[str], best_heuristic: str) -> str
 
 def _cell(estimate: Estimate | None) -> str:
     """A mean, and half of its 95% interval where there is one."""
-    if estimate is None or math.isnan(estimate.mean):
-        return "<td>–</td>"
-    error = f" <small>± {number(estimate.half_width, like=estimate.mean)}</small>" if estimate.half_width > 0 else ""
-    return f"<td>{number(estimate.mean)}{error}</td>"
+    mean, error = parts(estimate)
+    return f"<td>{true_minus(mean)}{f' <small>± {error}</small>' if error else ''}</td>"
 
 
 def _settings(evaluation: Evaluation) -> dict[str, Any]:

@@ -100,9 +100,9 @@ def test_the_table_holds_every_policy_the_best_first_with_its_mean_error_and_mar
     assert all(header in rows[0] for header, _ in COLUMNS.values())
     assert [row.split()[0].rstrip("_") for row in rows[1:]] == ["mappo", "oracle", "work", "local"]
     assert "learned" in rows[1] and "oracle: sees true loads" in rows[2] and "best heuristic" in rows[3]
-    assert re.search(r"−4\.00\s+± 1\.00", rows[1])
+    assert re.search(r"−4\.0\s+± 1\.0", rows[1])
     assert re.search(r"16\.0\s+± 1\.0", rows[1])  # the paired difference
-    assert re.search(r"−300\s+± 1", rows[4])
+    assert re.search(r"−300\.0\s+± 1\.0", rows[4])
     assert rows[1].count("–") == 1  # a mean that does not exist
     assert rows[3].count("–") == 2  # and the best heuristic's difference to itself
 
