@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
+from scipy import special  # type: ignore[import-untyped]
 
 CONFIDENCE = 0.95
 

@@ -42,10 +42,12 @@ def sample_peers(numbers: Float[Array, "N W"], d: int | Int[Array, ""]) -> tuple
     among = num_nodes - d + column  # how many peers the draw of each column is among
     drawn = jnp.floor(numbers * among).astype(jnp.int32)
 
-    def settle(k: Int[Array, ""], chosen: Int[Array, "N W"]) -> Int[Array, "N W"]:
-        repeated = jnp.any(chosen == drawn[:, k, None], axis=-1)
-        return chosen.at[:, k].set(jnp.where(repeated, among[k] - 1, drawn[:, k]))
+    def settle(chosen: Int[Array, "N W"], draw: tuple) -> tuple[Int[Array, "N W"], None]:
+        k, n, peer = draw
+        repeated = jnp.any(chosen == peer[:, None], axis=-1)
+        return jnp.where(column == k, jnp.where(repeated, n - 1, peer)[:, None], chosen), None
 
-    chosen = jax.lax.fori_loop(0, width, settle, jnp.full_like(drawn, -1), unroll=min(max(width, 1), 8))
+    draws = (column, among, drawn.T)
+    chosen, _ = jax.lax.scan(settle, jnp.full_like(drawn, -1), draws, unroll=min(max(width, 1), 8))
     peers = chosen + (chosen >= node)  # they were counted without the node itself
     return jnp.where(column < d, peers, node), column < d

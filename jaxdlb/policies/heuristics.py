@@ -68,14 +68,14 @@ def _random(weighted: bool) -> Callable[[], Rule]:
     return lambda: rules.Random(weighted=weighted)
 
 
-def _power_of_d(d: int = 2, weighted: bool = False) -> Rule:
+def _power_of_d(d: Any = 2, weighted: Any = False) -> Rule:
     check_size("d", d, 1)
     if not isinstance(weighted, bool):
         raise ValueError(f"weighted is {weighted!r}; it must be true or false")
     return rules.LeastOfSample(weighted=weighted, d=int(d), width=int(d))
 
 
-def _threshold(margin: float = 4.0) -> Rule:
+def _threshold(margin: Any = 4.0) -> Rule:
     return rules.LeastBeyondMargin(margin=float(check_array("margin", margin, (), NON_NEGATIVE)))
 
 
