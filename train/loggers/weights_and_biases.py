@@ -77,8 +77,8 @@ def check(settings: Any) -> None:
         raise ValueError("logger is 'wandb'; it must be installed for that: pip install wandb")
     mode = mode_of(settings)
     check_choice("logger.mode" if settings.mode is not None else "WANDB_MODE", mode, MODES)
-    if mode == "online" and not _has_key():
-        raise ValueError("logger.mode is 'online'; run `wandb login` first, or choose offline or disabled")
+    if mode == "online":
+        _check_logged_in()
 
 
 def mode_of(settings: Any) -> str:
@@ -86,10 +86,15 @@ def mode_of(settings: Any) -> str:
     return settings.mode if settings.mode is not None else os.environ.get("WANDB_MODE") or "online"
 
 
-def _has_key() -> bool:
+def _check_logged_in() -> None:
     import wandb
 
-    return bool(os.environ.get("WANDB_API_KEY") or wandb.Api().api_key)
+    try:
+        wandb.Api()  # on a terminal it asks for the key
+    except wandb.errors.UsageError:
+        raise ValueError(
+            "logger.mode is 'online'; it must be offline or disabled where nobody is logged in (run `wandb login`)"
+        ) from None
 
 
 def _run_id(folder: Path) -> str:
