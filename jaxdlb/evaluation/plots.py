@@ -37,6 +37,7 @@ DPI = 150
 LARGE_SPREAD = 20  # utilities that differ by more than this factor are drawn on a logarithmic scale
 SMALL, NORMAL, LARGE = 8.5, 10, 13  # sizes of letters in points
 MOST_NODE_LABELS = 16
+MOST_LEVELS = 5  # beside a learning curve
 MOST_COLUMNS = 600  # of a heat map
 
 # How a kind of policy is drawn: colour, marker, whether the marker is filled.
@@ -56,15 +57,14 @@ def utilities(evaluation: Evaluation) -> Figure:
     results = sorted(evaluation.results, key=lambda result: result.columns["utility"].mean)
     figure = Figure(figsize=(8, 1.5 + 0.32 * len(results)), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
-    rows = range(len(results))
     estimates = [result.columns["utility"] for result in results]
     means, bests = (-np.array([getattr(each, end) for each in estimates]) for end in ("mean", "high"))
     _scale(axes, "x", means, least=np.nanmin([means, bests]))
-    for row, result in zip(rows, results, strict=True):
+    for row, result in enumerate(results):
         _interval(axes, row, result, _kind(result, evaluation))
     axes.axvline(-evaluation.best.columns["utility"].mean, color=BLUE, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
     _plain(axes)
-    axes.set_yticks(rows, [layout.caption(result.name) for result in results])
+    axes.set_yticks(range(len(results)), [layout.caption(result.name) for result in results])
     for label, result in zip(axes.get_yticklabels(), results, strict=True):
         kind = _kind(result, evaluation)
         label.set(color=STYLES[kind][0] if kind != "heuristic" else INK)
@@ -84,13 +84,14 @@ def learning_curve(
     utility: Shaped[np.ndarray, "*S T"],
     levels: Mapping[str, float],
 ) -> Figure:
-    """The mean utility per round over training, against `levels`: the utilities of policies by name.
+    """The mean utility per round over training, against the best of `levels`: the utilities of policies by name.
 
     With several seeds (`utility` [S, T]) the line is their median and the band reaches from the worst to the best.
     """
     curves = np.atleast_2d(np.asarray(utility, np.float64))
     figure = Figure(figsize=(8, 4.4), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
+    levels = dict(sorted(levels.items(), key=lambda level: level[1])[-MOST_LEVELS:])
     costs = -np.concatenate([curves.ravel(), np.asarray(list(levels.values()), np.float64)])
     _scale(axes, "y", costs[np.isfinite(costs)], least=np.nanmin(costs))
     x = np.asarray(agent_rounds, np.float64)
@@ -107,7 +108,7 @@ def learning_curve(
     scale = "" if axes.get_yscale() == "linear" else ", logarithmic"
     axes.set_xlabel("agent-rounds of training (rounds played × nodes)", fontsize=NORMAL, color=INK)
     axes.set_ylabel(f"mean utility per round{scale}", fontsize=NORMAL, color=INK)
-    _title(axes, "Learning curve", "dashed: heuristics, by their utility in the evaluation; higher is better")
+    _title(axes, "Learning curve", "dashed: the best heuristics, as evaluated; higher is better")
     _plain(axes)
     figure.legend(loc="outside lower center", frameon=False, fontsize=NORMAL, labelcolor=INK)
     _label_levels(figure, axes, levels)
@@ -319,8 +320,8 @@ def _interval(axes: Axes, row: int, result: PolicyResult, kind: str) -> None:
     axes.plot(-estimate.mean, row, marker, color=colour, markerfacecolor=face, markersize=6.5, zorder=3)
     text = layout.true_minus(" ± ".join(part for part in parts(estimate) if part))
     weight = "bold" if kind in ("learned", "best heuristic") else "normal"
-    place = axes.get_yaxis_transform()
-    axes.text(1.02, row, text, transform=place, va="center", fontsize=SMALL, color=INK, fontweight=weight)
+    style: dict[str, Any] = {"va": "center", "fontsize": SMALL, "color": INK, "fontweight": weight}
+    axes.text(1.02, row, text, transform=axes.get_yaxis_transform(), **style)
 
 
 def _legend_of_kinds(figure: Figure, kinds: set[str]) -> None:
@@ -335,11 +336,10 @@ def _legend_of_kinds(figure: Figure, kinds: set[str]) -> None:
 
 
 def _label_levels(figure: Figure, axes: Axes, levels: Mapping[str, float]) -> None:
-    """Horizontal lines with their names in the right margin, moved apart where they would overlap."""
-    ordered = sorted(levels.items(), key=lambda level: level[1])
+    """Horizontal lines, the best last, with names in the right margin that are moved apart where they would overlap."""
     texts = []
-    for rank, (name, level) in enumerate(ordered):
-        best = rank == len(ordered) - 1
+    for rank, (name, level) in enumerate(levels.items(), start=1):
+        best = rank == len(levels)
         axes.axhline(-level, color=BLUE if best else GREY, linewidth=1.4 if best else 0.9, linestyle=(0, (4, 3)))
         label = f"{layout.number(level)}  {layout.caption(name)}"
         texts.append(axes.text(1.05, 0.5, label, transform=axes.transAxes, va="center", fontsize=SMALL, color=INK))
@@ -348,7 +348,7 @@ def _label_levels(figure: Figure, axes: Axes, levels: Mapping[str, float]) -> No
     figure.set_layout_engine("none")
     height_points = float(axes.get_window_extent().height) / figure.dpi * 72
     to_axes = axes.transData - axes.transAxes
-    exact = [float(to_axes.transform((1, -level))[1]) for _, level in ordered]
+    exact = [float(to_axes.transform((1, -level))[1]) for level in levels.values()]
     for text, y, at in zip(texts, exact, layout.apart(exact, 1.35 * SMALL / height_points), strict=True):
         text.set_y(at)
         leader = Line2D([1.0, 1.04], [y, at], color=GREY, linewidth=0.7, transform=axes.transAxes, clip_on=False)

@@ -175,16 +175,19 @@ def test_one_seed_has_no_band():
     assert not axes.collections
 
 
-def test_levels_are_lines_with_names_that_do_not_overlap():
-    levels = {f"policy_{k}": -10.0 - 0.01 * k for k in range(6)} | {"worst": -900.0}
-    figure = plots.learning_curve(np.arange(1, 5), np.array([-500.0, -50.0, -5.0, -3.0]), levels)
+def test_the_best_levels_are_lines_with_names_that_do_not_overlap():
+    shown = {f"policy_{k}": -10.0 - 0.01 * k for k in range(4)} | {"policy_4": -60.0}
+    figure = plots.learning_curve(
+        np.arange(1, 5), np.array([-500.0, -50.0, -5.0, -3.0]), {"worse": -61.0} | shown | {"worst": -900.0}
+    )
     axes = figure.axes[0]
-    level_lines = [line.get_ydata()[0] for line in axes.lines if len(set(line.get_ydata())) == 1]
-    assert set(np.round(level_lines, 3)) >= {round(-level, 3) for level in levels.values()}
-    texts = {text.get_text().split("  ")[1]: text for text in axes.texts if "policy" in text.get_text()}
+    flat = [line.get_ydata()[0] for line in axes.lines if list(line.get_xdata()) == [0, 1]]
+    np.testing.assert_allclose(sorted(flat), sorted(-level for level in shown.values()))
+    texts = {text.get_text().split("  ")[1]: text for text in axes.texts if "  " in text.get_text()}
+    assert set(texts) == set(shown)
     boxes = sorted((text.get_window_extent() for text in texts.values()), key=lambda box: box.y0)
     assert all(below.y1 <= above.y0 for below, above in itertools.pairwise(boxes))
-    places = [texts[f"policy_{k}"].get_position()[1] for k in range(6)]
+    places = [texts[name].get_position()[1] for name in shown]
     assert places == sorted(places, reverse=True)  # the better, the higher
 
 
