@@ -56,7 +56,7 @@ def shown_load(recording: Recording, time: float) -> Float[np.ndarray, " N"]:
 
 
 def loads_before(recording: Recording) -> Int[np.ndarray, "T N"]:
-    """The loads at the start of each round."""
+    """The loads at the start of each round; those of the first, not recorded, are taken to be those at its end."""
     return np.concatenate([recording.load[:1], recording.load[:-1]])
 
 
