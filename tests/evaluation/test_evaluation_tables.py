@@ -1,0 +1,241 @@
+"""The comparison and its table: who is best, what it says, and that JSON keeps all of it."""
+
+import dataclasses
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import jaxdlb
+from jaxdlb.evaluation import tables
+from jaxdlb.evaluation.rollouts import evaluate_all
+from jaxdlb.evaluation.statistics import Estimate, estimate, paired_difference
+from jaxdlb.evaluation.tables import (
+    COLUMNS,
+    Evaluation,
+    PolicyResult,
+    compare,
+    conclusion,
+    from_json,
+    to_json,
+    to_markdown,
+    to_text,
+)
+from jaxdlb.policies import heuristic
+
+GAME = jaxdlb.make("dlb", num_nodes=3, capacity=9)
+PARAMS = GAME.default_params()
+SIZES = {"num_episodes": 5, "num_rounds": 80, "warmup": 20}
+POLICIES = [heuristic(name) for name in ("local", "power_of_d_stealing", "oracle_shortest_expected_delay", "threshold")]
+
+
+def one_cluster(key):
+    return PARAMS
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trained:
+    """A stand-in for a learned policy: no heuristic, but acts as one."""
+
+    teacher: object
+    name: str = "mappo"
+    sees_true_state: bool = False
+
+    def init(self, game):
+        return self.teacher.init(game)
+
+    def act(self, key, carry, observation, params):
+        return self.teacher.act(key, carry, observation, params)
+
+
+EVERYONE = [*POLICIES, Trained(heuristic("work_stealing"))]
+
+
+@pytest.fixture(scope="module")
+def compared():
+    return compare(GAME, EVERYONE, one_cluster, jax.random.key(0), **SIZES, settings={"note": "x"})
+
+
+def about(mean, half=0.1):
+    return Estimate(mean, mean - half, mean + half)
+
+
+def result(name, utility, kind="heuristic", difference=0.0, half=0.1, **columns):
+    columns = {"utility": about(utility)} | {column: about(mean) for column, mean in columns.items()}
+    return PolicyResult(name=name, kind=kind, columns=columns, difference=about(difference, half))
+
+
+def evaluation(*results, best="rule"):
+    return Evaluation(results, best, num_episodes=64, num_rounds=2000, warmup=200, settings={})
+
+
+# Comparison
+
+
+def test_the_comparison_holds_the_estimates_of_the_samples(compared):
+    samples = evaluate_all(GAME, EVERYONE, one_cluster, jax.random.key(0), **SIZES)
+    by_name = {policy.name: each for policy, each in zip(EVERYONE, samples, strict=True)}
+    assert {each.name for each in compared.results} == set(by_name)
+    for each in compared.results:
+        assert set(each.columns) == set(COLUMNS)
+        for column, value in each.columns.items():
+            assert value == estimate(by_name[each.name][column])
+        best = by_name[compared.best_heuristic]["utility"]
+        assert each.difference == paired_difference(by_name[each.name]["utility"], best)
+
+
+def test_the_best_heuristic_is_neither_an_oracle_nor_learned(compared):
+    kinds = {each.name: each.kind for each in compared.results}
+    assert kinds == {
+        "local": "heuristic",
+        "power_of_d_stealing(d=2)": "heuristic",
+        "threshold(margin=4)": "heuristic",
+        "oracle_shortest_expected_delay": "oracle",
+        "mappo": "learned",
+    }
+    utilities = {each.name: each.columns["utility"].mean for each in compared.results if each.kind == "heuristic"}
+    assert compared.best_heuristic == max(utilities, key=utilities.get)
+    assert compared.best.difference == Estimate(0.0, 0.0, 0.0)
+    assert compared.settings == {"game": "dlb", **dataclasses.asdict(GAME), "note": "x"}
+
+
+def test_results_stand_in_the_order_of_their_utility(compared):
+    utilities = [each.columns["utility"].mean for each in compared.results]
+    assert utilities == sorted(utilities, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("policies", "message"),
+    [
+        ([POLICIES[2]], "policies holds no heuristic; there must be one"),
+        ([POLICIES[0], POLICIES[0]], "policies holds 'local' twice; every policy must have a name of its own"),
+        ([], "policies holds no heuristic"),
+    ],
+)
+def test_comparisons_without_a_meaning_are_refused(policies, message):
+    with pytest.raises(ValueError, match=message):
+        compare(GAME, policies, one_cluster, jax.random.key(0), **SIZES)
+
+
+# Conclusion
+
+
+def test_a_learned_policy_that_wins_is_said_to_win_with_the_numbers():
+    won = evaluation(
+        result("mappo", -3.0, "learned", difference=9.0, response_time=4.0),
+        result("rule", -12.0, response_time=6.0),
+    )
+    assert conclusion(won) == (
+        "mappo beats the best heuristic, rule: utility -3.00 against -12.00, 4.0 times closer to 0, "
+        "response time 4.00 against 6.00 rounds; paired difference +9.00 ± 0.10."
+    )
+
+
+def test_a_heuristic_that_wins_is_said_to_win():
+    lost = evaluation(result("rule", -5.0), result("mappo", -20.0, "learned", difference=-15.0))
+    assert conclusion(lost) == (
+        "The best heuristic, rule, beats mappo: utility -5.00 against -20.00, 4.0 times closer to 0; "
+        "paired difference -15.00 ± 0.10."
+    )
+
+
+def test_a_difference_whose_interval_holds_0_decides_nothing():
+    close = evaluation(result("rule", -5.0), result("mappo", -5.1, "learned", difference=-0.1, half=0.2))
+    assert "mappo and the best heuristic, rule, cannot be told apart" in conclusion(close)
+
+
+def test_without_a_learned_policy_the_best_heuristic_is_named_and_every_learned_one_gets_a_sentence():
+    assert conclusion(evaluation(result("rule", -5.0))) == "The best heuristic is rule, with a utility of -5.00 ± 0.10."
+    both = evaluation(
+        result("a", -1.0, "learned", 4.0), result("rule", -5.0), result("b", -9.0, "learned", difference=-4.0)
+    )
+    assert "a beats the best heuristic" in conclusion(both) and "The best heuristic, rule, beats b" in conclusion(both)
+
+
+# Text and Markdown
+
+
+def test_the_text_has_a_row_for_each_policy_with_its_mark_the_best_first(compared):
+    lines = to_text(compared).splitlines()
+    rules = [k for k, line in enumerate(lines) if set(line) == {"─"}]
+    rows = lines[rules[1] + 1 : rules[2]]
+    assert [row[2:].split("  ")[0] for row in rows] == [each.name for each in compared.results]
+    marks = {row[2:].split("  ")[0]: row[0] for row in rows}
+    assert marks["mappo"] == "»" and marks["oracle_shortest_expected_delay"] == "†"
+    assert marks[compared.best_heuristic] == "*"
+    assert sum(mark == " " for mark in marks.values()) == 2
+    head = " ".join(" ".join(lines[rules[0] + 1 : rules[1]]).split())
+    assert all(word in head for header, _ in COLUMNS.values() for word in header.split())
+    assert "» learned   * the best heuristic   † an oracle: sees the true state" in lines
+    assert "5 episodes of 80 rounds, the first 20 left out" in to_text(compared)
+    assert " ".join(lines).endswith(conclusion(compared))
+
+
+def test_cells_show_half_of_the_interval_with_the_digits_it_is_good_for():
+    row = evaluation(
+        PolicyResult(
+            name="rule",
+            kind="heuristic",
+            columns={
+                "utility": Estimate(-13.6412, -13.6412 - 0.158, -13.6412 + 0.158),
+                "imbalance": about(1234.56, 34.2),
+                "queue_length": about(2.0, 0.0),
+                "drops": about(0.0, 0.0),
+                "response_time": Estimate(math.nan, math.nan, math.nan),
+                "migrations_per_arrival": about(0.70071, 0.00083),
+            },
+            difference=about(0.0, 0.0),
+        )
+    )
+    (line,) = [line for line in to_text(row).splitlines() if line.startswith("* rule")]
+    assert line.split() == ["*", "rule", "-13.64", "±0.16", "1235", "±34", "–", "2.00", "0.7007", "±0.0008", "0", "–"]
+
+
+def test_the_markdown_table_has_the_same_cells(compared):
+    table = [line for line in to_markdown(compared).splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
+    assert {len(row) for row in cells} == {len(COLUMNS) + 2}
+    assert cells[0][1:-1] == [header for header, _ in COLUMNS.values()]
+    assert [row[0].split("`")[1] for row in cells[2:]] == [each.name for each in compared.results]
+    assert any(row[0].endswith("(the best heuristic)") for row in cells[2:])
+    assert to_markdown(compared).endswith(conclusion(compared) + "\n")
+
+
+estimates = st.builds(about, st.floats(-1e7, 1e7), st.sampled_from([0.0, 1e-5, 0.004, 0.3, 17.0, 1e5]))
+names = st.text("abcdefghij_(=, 1)", min_size=1, max_size=60).filter(lambda name: name.strip() == name)
+
+
+@given(st.lists(st.tuples(names, st.lists(estimates, min_size=8, max_size=8)), min_size=1, max_size=6))
+def test_no_line_of_the_text_is_longer_than_the_terminal(rows):
+    results = [
+        PolicyResult(name, "heuristic", dict(zip(COLUMNS, values, strict=False)), values[-1]) for name, values in rows
+    ]
+    best = max(results, key=lambda each: each.columns["utility"].mean).name
+    lines = to_text(evaluation(*results, best=best)).splitlines()
+    assert max(map(len, lines)) <= tables.MAX_WIDTH
+    assert len({len(line) for line in lines if set(line) == {"─"}}) == 1
+
+
+# JSON
+
+
+def test_json_keeps_everything(compared):
+    empty = Estimate(math.nan, math.nan, math.nan)
+    first = dataclasses.replace(compared.results[0], columns={**compared.results[0].columns, "response_time": empty})
+    changed = dataclasses.replace(compared, results=(first, *compared.results[1:]))
+    text = json.dumps(to_json(changed), allow_nan=False)
+    restored = from_json(json.loads(text))
+    assert np.isnan(restored.results[0].columns["response_time"].mean)
+    assert restored.results[1:] == compared.results[1:]
+    assert from_json(json.loads(json.dumps(to_json(compared)))) == compared
+    assert to_text(restored) == to_text(changed)
+
+
+@pytest.mark.parametrize("data", [{}, {"results": 3}, {"results": [{"name": "x"}]}, {"results": [], "colour": 1}])
+def test_json_of_something_else_is_refused(data):
+    with pytest.raises(ValueError, match="evaluation is not what to_json writes"):
+        from_json(data)
