@@ -19,13 +19,17 @@ from omegaconf import DictConfig
 from train import cli, compose, config, errors, launch
 
 
+_SWEEP = ("-m", "--multirun")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (without the program's name), and return the exit status.
 
     Raises:
         SystemExit: a signal asked to stop, or --help or the like was answered.
     """
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = sorted(arguments, key=lambda text: text not in _SWEEP)  # hydra cannot find a flag between overrides
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra then raises what is wrong, instead of printing it and exiting
     config.register()
     statuses: list[int] = []

@@ -94,6 +94,7 @@ def execute(plan: Plan) -> Path:
     try:
         _train(plan, folder, listening, seconds)
         if plan.settings.evaluation.enabled:
+            _tell(listening, f"trained {plan.schedule.num_updates} updates; comparing with the heuristics")
             _evaluate(plan, folder, listening)
     except DivergedError as error:
         _tell(listening, str(error))
@@ -149,7 +150,7 @@ def _evaluate(plan: Plan, folder: Path, listening: Sequence[loggers.Logger]) -> 
 
 def _tell(listening: Sequence[loggers.Logger], message: str) -> None:
     for logger in listening:
-        logger.stopped(message)
+        logger.ended(message)
 
 
 def _left(folder: Path) -> str:

@@ -31,8 +31,8 @@ class Logger(Protocol):
         """A visit to the host: the rows since the last one, and how far the run is."""
         ...
 
-    def stopped(self, message: str) -> None:
-        """Training has ended, for the reason given."""
+    def ended(self, message: str) -> None:
+        """Training has ended, as the message says."""
         ...
 
     def evaluation(self, evaluation: Any, figures: Mapping[str, Path]) -> None:

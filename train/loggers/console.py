@@ -31,7 +31,7 @@ class Console:
         self._file.append(rows)
         self._bar.show(progress)
 
-    def stopped(self, message: str) -> None:
+    def ended(self, message: str) -> None:
         self._bar.stop()
         print(message, file=self._stream, flush=True)
 

@@ -46,8 +46,8 @@ class WandbLogger:
             self._run.log(_over_seeds(list(group)), step=int(update))
         self._run.log({"agent_rounds_per_second": progress.agent_rounds_per_second}, step=progress.update)
 
-    def stopped(self, message: str) -> None:
-        self._run.summary["stopped"] = message
+    def ended(self, message: str) -> None:
+        self._run.summary["ended"] = message
 
     def evaluation(self, evaluation: Any, figures: Mapping[str, Path]) -> None:
         import wandb

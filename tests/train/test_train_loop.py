@@ -1,0 +1,152 @@
+"""The training loop with a learner that costs nothing: what is logged, saved and stopped, and when."""
+
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import struct
+
+from jaxdlb import checkpoint
+from train import loop
+from train.loop import DivergedError, Population, Schedule, StoppedError
+
+
+@struct.dataclass
+class State:
+    key: jax.Array
+    num_updates: jax.Array
+    weights: jax.Array
+
+
+class Walk:
+    """Adds noise to its weights; `poison` is the update from which on they are NaN."""
+
+    def __init__(self, poison=10**9):
+        self.poison = poison
+        self.traces = 0
+
+    def init(self, key):
+        return State(key=key, num_updates=jnp.int32(0), weights=jnp.zeros(3))
+
+    def update(self, state):
+        self.traces += 1
+        key, noise_key = jax.random.split(state.key)
+        number = state.num_updates + 1
+        noise = jax.random.normal(noise_key, (3,)) + jnp.where(number >= self.poison, jnp.nan, 0.0)
+        weights = state.weights + noise
+        metrics = {"loss": weights[0], "utility": -number.astype(jnp.float32), "grad_norm": jnp.sum(noise)}
+        return State(key=key, num_updates=number, weights=weights), metrics
+
+    def policy_variables(self, state):
+        return {"weights": state.weights}
+
+
+class Listener:
+    """Remembers what it is told; calls `then` at every interval."""
+
+    def __init__(self, then=lambda progress: None):
+        self.rows, self.progress, self.then = [], [], then
+
+    def start(self, update, num_updates):
+        self.started = (update, num_updates)
+
+    def interval(self, rows, progress):
+        self.rows += rows
+        self.progress.append(progress)
+        self.then(progress)
+
+
+def schedule(num_updates, logging_interval=4, checkpoint_interval=8):
+    return Schedule(num_updates, 10, logging_interval, checkpoint_interval)
+
+
+def run(folder, population, plan, listener, state=None):
+    with checkpoint.Writer(folder / "checkpoints", {}, num_latest=99) as writer:
+        return loop.train(population, population.init() if state is None else state, plan, writer, [listener])
+
+
+def test_every_update_is_logged_and_the_host_is_visited_once_an_interval(tmp_path):
+    listener, learner = Listener(), Walk()
+    state = run(tmp_path, Population(learner, 0, 1), schedule(10), listener)
+    assert [row["update"] for row in listener.rows] == list(range(1, 11))
+    assert [row["utility"] for row in listener.rows] == [-k for k in range(1, 11)]
+    assert [row["agent_rounds"] for row in listener.rows] == [10 * k for k in range(1, 11)]
+    assert [progress.update for progress in listener.progress] == [4, 8, 10]
+    assert listener.progress[1].utility == -6.5
+    assert int(state.num_updates) == 10
+
+
+def test_an_interval_cut_short_runs_the_same_program(tmp_path):
+    learner = Walk()
+    run(tmp_path, Population(learner, 0, 1), schedule(11), Listener())
+    once = learner.traces
+    learner.traces = 0
+    run(tmp_path / "longer", Population(learner, 0, 1), schedule(40), Listener())
+    assert learner.traces == once
+
+
+def test_the_loop_makes_the_updates_that_calling_update_makes(tmp_path):
+    population = Population(Walk(), 3, 1)
+    state = run(tmp_path, population, schedule(9), Listener())
+    expected = population.init()
+    for _ in range(9):
+        expected, _ = jax.jit(population.learner.update)(expected)
+    np.testing.assert_array_equal(state.weights, expected.weights)
+
+
+def test_checkpoints_are_saved_at_the_first_visit_after_each_interval_and_at_the_end(tmp_path):
+    run(tmp_path, Population(Walk(), 0, 1), schedule(19, logging_interval=4, checkpoint_interval=6), Listener())
+    assert checkpoint.steps(tmp_path / "checkpoints") == [8, 12, 19]
+
+
+def test_seeds_train_side_by_side_and_are_logged_apart(tmp_path):
+    listener = Listener()
+    state = run(tmp_path, Population(Walk(), 5, 3), schedule(4), listener)
+    assert [(row["update"], row["seed"]) for row in listener.rows] == [(u, s) for u in range(1, 5) for s in range(3)]
+    assert len({row["loss"] for row in listener.rows}) == 12
+    assert state.weights.shape == (3, 3)
+    restored = checkpoint.restore_state(tmp_path, Population(Walk(), 5, 3).template())[1]
+    np.testing.assert_array_equal(restored.weights, state.weights)
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2])
+def test_a_run_that_is_cut_anywhere_and_resumed_ends_as_one_that_is_not(tmp_path, num_seeds):
+    population = Population(Walk(), 1, num_seeds)
+    whole = run(tmp_path / "whole", population, schedule(21), Listener())
+    run(tmp_path / "cut", population, schedule(10), Listener())
+    step, state = checkpoint.restore_state(tmp_path / "cut", population.template())
+    listener = Listener()
+    resumed = run(tmp_path / "cut", population, schedule(21), listener, state)
+    assert (step, listener.rows[0]["update"]) == (10, 11)
+    assert [progress.update for progress in listener.progress] == [12, 16, 20, 21]
+    np.testing.assert_array_equal(resumed.weights, whole.weights)
+    np.testing.assert_array_equal(jax.random.key_data(resumed.key), jax.random.key_data(whole.key))
+
+
+def test_nan_stops_training_names_the_update_and_keeps_the_last_good_checkpoint(tmp_path):
+    listener = Listener()
+    with pytest.raises(DivergedError, match=r"stopped at update 14: loss is nan \(and grad_norm with it\)"):
+        run(tmp_path, Population(Walk(poison=14), 0, 1), schedule(40), listener)
+    assert checkpoint.steps(tmp_path / "checkpoints") == [8]
+    assert listener.progress[-1].update == 16
+    state = checkpoint.restore_state(tmp_path, Population(Walk(), 0, 1).template())[1]
+    assert np.isfinite(state.weights).all()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_training_after_the_interval_with_a_checkpoint(tmp_path, number, capfd):
+    before = signal.getsignal(number)
+
+    def strike(progress):
+        if progress.update == 12:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(StoppedError, match=f"{number.name} after update 12") as stopped:
+        run(tmp_path, Population(Walk(), 0, 1), schedule(40), Listener(strike))
+    assert stopped.value.signal_number == number
+    assert checkpoint.steps(tmp_path / "checkpoints") == [8, 12]
+    assert signal.getsignal(number) is before
+    assert f"{number.name}: stopping after this interval" in capfd.readouterr().err

@@ -1,0 +1,129 @@
+"""Runs that are killed, stopped and resumed end with the same parameters, bit for bit, as one that is not."""
+
+import json
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+from conftest import ROUNDS, TINY, files_of
+
+from jaxdlb import checkpoint
+from train.loggers import metrics_file
+
+UPDATES = 150
+RUN = (*TINY, f"total_agent_rounds={UPDATES * ROUNDS}", "logging_interval=3", "checkpoint_interval=5", "run_dir=run")
+
+
+def finish(started):
+    out, err = started.communicate(timeout=300)
+    return started.returncode, out, err
+
+
+def start_and_wait_for_checkpoints(process, folder, count):
+    """A run in a process of its own, some checkpoints later."""
+    started = process("train", *RUN, "evaluation.enabled=false", cwd=folder)
+    deadline = time.monotonic() + 240
+    while len(checkpoint.steps(folder / "run" / "checkpoints")) < count and started.poll() is None:
+        assert time.monotonic() < deadline, "no checkpoint appeared"
+        time.sleep(0.02)
+    return started
+
+
+def final_state(run):
+    """Checksums and metadata of the last step: equal only if every bit of the state is."""
+    about = checkpoint.read_about(run)
+    assert about["step"] == UPDATES
+    return about
+
+
+def metrics_without_time(run):
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in metrics_file.read(run)]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(process, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    status, _, err = finish(process("train", *RUN, "evaluation.enabled=false", cwd=folder))
+    assert status == 0, err
+    return folder / "run"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_killed_or_stopped_in_the_middle_and_resumed_ends_the_same_bit_for_bit(
+    number, process, uninterrupted, tmp_path
+):
+    started = start_and_wait_for_checkpoints(process, tmp_path, 3)
+    started.send_signal(number)
+    status, _, err = finish(started)
+    assert status == {signal.SIGKILL: -9, signal.SIGTERM: 128 + signal.SIGTERM}[number], err
+    reached = checkpoint.steps(tmp_path / "run" / "checkpoints")[-1]
+    assert 0 < reached < UPDATES, "it was not stopped in the middle"
+    if number == signal.SIGTERM:
+        assert f"stopped by SIGTERM after update {reached}; to go on: python -m train resume=run" in err
+    status, _, err = finish(process("train", "resume=run", cwd=tmp_path))
+    assert status == 0, err
+    assert f"update {reached}/{UPDATES}" in err
+    assert final_state(tmp_path / "run") == final_state(uninterrupted)
+    assert metrics_without_time(tmp_path / "run") == metrics_without_time(uninterrupted)
+
+
+def test_a_run_goes_on_from_an_older_step_when_that_is_asked_for(mlp_run, train, here):
+    run = shutil.copytree(mlp_run, here / "run")
+    newest = run / "checkpoints" / "12" / "state" / "manifest.ocdbt"
+    newest.write_bytes(b"torn")
+    outcome = train("resume=run", "resume_step=8")
+    assert outcome.status == 0, outcome.err
+    assert checkpoint.read_about(run) == checkpoint.read_about(mlp_run)
+    assert checkpoint.steps(run / "set_aside") == [12]
+    assert metrics_without_time(run) == metrics_without_time(mlp_run)
+
+
+def test_a_finished_run_can_be_given_more_to_do(mlp_run, train, here):
+    run = shutil.copytree(mlp_run, here / "run")
+    outcome = train("resume=run", f"total_agent_rounds={16 * ROUNDS}", "logging_interval=3")
+    assert outcome.status == 0, outcome.err
+    assert [row["update"] for row in metrics_file.read(run)] == list(range(1, 17))
+    assert checkpoint.steps(run / "checkpoints")[-1] == 16
+    seconds = [row["seconds"] for row in metrics_file.read(run)]
+    assert np.all(np.diff(seconds) >= 0)
+
+
+def test_a_finished_run_resumed_as_it_is_is_evaluated_and_left_as_it_was(mlp_run, train, here):
+    run = shutil.copytree(mlp_run, here / "run")
+    before = files_of(run / "checkpoints")
+    outcome = train("resume=run", "evaluation.enabled=true")
+    assert outcome.status == 0, outcome.err
+    assert "learned" in outcome.out and (run / "report.html").exists()
+    assert files_of(run / "checkpoints") == before
+
+
+def test_rows_after_the_checkpoint_and_a_row_cut_short_are_dropped(tmp_path):
+    rows = [{"update": k, "seed": 0, "agent_rounds": 10 * k, "seconds": 0.5, "utility": -1.25} for k in range(1, 6)]
+    metrics_file.MetricsFile(tmp_path).append(rows)
+    with (tmp_path / "metrics.csv").open("a", encoding="utf-8") as file:
+        file.write("6,0,6")
+    assert metrics_file.read(tmp_path) == rows
+    metrics_file.cut_after(tmp_path, 3)
+    assert metrics_file.read(tmp_path) == rows[:3]
+    metrics_file.MetricsFile(tmp_path).append(rows[3:])
+    assert metrics_file.read(tmp_path) == rows
+    lines = (tmp_path / "metrics.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[1] == "1,0,10,0.5,-1.25" and len(lines) == 6
+
+
+def test_metrics_of_a_run_without_a_checkpoint_of_them_are_dropped_whole(tmp_path):
+    metrics_file.MetricsFile(tmp_path).append([{"update": 1, "seed": 0, "utility": -1.0}])
+    metrics_file.cut_after(tmp_path, 0)
+    assert metrics_file.read(tmp_path) == []
+    assert not (tmp_path / "metrics.csv").exists()
+
+
+def test_the_format_of_a_checkpoint_is_what_load_policy_needs(mlp_run):
+    about = json.loads((mlp_run / "checkpoints" / "12" / "about" / "metadata").read_text(encoding="utf-8"))
+    assert about["game"] == {
+        "name": "dlb",
+        "sizes": {"num_nodes": 3, "capacity": 64, "max_delay": 4, "imbalance": "variance", "heartbeats": "shared"},
+    }
+    assert (about["num_seeds"], about["share_parameters"], about["network"]["kind"]) == (1, True, "mlp")

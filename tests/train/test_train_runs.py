@@ -1,0 +1,190 @@
+"""Whole runs through the command line: what they write, and what evaluation and drawing make of it."""
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+from conftest import ROUNDS, TINY, files_of
+from omegaconf import OmegaConf
+from PIL import Image
+
+import jaxdlb
+from jaxdlb import checkpoint, evaluation
+from train.loggers import metrics_file
+
+
+def test_a_run_leaves_config_metrics_checkpoints_table_report_and_figures(pointer_run):
+    assert {path.name for path in pointer_run.iterdir()} == {
+        "checkpoints",
+        "config.yaml",
+        "evaluation.json",
+        "figures",
+        "metrics.csv",
+        "report.html",
+        "table.txt",
+    }
+    assert checkpoint.steps(pointer_run / "checkpoints")[-1] == 20
+    for name in ("utilities", "learning_curve", "loads"):
+        with Image.open(pointer_run / "figures" / f"{name}.png") as picture:
+            assert min(picture.size) > 200
+    assert (pointer_run / "report.html").read_text(encoding="utf-8").count("data:image/png;base64,") == 3
+
+
+def test_metrics_have_a_row_for_every_update(pointer_run):
+    rows = metrics_file.read(pointer_run)
+    assert [row["update"] for row in rows] == list(range(1, 21))
+    assert [row["agent_rounds"] for row in rows] == [ROUNDS * k for k in range(1, 21)]
+    assert all(math.isfinite(value) for row in rows for value in row.values())
+    assert {"utility", "loss", "policy_loss", "value_loss", "entropy", "learning_rate"} <= set(rows[0])
+
+
+def test_the_saved_config_is_resolved_and_whole(pointer_run):
+    config = OmegaConf.load(pointer_run / "config.yaml")
+    assert (config.game.num_nodes, config.network.kind, config.learner.gamma) == (3, "pointer", 0.99)
+    assert "${" not in (pointer_run / "config.yaml").read_text(encoding="utf-8")
+
+
+def test_the_evaluation_compares_the_policy_with_the_heuristics_that_were_named(pointer_run):
+    result = evaluation.from_json(json.loads((pointer_run / "evaluation.json").read_text(encoding="utf-8")))
+    assert {each.name for each in result.results} == {"learned", "local", "power_of_d(d=2, weighted)"}
+    assert (result.num_episodes, result.num_rounds, result.warmup) == (4, 60, 10)
+    assert (pointer_run / "table.txt").read_text(encoding="utf-8") == evaluation.to_text(result) + "\n"
+
+
+def test_evaluating_a_run_again_gives_the_same_table_in_a_new_folder(pointer_run, evaluate_, here):
+    run = shutil.copytree(pointer_run, here / "run")
+    before = files_of(run)
+    outcome = evaluate_("checkpoint=run")
+    assert outcome.status == 0, outcome.err
+    assert (run / "table.txt").read_text(encoding="utf-8") in outcome.out
+    (made,) = (run / "evaluations").iterdir()
+    assert outcome.out.strip().endswith(f"written to {made.relative_to(here)}")
+    assert {path.name for path in made.iterdir()} == {
+        "config.yaml",
+        "evaluation.json",
+        "figures",
+        "report.html",
+        "table.txt",
+    }
+    assert {path: files_of(run)[path] for path in before} == before
+
+
+def test_a_pointer_policy_is_evaluated_elsewhere_by_overrides(pointer_run, evaluate_, here):
+    outcome = evaluate_(
+        f"checkpoint={pointer_run / 'checkpoints' / '16'}",
+        "output=elsewhere",
+        "game=dlb",
+        "game.num_nodes=5",
+        "game.params.load=0.4",
+        "game.params.heartbeat_period=20",
+        "evaluation.heuristics=[threshold]",
+        "evaluation.greedy=true",
+    )
+    assert outcome.status == 0, outcome.err
+    config = OmegaConf.load(here / "elsewhere" / "config.yaml")
+    assert (config.game.num_nodes, config.game.params.load, config.game.params.heartbeat_period) == (5, 0.4, 20)
+    assert config.learner.num_envs == 4  # as saved
+    result = evaluation.from_json(json.loads((here / "elsewhere" / "evaluation.json").read_text(encoding="utf-8")))
+    assert result.settings["num_nodes"] == 5
+    assert {each.name for each in result.results} == {"learned", "threshold(margin=4)"}
+
+
+def test_a_drawing_shows_the_policy_asked_for(pointer_run, render_, here):
+    arguments = [f"checkpoint={pointer_run}", "rounds=3", "first_round=5", "frames_per_round=2"]
+    for policy in ("learned", "{name: power_of_d, d: 1}"):
+        outcome = render_(*arguments, f"policy={policy}", "output=game.gif")
+        assert outcome.status == 0, outcome.err
+        with Image.open(here / "game.gif") as picture:
+            assert picture.n_frames == 6
+
+
+def test_a_trace_is_trained_on_its_first_part_and_evaluated_on_the_other(train, here):
+    counts = [1 + k % 3 for k in range(40)] + [9, 1] * 10
+    (here / "trace.csv").write_text("timestamp,value\n" + "".join(f"{60 * k},{c}\n" for k, c in enumerate(counts)))
+    outcome = train(*TINY, "game=dlb_trace", "game.trace.path=trace.csv", "game.trace.held_out=0.3333", "run_dir=run")
+    assert outcome.status == 0, outcome.err
+    from train import build, compose
+
+    scenario = build.scenario(OmegaConf.to_object(compose.from_run(here / "run", [], _settings())).game)
+    first, last = (draw(None).arrival_modulation.factors for draw in (scenario.train, scenario.test))
+    assert (len(first), len(last)) == (40, 20)
+    np.testing.assert_allclose(last[0] / last[1], 9)
+    np.testing.assert_allclose(last[1], first[0])  # one scale for both, that of the part trained on
+
+
+def _settings():
+    from train import config
+
+    return config.Settings
+
+
+def test_randomised_clusters_differ_and_train(train, here):
+    given = ["game=dlb_randomised", "learner=ippo", "evaluation.enabled=false", "run_dir=run"]
+    outcome = train(*TINY, *given)
+    assert outcome.status == 0, outcome.err
+    state = _state(here / "run")
+    assert len(set(np.asarray(state["environments.params.arrival_prob"])[:, 0].tolist())) == 4
+
+
+def _state(run):
+    import orbax.checkpoint as ocp
+
+    step = checkpoint.steps(run / "checkpoints")[-1]
+    with ocp.StandardCheckpointer() as reader:
+        return reader.restore((run / "checkpoints" / str(step) / "state").absolute())
+
+
+def test_several_seeds_train_in_one_program_and_are_compared_each(train, here):
+    outcome = train(*TINY, "learner.num_seeds=2", "run_dir=run")
+    assert outcome.status == 0, outcome.err
+    assert "learned(seed=0)" in outcome.out and "learned(seed=1)" in outcome.out
+    assert {row["seed"] for row in metrics_file.read(here / "run")} == {0.0, 1.0}
+    kernels = [jaxdlb.load_policy(here / "run", seed=k).variables["actor"] for k in range(2)]
+    assert _different(*kernels)
+
+
+def _different(left, right):
+    import jax
+
+    return any(
+        np.any(np.asarray(a) != np.asarray(b)) for a, b in zip(*map(jax.tree.leaves, (left, right)), strict=True)
+    )
+
+
+def test_a_sweep_gives_each_job_a_folder_of_its_own(train, here):
+    outcome = train("-m", *TINY, "evaluation.enabled=false", "learner.learning_rate=1e-3,3e-4")
+    assert outcome.status == 0, outcome.err
+    (sweep,) = (here / "runs").iterdir()
+    rates = [OmegaConf.load(sweep / str(job) / "config.yaml").learner.learning_rate for job in range(2)]
+    assert rates == [1e-3, 3e-4]
+    assert all((sweep / str(job) / "metrics.csv").exists() for job in range(2))
+    assert {path.name for path in here.iterdir()} == {"runs"}
+
+
+def test_a_learning_rate_that_diverges_ends_with_1_and_a_sentence(train, here):
+    outcome = train(*TINY, "learner.learning_rate=1e30", "learner.final_learning_rate=1e30", "run_dir=run")
+    assert outcome.status == 1
+    last = outcome.err.strip().splitlines()[-1]
+    assert "training stopped at update" in last and "is nan" in last
+    assert "no checkpoint had been saved yet" in last
+    assert "Traceback" not in outcome.err
+    assert len(metrics_file.read(here / "run")) > 0
+
+
+def test_runs_of_the_same_second_get_folders_of_their_own(here, monkeypatch):
+    from train import run_folder
+
+    monkeypatch.setattr(run_folder, "stamp", lambda: "now")
+    settings = OmegaConf.create({"run_dir": None, "runs_dir": "runs", "game": {"name": "g"}, "learner": {"name": "l"}})
+    made = [run_folder.create(settings).name for _ in range(3)]
+    assert made == ["now_g_l", "now_g_l_2", "now_g_l_3"]
+
+
+@pytest.mark.parametrize("module", ["train", "evaluate", "render"])
+def test_help_is_printed(module, request):
+    run = request.getfixturevalue("train" if module == "train" else f"{module}_")
+    outcome = run("--help")
+    assert outcome.status == 0
+    assert "key=value" in outcome.out
