@@ -111,7 +111,8 @@ def parts(estimate: Estimate | None, signed: bool = False, most_decimals: int = 
     lead = math.floor(math.log10(half))
     digits = 2 if half < 3 * 10**lead else 1  # one digit of an error beginning with 3 to 9 is exact enough
     decimals = min(max(digits - 1 - lead, 0), most_decimals)
-    return f"{estimate.mean:{'+' if signed else ''}.{decimals}f}", f"{half:.{decimals}f}"
+    shown = max(half, 10.0**-decimals)  # an error is never written as 0
+    return f"{estimate.mean:{'+' if signed else ''}.{decimals}f}", f"{shown:.{decimals}f}"
 
 
 def _written(estimate: Estimate | None, signed: bool = False) -> str:

@@ -32,8 +32,8 @@ def tune(
     key: PRNGKeyArray,
     *,
     num_episodes: int = 32,
-    num_rounds: int = 800,
-    warmup: int = 200,
+    num_rounds: int = 600,
+    warmup: int = 150,
 ) -> list[Heuristic]:
     """For every heuristic family that has options, the member of its grid with the best mean utility.
 

@@ -187,12 +187,28 @@ def test_cells_show_half_of_the_interval_with_the_digits_it_is_good_for():
                 "drops": about(0.0, 0.0),
                 "response_time": Estimate(math.nan, math.nan, math.nan),
                 "migrations_per_arrival": about(0.70071, 0.00083),
+                "steal_requests_per_completion": about(0.25, 1e-9),
             },
             difference=about(0.0, 0.0),
         )
     )
     (line,) = [line for line in to_text(row).splitlines() if line.startswith("* rule")]
-    assert line.split() == ["*", "rule", "-13.64", "±0.16", "1235", "±34", "–", "2.00", "0.7007", "±0.0008", "0", "–"]
+    assert line.split() == [
+        "*",
+        "rule",
+        "-13.64",
+        "±0.16",
+        "1235",
+        "±34",
+        "–",
+        "2.00",
+        "0.7007",
+        "±0.0008",
+        "0.2500",
+        "±0.0001",
+        "0",
+        "–",
+    ]
 
 
 def test_the_markdown_table_has_the_same_cells(compared):
