@@ -1,46 +1,15 @@
 """The launchers as a user meets them: command lines, run in this process where that is enough."""
 
-import dataclasses
+import importlib
 import os
 import subprocess
 import sys
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))  # for `train`, which is not installed
 
 import jax
 import pytest
+from command_line import ROOT, ROUNDS, TINY, call
 
-from train import __main__ as train_main
-from train import evaluate, render
-
-# A run as small as it goes, without the heuristics' tuning.
-TINY = (
-    "total_agent_rounds=384",
-    "game.num_nodes=3",
-    "learner.num_envs=4",
-    "learner.rollout_length=8",
-    "learner.num_epochs=2",
-    "learner.num_minibatches=2",
-    "network.hidden=[8]",
-    "network.critic_hidden=[8]",
-    "evaluation.num_episodes=4",
-    "evaluation.num_rounds=60",
-    "evaluation.warmup=10",
-    "evaluation.recorded_rounds=20",
-    "evaluation.heuristics=[local,{name: power_of_d, d: 2, weighted: true}]",
-)
-ROUNDS = 4 * 8 * 3  # agent-rounds of one update
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What a command line came to."""
-
-    status: int
-    out: str
-    err: str
+sys.path.insert(0, str(ROOT))  # for `train`, which is not installed: it is imported from here on
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -57,13 +26,8 @@ def compilation_cache(tmp_path_factory):
         jax.config.update(name, value)
 
 
-def call(main, arguments, capfd):
-    capfd.readouterr()
-    try:
-        status = main(list(arguments))
-    except SystemExit as stop:
-        status = stop.code
-    return Outcome(status, *capfd.readouterr())
+def main_of(module):
+    return importlib.import_module(module).main
 
 
 @pytest.fixture
@@ -77,17 +41,17 @@ def here(tmp_path, monkeypatch):
 
 @pytest.fixture
 def train(here, capfd):
-    return lambda *arguments: call(train_main.main, arguments, capfd)
+    return lambda *arguments: call(main_of("train.__main__"), arguments, capfd)
 
 
 @pytest.fixture
 def evaluate_(here, capfd):
-    return lambda *arguments: call(evaluate.main, arguments, capfd)
+    return lambda *arguments: call(main_of("train.evaluate"), arguments, capfd)
 
 
 @pytest.fixture
 def render_(here, capfd):
-    return lambda *arguments: call(render.main, arguments, capfd)
+    return lambda *arguments: call(main_of("train.render"), arguments, capfd)
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +77,7 @@ def pointer_run(tmp_path_factory, compilation_cache):
     """A finished run of a pointer network: 20 updates, evaluated."""
     folder = tmp_path_factory.mktemp("pointer") / "run"
     settings = ["network=pointer", f"total_agent_rounds={20 * ROUNDS}", "logging_interval=8", "checkpoint_interval=8"]
-    assert train_main.main([*TINY, *settings, f"run_dir={folder}"]) == 0
+    assert main_of("train.__main__")([*TINY, *settings, f"run_dir={folder}"]) == 0
     return folder
 
 
@@ -122,10 +86,5 @@ def mlp_run(tmp_path_factory, compilation_cache):
     """A finished run of an MLP: 12 updates with steps 8 and 12 kept, not evaluated."""
     folder = tmp_path_factory.mktemp("mlp") / "run"
     settings = [f"total_agent_rounds={12 * ROUNDS}", "logging_interval=4", "checkpoint_interval=4"]
-    assert train_main.main([*TINY, *settings, "evaluation.enabled=false", f"run_dir={folder}"]) == 0
+    assert main_of("train.__main__")([*TINY, *settings, "evaluation.enabled=false", f"run_dir={folder}"]) == 0
     return folder
-
-
-def files_of(folder):
-    """Every file below a folder with its bytes."""
-    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

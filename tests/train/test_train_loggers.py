@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, ROUNDS, TINY
+from command_line import ROOT, ROUNDS, TINY
 
 from train.loggers import metrics_file
 from train.loggers.base import Progress

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from conftest import TINY, files_of
+from command_line import TINY, files_of
 
 BAD = {
     # unknown names
@@ -16,7 +16,7 @@ BAD = {
     "logger=tensorboard": "logger is 'tensorboard'; it must be one of console, wandb",
     "experiment=refrence": "experiment is 'refrence'; it must be one of",
     "evaluation.heuristics=[power_of_dd]": "heuristic is 'power_of_dd'; it must be one of",
-    "evaluation.heuristics=[{name: power_of_d, dd: 3}]": "dd is not an option of power_of_d; its options are d, weighted",
+    "evaluation.heuristics=[{name: power_of_d, dd: 3}]": "dd is not an option of power_of_d",
     "evaluation.heuristics=[{d: 3}]": "evaluation.heuristics has the entry {'d': 3}; it must be a name",
     "game.params.laod=0.8": "did you mean game.params.load?",
     "learner.learning_rte=1": "learner.learning_rte is no known key; the keys of learner are clip_epsilon",
@@ -84,7 +84,7 @@ BAD = {
     "resume=nowhere": "resume is 'nowhere'; it must be the folder of a run, and no such folder exists",
     "logger=wandb logger.mode=of": "logger.mode is 'of'; it must be one of online, offline, disabled",
     "game.params.load=0.5 game.params.arrival_prob=0.3": "game.params.load is 0.5 and arrival_prob is given too",
-    "game/params/arrival_modulation=sinusoidal game.params.arrival_modulation.amplitude=2": "arrival_modulation.amplitude is 2",
+    "game/params/arrival_modulation=step game.params.arrival_modulation.at=-1": "arrival_modulation.at is -1",
     "game/params/arrival_modulation=sinusoid": "did you mean 'sinusoidal'?",
     "-m learner.learning_rate=1e-3,fast": "learner.learning_rate is 'fast'; it must be a number",
     "-m game=dlb,dlbb": "game is 'dlbb'",

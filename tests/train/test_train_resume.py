@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import ROUNDS, TINY, files_of
+from command_line import ROUNDS, TINY, files_of
 
 from jaxdlb import checkpoint
 from train.loggers import metrics_file

@@ -6,12 +6,13 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import ROUNDS, TINY, files_of
+from command_line import ROUNDS, TINY, files_of
 from omegaconf import OmegaConf
 from PIL import Image
 
 import jaxdlb
 from jaxdlb import checkpoint, evaluation
+from jaxdlb.learners import MAPPOConfig
 from train.loggers import metrics_file
 
 
@@ -42,7 +43,7 @@ def test_metrics_have_a_row_for_every_update(pointer_run):
 
 def test_the_saved_config_is_resolved_and_whole(pointer_run):
     config = OmegaConf.load(pointer_run / "config.yaml")
-    assert (config.game.num_nodes, config.network.kind, config.learner.gamma) == (3, "pointer", 0.99)
+    assert (config.game.num_nodes, config.network.kind, config.learner.gamma) == (3, "pointer", MAPPOConfig().gamma)
     assert "${" not in (pointer_run / "config.yaml").read_text(encoding="utf-8")
 
 

@@ -1,0 +1,47 @@
+"""What the tests of the launchers share: a small run, and what a command line comes to."""
+
+import dataclasses
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# A run as small as it goes, without the heuristics' tuning.
+TINY = (
+    "total_agent_rounds=384",
+    "game.num_nodes=3",
+    "learner.num_envs=4",
+    "learner.rollout_length=8",
+    "learner.num_epochs=2",
+    "learner.num_minibatches=2",
+    "network.hidden=[8]",
+    "network.critic_hidden=[8]",
+    "evaluation.num_episodes=4",
+    "evaluation.num_rounds=60",
+    "evaluation.warmup=10",
+    "evaluation.recorded_rounds=20",
+    "evaluation.heuristics=[local,{name: power_of_d, d: 2, weighted: true}]",
+)
+ROUNDS = 4 * 8 * 3  # agent-rounds of one update
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a command line came to."""
+
+    status: int
+    out: str
+    err: str
+
+
+def call(main, arguments, capfd):
+    capfd.readouterr()
+    try:
+        status = main(list(arguments))
+    except SystemExit as stop:
+        status = stop.code
+    return Outcome(status, *capfd.readouterr())
+
+
+def files_of(folder):
+    """Every file below a folder with its bytes."""
+    return {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
