@@ -81,7 +81,7 @@ def parameters(draw, game, modulation):
 
 
 @pytest.mark.parametrize("case", CASES)
-@settings(max_examples=25)
+@settings(max_examples=settings.default.max_examples // 4)  # of eight cases; each example plays ROUNDS rounds
 @given(data=st.data())
 def test_every_round_of_a_random_cluster_is_the_references(case, data):
     game, modulation = CASES[case]
