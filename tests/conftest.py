@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# The suite compiles hundreds of programs and runs each for a moment: compiling without optimisation takes half the time.
+# The suite compiles hundreds of programs and runs each for a moment: without optimisation it compiles in half the time.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 sys.path.insert(0, str(Path(__file__).parent))  # for `reference` and `typechecking`, from whatever folder pytest runs
 

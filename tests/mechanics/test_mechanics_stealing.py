@@ -1,16 +1,16 @@
 """Steal requests are served in cyclic order until the victim has no more to give."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reference.episodes import quick_jit
 
 from jaxdlb.mechanics.stealing import serve_requests
 
 MOST_NODES = 6
-serve = quick_jit(serve_requests)
+serve = jax.jit(serve_requests)
 
 
 def served(victim, asks, available, first_thief):

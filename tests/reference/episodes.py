@@ -12,9 +12,6 @@ from reference import dlb as reference
 
 from jaxdlb.games.dlb import DLB, Action, Params
 
-# Tests compile many small programs and run each for milliseconds: half the time to compile is worth slower code.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
 HOSTILE = np.array([-(2**31), -100, -1, 2**31 - 1, 100], np.int32)
 
 
@@ -36,25 +33,25 @@ def play(game: DLB, key: jax.Array, params: Params, actions: Action) -> Any:
 @functools.cache
 def resetter(game: DLB) -> Any:
     """`game.reset`, compiled."""
-    return quick_jit(game.reset)
+    return jax.jit(game.reset)
 
 
 @functools.cache
 def stepper(game: DLB) -> Any:
     """`game.step`, compiled."""
-    return quick_jit(game.step)
+    return jax.jit(game.step)
 
 
 @functools.cache
 def player(game: DLB) -> Any:
     """`play` of one cluster, compiled: (key, params, actions)."""
-    return quick_jit(functools.partial(play, game))
+    return jax.jit(functools.partial(play, game))
 
 
 @functools.cache
 def batch_player(game: DLB) -> Any:
     """`play` of a batch of clusters, compiled: (keys, params, actions)."""
-    return quick_jit(jax.vmap(functools.partial(play, game)))
+    return jax.jit(jax.vmap(functools.partial(play, game)))
 
 
 def random_actions(generator: np.random.Generator, shape: tuple[int, ...]) -> Action:

@@ -9,7 +9,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from reference.episodes import clusters, no_ops, quick_jit
+from reference.episodes import clusters, no_ops
 from scipy import stats
 
 from jaxdlb.games.dlb import DLB
@@ -28,7 +28,7 @@ def play():
     size = len(RATES) * EPISODES
     params = clusters(GAME, size, arrival_prob=arrival, completion_prob=completion, initial_load=1)
 
-    @quick_jit
+    @jax.jit
     @jax.vmap
     def run(key, params):
         def play_round(state, key):

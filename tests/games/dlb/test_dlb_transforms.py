@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference.episodes import batch_player, entry, play, player, quick_jit, random_actions, random_clusters, resetter
+from reference.episodes import batch_player, entry, play, player, random_actions, random_clusters, resetter
 
 from jaxdlb.games.dlb import DLB, Action, Ranges
 from jaxdlb.games.dlb import random_clusters as draw_clusters
@@ -85,12 +85,12 @@ def test_a_run_does_not_draw_arrivals_and_completions_alike():
 def test_reset_and_step_are_traced_once_whatever_the_parameters():
     traces = {"reset": 0, "step": 0}
 
-    @quick_jit
+    @jax.jit
     def reset(key, params):
         traces["reset"] += 1
         return GAME.reset(key, params)
 
-    @quick_jit
+    @jax.jit
     def step(key, state, action, params):
         traces["step"] += 1
         return GAME.step(key, state, action, params)
@@ -129,7 +129,7 @@ def test_the_utility_can_be_differentiated_by_the_costs(batch):
         return jnp.sum(timesteps.metrics["utility"])
 
     costs = {"migration_cost": params.migration_cost, "completion_prob": params.completion_prob}
-    slopes = quick_jit(jax.grad(total_utility))(costs)
+    slopes = jax.jit(jax.grad(total_utility))(costs)
     _, timesteps = player(GAME)(key, params, actions)
     migrations = jnp.sum(timesteps.metrics["migrations"])
     assert migrations > 0
