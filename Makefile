@@ -8,7 +8,7 @@ train: .venv/installed
 	$(python) -m train experiment=reference
 
 test: .venv/installed
-	$(python) -m pytest -n 2 --dist worksteal -q
+	$(python) -m pytest -n 2 --dist loadfile -q
 
 lint: .venv/installed
 	.venv/bin/ruff check .

@@ -16,7 +16,7 @@ _POSITIVE = Interval(0, low_open=True)
 class Hyperparameters:
     """Numbers that a population may differ in; as arrays they are part of the learner's state and may be vmapped."""
 
-    learning_rate: Any = 2e-3
+    learning_rate: Any = 3e-3
     final_learning_rate: Any = 1e-4
     entropy_coef: Any = 0.003
     final_entropy_coef: Any = 0.0

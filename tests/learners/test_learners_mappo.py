@@ -86,7 +86,7 @@ def test_metrics_are_finite_scalars_and_schedules_run_linearly(trained):
     assert expected <= set(metrics)
     assert all(values.shape == (3,) and np.isfinite(values).all() for values in metrics.values())
     share = np.arange(3) / TINY.schedule_updates
-    np.testing.assert_allclose(metrics["learning_rate"], 2e-3 + share * (TINY.final_learning_rate - 2e-3), rtol=1e-5)
+    np.testing.assert_allclose(metrics["learning_rate"], 3e-3 + share * (TINY.final_learning_rate - 3e-3), rtol=1e-5)
     np.testing.assert_allclose(metrics["entropy_coef"], TINY.entropy_coef * (1 - share), rtol=1e-5)
 
 
