@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with errors.refusals(arguments):
             _check(arguments)
-            hydra.main(version_base="1.3", config_path=str(compose.CONF), config_name="config")(job)()
+            hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")(job)()
     except errors.Refusal as refusal:
         print(refusal, file=sys.stderr)
         return errors.STATUS

@@ -16,7 +16,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from train import config, errors
 
-CONF = Path(__file__).resolve().parent.parent / "conf"
 SAVED = "config.yaml"  # the resolved settings in a run's folder
 
 # Where each group of a saved config takes its schema from, and the key that says which schema it was.
@@ -91,7 +90,7 @@ def _hydra() -> Iterator[None]:
     if GlobalHydra.instance().is_initialized():
         yield
         return
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(config.CONF), version_base="1.3"):
         yield
 
 

@@ -7,6 +7,7 @@ stands once, there; the files under `conf/` choose among them.
 import dataclasses
 import types
 import typing
+from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -16,6 +17,8 @@ from jaxdlb.games.dlb import DLB, Params, Ranges
 from jaxdlb.learners import MAPPOConfig
 from jaxdlb.mechanics import arrivals
 from jaxdlb.networks import NetworkConfig
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
 
 _PLAIN = (int, float, bool, str)
 MODULATIONS: dict[str, type] = {

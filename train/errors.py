@@ -17,6 +17,8 @@ from omegaconf.errors import (
     ValidationError,
 )
 
+from train import config
+
 STATUS = 2  # of a process that was given something wrong
 
 _TYPES = {
@@ -70,13 +72,13 @@ def unknown_key(key: str, known: Iterable[str]) -> str:
     return f"{key} is no known key; the keys{where} are {', '.join(names)}{hint}"
 
 
-def refuse_numbers_for_switches(config: DictConfig, overrides: Sequence[Any]) -> None:
+def refuse_numbers_for_switches(given: DictConfig, overrides: Sequence[Any]) -> None:
     """Raise ValueError for a number given where true or false is wanted: OmegaConf would take any number for true."""
     for override in overrides:
         value = override.value()
         if isinstance(value, int | float) and not isinstance(value, bool):
             key = override.key_or_group
-            if isinstance(OmegaConf.select(config, key), bool):
+            if isinstance(OmegaConf.select(given, key), bool):
                 raise ValueError(f"{key} is {value}; it must be true or false")
 
 
@@ -116,9 +118,11 @@ def _unknown_option(error: MissingConfigException) -> str:
 
 def _of_group(overrides: Sequence[str]) -> str:
     """hydra does not say which override it was that chose something other than a name."""
-    given = next((text for text in overrides if re.fullmatch(r"[\w/@]*=[\d.+-]*", text)), "a choice")
-    key, _, value = given.partition("=")
-    return f"{key or 'the key of ' + repr(given)} is {value}; it must be a name, such as that of a file under conf/"
+    given = [text.partition("=")[::2] for text in overrides if "=" in text]
+    groups = [(key, value) for key, value in given if not key or (config.CONF / key).is_dir()]
+    wrong = [(key, value) for key, value in groups if re.fullmatch(r"[\d.+-]*|true|false", value, re.IGNORECASE)]
+    key, value = wrong[0] if wrong else ("a group", "no name")
+    return f"{key or 'the empty key'} is {value}; it must be a name, that of a file under conf/"
 
 
 def _of_composition(message: str) -> str:

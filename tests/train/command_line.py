@@ -5,9 +5,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# A run as small as it goes, without the heuristics' tuning.
+# A run as small as it goes, without the heuristics' tuning. Tests that keep its sizes and its logging interval share
+# one compiled program, by the cache on disk.
 TINY = (
     "total_agent_rounds=384",
+    "logging_interval=4",
+    "checkpoint_interval=4",
     "game.num_nodes=3",
     "learner.num_envs=4",
     "learner.rollout_length=8",

@@ -76,7 +76,7 @@ def process(compilation_cache):
 def pointer_run(tmp_path_factory, compilation_cache):
     """A finished run of a pointer network: 20 updates, evaluated."""
     folder = tmp_path_factory.mktemp("pointer") / "run"
-    settings = ["network=pointer", f"total_agent_rounds={20 * ROUNDS}", "logging_interval=8", "checkpoint_interval=8"]
+    settings = ["network=pointer", f"total_agent_rounds={20 * ROUNDS}"]
     assert main_of("train.__main__")([*TINY, *settings, f"run_dir={folder}"]) == 0
     return folder
 
@@ -85,6 +85,6 @@ def pointer_run(tmp_path_factory, compilation_cache):
 def mlp_run(tmp_path_factory, compilation_cache):
     """A finished run of an MLP: 12 updates with steps 8 and 12 kept, not evaluated."""
     folder = tmp_path_factory.mktemp("mlp") / "run"
-    settings = [f"total_agent_rounds={12 * ROUNDS}", "logging_interval=4", "checkpoint_interval=4"]
+    settings = [f"total_agent_rounds={12 * ROUNDS}"]
     assert main_of("train.__main__")([*TINY, *settings, "evaluation.enabled=false", f"run_dir={folder}"]) == 0
     return folder

@@ -87,8 +87,8 @@ def test_a_run_in_wandb_offline_can_be_read_back_with_metrics_config_table_figur
         assert math.isclose(line["utility"], row["utility"])
         assert line["agent_rounds"] == row["update"] * ROUNDS
     last = history[-1]
-    assert last["evaluation"]["_type"] == "table-file"
-    assert last["figures/utilities"]["_type"] == "image-file"
+    assert last["evaluation/_type"] == "table-file"
+    assert last["figures/utilities/_type"] == "image-file"
     artifacts = Counter(record.artifact.type for record in found if record.WhichOneof("record_type") == "artifact")
     assert artifacts["checkpoint"] == 1
     tables = list((here / "run").glob("wandb/offline-run-*/files/media/table/*.json"))

@@ -40,6 +40,7 @@ BAD = {
     "seed=null": "seed is null; it must be a value other than null",
     "game.params=3": "game.params is 3; it must be a group of keys",
     "learner=3": "learner is 3; it must be a name",
+    "=3": "the empty key is 3; it must be a name",
     # numbers out of range
     "game.num_nodes=0": "game.num_nodes is 0; it must be an integer ≥ 1",
     "game.params.arrival_prob=1.5": "game.params.arrival_prob is 1.5; it must be a finite number in [0, 1]",

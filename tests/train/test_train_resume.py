@@ -12,8 +12,8 @@ from command_line import ROUNDS, TINY, files_of
 from jaxdlb import checkpoint
 from train.loggers import metrics_file
 
-UPDATES = 150
-RUN = (*TINY, f"total_agent_rounds={UPDATES * ROUNDS}", "logging_interval=3", "checkpoint_interval=5", "run_dir=run")
+UPDATES = 101
+RUN = (*TINY, f"total_agent_rounds={UPDATES * ROUNDS}", "checkpoint_interval=8", "run_dir=run")
 
 
 def finish(started):
@@ -54,7 +54,7 @@ def uninterrupted(process, tmp_path_factory):
 def test_a_run_killed_or_stopped_in_the_middle_and_resumed_ends_the_same_bit_for_bit(
     number, process, uninterrupted, tmp_path
 ):
-    started = start_and_wait_for_checkpoints(process, tmp_path, 3)
+    started = start_and_wait_for_checkpoints(process, tmp_path, 2)
     started.send_signal(number)
     status, _, err = finish(started)
     assert status == {signal.SIGKILL: -9, signal.SIGTERM: 128 + signal.SIGTERM}[number], err
@@ -82,10 +82,10 @@ def test_a_run_goes_on_from_an_older_step_when_that_is_asked_for(mlp_run, train,
 
 def test_a_finished_run_can_be_given_more_to_do(mlp_run, train, here):
     run = shutil.copytree(mlp_run, here / "run")
-    outcome = train("resume=run", f"total_agent_rounds={16 * ROUNDS}", "logging_interval=3")
+    outcome = train("resume=run", f"total_agent_rounds={15 * ROUNDS}")
     assert outcome.status == 0, outcome.err
-    assert [row["update"] for row in metrics_file.read(run)] == list(range(1, 17))
-    assert checkpoint.steps(run / "checkpoints")[-1] == 16
+    assert [row["update"] for row in metrics_file.read(run)] == list(range(1, 16))
+    assert checkpoint.steps(run / "checkpoints")[-1] == 15
     seconds = [row["seconds"] for row in metrics_file.read(run)]
     assert np.all(np.diff(seconds) >= 0)
 

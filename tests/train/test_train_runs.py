@@ -4,7 +4,9 @@ import json
 import math
 import shutil
 
+import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from command_line import ROUNDS, TINY, files_of
 from omegaconf import OmegaConf
@@ -13,6 +15,8 @@ from PIL import Image
 import jaxdlb
 from jaxdlb import checkpoint, evaluation
 from jaxdlb.learners import MAPPOConfig
+from train import build, compose, config, run_folder
+from train.__main__ import main
 from train.loggers import metrics_file
 
 
@@ -101,57 +105,52 @@ def test_a_drawing_shows_the_policy_asked_for(pointer_run, render_, here):
             assert picture.n_frames == 6
 
 
-def test_a_trace_is_trained_on_its_first_part_and_evaluated_on_the_other(train, here):
+@pytest.fixture(scope="module")
+def varied_run(tmp_path_factory, compilation_cache):
+    """A finished run of IPPO with two seeds on random clusters under a recorded workload."""
+    base = tmp_path_factory.mktemp("varied")
     counts = [1 + k % 3 for k in range(40)] + [9, 1] * 10
-    (here / "trace.csv").write_text("timestamp,value\n" + "".join(f"{60 * k},{c}\n" for k, c in enumerate(counts)))
-    outcome = train(*TINY, "game=dlb_trace", "game.trace.path=trace.csv", "game.trace.held_out=0.3333", "run_dir=run")
-    assert outcome.status == 0, outcome.err
-    from train import build, compose
+    trace = "timestamp,value\n" + "".join(f"{60 * k},{count}\n" for k, count in enumerate(counts))
+    (base / "trace.csv").write_text(trace)
+    clusters = ["game=dlb_trace", f"game.trace.path={base / 'trace.csv'}", "game.trace.held_out=0.3333"]
+    clusters += ["game.params.load=0.4", "game.randomise.heartbeat_period=[2,9]"]
+    given = ["learner=ippo", "learner.num_seeds=2", "evaluation.heuristics=[local]", f"run_dir={base / 'run'}"]
+    assert main([*TINY, *clusters, *given]) == 0
+    return base / "run"
 
-    scenario = build.scenario(OmegaConf.to_object(compose.from_run(here / "run", [], _settings())).game)
-    first, last = (draw(None).arrival_modulation.factors for draw in (scenario.train, scenario.test))
+
+def test_a_trace_is_trained_on_in_its_first_part_and_evaluated_on_in_the_other(varied_run):
+    scenario = build.scenario(OmegaConf.to_object(compose.from_run(varied_run, [], config.Settings)).game)
+    clusters = [draw(jax.random.key(0)) for draw in (scenario.train, scenario.test)]
+    first, last = (cluster.arrival_modulation.factors for cluster in clusters)
     assert (len(first), len(last)) == (40, 20)
     np.testing.assert_allclose(last[0] / last[1], 9)
     np.testing.assert_allclose(last[1], first[0])  # one scale for both, that of the part trained on
+    state = saved_arrays(varied_run, "state")
+    assert state["environments.params.arrival_modulation.factors"].shape[-1] == 40
 
 
-def _settings():
-    from train import config
-
-    return config.Settings
-
-
-def test_randomised_clusters_differ_and_train(train, here):
-    given = ["game=dlb_randomised", "learner=ippo", "evaluation.enabled=false", "run_dir=run"]
-    outcome = train(*TINY, *given)
-    assert outcome.status == 0, outcome.err
-    state = _state(here / "run")
-    assert len(set(np.asarray(state["environments.params.arrival_prob"])[:, 0].tolist())) == 4
+def test_environments_of_a_randomised_run_play_different_clusters(varied_run):
+    periods = saved_arrays(varied_run, "state")["environments.params.heartbeat_period"]
+    assert periods.shape == (2, 4)
+    assert len(set(periods.ravel().tolist())) > 2
+    assert periods.min() >= 2 and periods.max() <= 9
 
 
-def _state(run):
-    import orbax.checkpoint as ocp
+def test_several_seeds_train_in_one_program_and_are_compared_each(varied_run):
+    table = (varied_run / "table.txt").read_text(encoding="utf-8")
+    assert "learned(seed=0)" in table and "learned(seed=1)" in table
+    assert {row["seed"] for row in metrics_file.read(varied_run)} == {0.0, 1.0}
+    actors = [jaxdlb.load_policy(varied_run, seed=k).variables["actor"] for k in range(2)]
+    leaves = zip(*map(jax.tree.leaves, actors), strict=True)
+    assert any(np.any(np.asarray(one) != np.asarray(other)) for one, other in leaves)
 
+
+def saved_arrays(run, part):
+    """The arrays of the newest step, by name, read with orbax alone."""
     step = checkpoint.steps(run / "checkpoints")[-1]
     with ocp.StandardCheckpointer() as reader:
-        return reader.restore((run / "checkpoints" / str(step) / "state").absolute())
-
-
-def test_several_seeds_train_in_one_program_and_are_compared_each(train, here):
-    outcome = train(*TINY, "learner.num_seeds=2", "run_dir=run")
-    assert outcome.status == 0, outcome.err
-    assert "learned(seed=0)" in outcome.out and "learned(seed=1)" in outcome.out
-    assert {row["seed"] for row in metrics_file.read(here / "run")} == {0.0, 1.0}
-    kernels = [jaxdlb.load_policy(here / "run", seed=k).variables["actor"] for k in range(2)]
-    assert _different(*kernels)
-
-
-def _different(left, right):
-    import jax
-
-    return any(
-        np.any(np.asarray(a) != np.asarray(b)) for a, b in zip(*map(jax.tree.leaves, (left, right)), strict=True)
-    )
+        return reader.restore((run / "checkpoints" / str(step) / part).absolute())
 
 
 def test_a_sweep_gives_each_job_a_folder_of_its_own(train, here):
@@ -175,8 +174,6 @@ def test_a_learning_rate_that_diverges_ends_with_1_and_a_sentence(train, here):
 
 
 def test_runs_of_the_same_second_get_folders_of_their_own(here, monkeypatch):
-    from train import run_folder
-
     monkeypatch.setattr(run_folder, "stamp", lambda: "now")
     settings = OmegaConf.create({"run_dir": None, "runs_dir": "runs", "game": {"name": "g"}, "learner": {"name": "l"}})
     made = [run_folder.create(settings).name for _ in range(3)]

@@ -32,7 +32,7 @@ class WandbLogger:
             name=folder.name,
             id=_run_id(folder),
             resume="allow" if mode == "online" else None,
-            dir=folder,
+            dir=folder.absolute(),
             mode=mode,  # type: ignore[arg-type]
             config=dict(config),
             settings=wandb.Settings(console="off", silent=True, disable_git=True),
