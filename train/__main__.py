@@ -18,7 +18,6 @@ from omegaconf import DictConfig
 
 from train import cli, compose, config, errors, launch
 
-
 _SWEEP = ("-m", "--multirun")
 
 
