@@ -100,7 +100,10 @@ def execute(plan: Plan) -> Path:
         _tell(listening, str(error))
         raise
     except StoppedError as error:
-        _tell(listening, f"{error}; to go on: python -m train resume={folder}")
+        saved = _newest(folder) is not None
+        _tell(
+            listening, f"{error}; {f'to go on: python -m train resume={folder}' if saved else 'nothing was saved yet'}"
+        )
         raise
     finally:
         newest = _newest(folder)
