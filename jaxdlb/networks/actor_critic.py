@@ -11,9 +11,9 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Shaped
 from jaxdlb import spaces
 from jaxdlb.checks import check_choice, check_size
 from jaxdlb.game import Game
-from jaxdlb.networks.torsos import MLP, TORSOS, Embedding, Features
+from jaxdlb.networks.torsos import MLP, TORSOS, Affine, Embedding, Features
 
-_SMALL_INIT = nn.initializers.orthogonal(0.01)
+_HEAD_SCALE = 0.01  # logits near 0 at first: every legal choice about as likely
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,13 +54,13 @@ class _Heads(nn.Module):
     def __call__(self, embedding: Embedding, itself: Bool[Array, "*B N"]) -> list[Float[Array, "*B A"]]:
         by_pair = [embedding.pairs is not None and space.over_agents for space in self.action_space]
         scores = iter(())
-        if any(by_pair):
-            scored = nn.Dense(sum(by_pair), kernel_init=_SMALL_INIT)(embedding.pairs)
+        if embedding.pairs is not None and any(by_pair):
+            scored = Affine(sum(by_pair), scale=_HEAD_SCALE)(embedding.pairs)
             scores = iter(jnp.moveaxis(scored, -1, 0))
         return [
             _share_among_others(next(scores), itself)
             if is_pair
-            else nn.Dense(space.num_choices, kernel_init=_SMALL_INIT)(embedding.agent)
+            else Affine(space.num_choices, scale=_HEAD_SCALE)(embedding.agent)
             for space, is_pair in zip(self.action_space, by_pair, strict=True)
         ]
 
@@ -86,7 +86,7 @@ class _ValueModule(nn.Module):
     @nn.compact
     def __call__(self, carry: Any, features: Features, itself: Bool[Array, "*B N"]) -> tuple[Any, Float[Array, "*B"]]:
         carry, embedding = self.torso(carry, features, itself)
-        return carry, nn.Dense(1)(embedding.agent)[..., 0]
+        return carry, Affine(1, scale=1.0)(embedding.agent)[..., 0]
 
 
 class _GlobalValueModule(nn.Module):
@@ -95,7 +95,7 @@ class _GlobalValueModule(nn.Module):
 
     @nn.compact
     def __call__(self, state: Float[Array, "*B G"]) -> Float[Array, "*B N"]:
-        return nn.Dense(self.num_agents)(MLP(self.hidden)(state))
+        return Affine(self.num_agents, scale=1.0)(MLP(self.hidden)(state))
 
 
 @dataclasses.dataclass(frozen=True)

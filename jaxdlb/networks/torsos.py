@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 Features = Mapping[str, Float[Array, "..."]]
-_HIDDEN_INIT = nn.initializers.orthogonal(jnp.sqrt(2.0))
 
 
 class Embedding(NamedTuple):
@@ -23,9 +23,25 @@ class Embedding(NamedTuple):
     pairs: Float[Array, "*B N H"] | None  # one for each peer; None where the torso sees no peers apart
 
 
-def dense(size: int, **options: Any) -> nn.Dense:
-    """A hidden layer's affine map, orthogonally initialised."""
-    return nn.Dense(size, kernel_init=_HIDDEN_INIT, **options)
+class Affine(nn.Module):
+    """x ↦ x Wᵀ + b over the last axis, [..., F] to [..., size]; W is [size, F], orthogonal at first, times `scale`.
+
+    With W this way round the gradient of W is a product that XLA's CPU backend is quick at; with the kernel of
+    `nn.Dense`, [F, size], a whole update of MAPPO takes 1.3 (MLP) to 1.8 times (pointer) as long.
+    """
+
+    size: int
+    use_bias: bool = True
+    scale: float = 2.0**0.5
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "*B F"]) -> Float[Array, "*B H"]:
+        init = nn.initializers.orthogonal(self.scale, column_axis=0)
+        kernel = self.param("kernel", init, (self.size, x.shape[-1]))
+        y = jax.lax.dot_general(x, kernel, (((x.ndim - 1,), (1,)), ((), ())))
+        if not self.use_bias:
+            return y
+        return y + self.param("bias", nn.initializers.zeros, (self.size,))
 
 
 class MLP(nn.Module):
@@ -36,7 +52,7 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*B F"]) -> Float[Array, "*B H"]:
         for size in self.hidden:
-            x = nn.relu(dense(size)(x))
+            x = nn.relu(Affine(size)(x))
         return x
 
 
@@ -69,14 +85,14 @@ class PointerTorso(nn.Module):
     @nn.compact
     def __call__(self, carry: Any, features: Features, itself: Bool[Array, "*B N"]) -> tuple[Any, Embedding]:
         # The first layer on the concatenation of own and peer features, split so that the agent's part is done once.
-        from_agent = dense(self.hidden[0])(features["own"])
-        pairs = nn.relu(from_agent[..., None, :] + dense(self.hidden[0], use_bias=False)(features["peers"]))
-        agent = nn.relu(from_agent + dense(self.hidden[0])(jnp.mean(pairs, axis=-2)))
+        from_agent = Affine(self.hidden[0])(features["own"])
+        pairs = nn.relu(from_agent[..., None, :] + Affine(self.hidden[0], use_bias=False)(features["peers"]))
+        agent = nn.relu(from_agent + Affine(self.hidden[0])(jnp.mean(pairs, axis=-2)))
         if self.recurrent:
             carry, agent = nn.GRUCell(self.hidden[-1])(carry, agent)
         for size in self.hidden[1:]:
-            context = dense(size)(agent)
-            pairs = nn.relu(dense(size, use_bias=False)(pairs) + context[..., None, :])
+            context = Affine(size)(agent)
+            pairs = nn.relu(Affine(size, use_bias=False)(pairs) + context[..., None, :])
         return carry, Embedding(agent=agent, pairs=pairs)
 
 
