@@ -1,0 +1,268 @@
+"""Throughput of the `dlb` game: rounds and node-rounds per second over the number of nodes and of environments.
+
+    python -m benchmarks.games
+    python -m benchmarks.games --num-nodes 8 64 --num-envs 1024 --json -
+
+Every program plays a fixed number of rounds in all environments, in a `scan` whose carry is donated. What it consumes
+of a round decides what the compiler may leave out:
+
+- `reward`: rewards and every metric are added up; the observation is never made.
+- `observation`: besides, the whole observation, legal masks included, is written to memory in every round, as a learner
+  needs it.
+
+Two policies play: `random`, uniform over the legal choices, and `noop`, which shows the game alone.
+"""
+
+import argparse
+import dataclasses
+import itertools
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+if not __package__:  # run as a file: the repository's root is not on the path yet
+    sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+import jaxdlb
+from benchmarks import report, timing
+from jaxdlb import spaces
+from jaxdlb.game import Game
+
+NUM_ENVS = {"cpu": (16, 256, 2048)}
+NUM_ENVS_ON_ACCELERATOR = (1024, 16384, 131072)
+MOST_ROUNDS, FEWEST_ROUNDS = 1024, 4
+BYTES_A_CALL = 2**29  # of state and observation, which a call of the default length passes through
+COPIES = 3  # of the environments held at once: the initial ones, the carry, and what a round makes of it
+
+
+@struct.dataclass
+class Play:
+    """E clusters under way, and what was consumed of their rounds so far."""
+
+    round: Int[Array, ""]
+    game_keys: PRNGKeyArray  # [E]
+    policy_keys: PRNGKeyArray  # [E], apart from the game's: every policy meets the same events
+    state: PyTree
+    reward: Float[Array, " E"]  # sum over rounds of the mean over agents
+    metrics: dict[str, Float[Array, " E"]]  # sums over rounds
+    observation: PyTree  # of the last round; () where it is not consumed
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One way to play the game."""
+
+    policy: str
+    consume: str
+
+
+def random_choice(key: PRNGKeyArray, game: Game) -> PyTree:
+    """An action of all agents, uniform over the legal choices.
+
+    In `dlb` an agent may choose every node or nothing at all, and an illegal choice is played as the no-op; so a choice
+    uniform over all nodes is uniform over the legal ones, and no mask need be read.
+    """
+    heads, treedef = jax.tree.flatten(game.action_space, is_leaf=lambda node: isinstance(node, spaces.Space))
+    shape = (len(heads), game.num_agents)
+    sizes = jnp.array([head.num_choices for head in heads])[:, None]
+    choices = jnp.floor(jax.random.uniform(key, shape) * sizes).astype(jnp.int32)
+    return jax.tree.unflatten(treedef, list(choices))
+
+
+def no_operation(key: PRNGKeyArray, game: Game) -> PyTree:
+    """Every agent names itself in every head: it keeps its tasks and asks nobody."""
+    itself = jnp.arange(game.num_agents, dtype=jnp.int32)
+    return jax.tree.map(lambda _: itself, game.action_space, is_leaf=lambda node: isinstance(node, spaces.Space))
+
+
+POLICIES = {"random": random_choice, "noop": no_operation}
+CONSUMES = ("observation", "reward")
+
+
+def start(game: Game, params: PyTree, variant: Variant, key: PRNGKeyArray, num_envs: int) -> Play:
+    """`num_envs` clusters before their first round; `params` have the leading axis E."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_envs))
+    reset_keys, game_keys, policy_keys = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
+    state, timestep = jax.vmap(game.reset)(reset_keys, params)
+    return Play(
+        round=jnp.int32(0),
+        game_keys=game_keys,
+        policy_keys=policy_keys,
+        state=state,
+        reward=jnp.zeros(num_envs),
+        metrics={name: jnp.zeros(num_envs) for name in timestep.metrics},
+        observation=timestep.observation if variant.consume == "observation" else (),
+    )
+
+
+def play(game: Game, variant: Variant, num_rounds: int, carry: Play, params: PyTree) -> Play:
+    """`num_rounds` further rounds in every cluster."""
+    choose = POLICIES[variant.policy]
+
+    def play_round(carry: Play, _: None) -> tuple[Play, None]:
+        key_of_round = jax.vmap(jax.random.fold_in, (0, None))
+        action = jax.vmap(lambda key: choose(key, game))(key_of_round(carry.policy_keys, carry.round))
+        keys = key_of_round(carry.game_keys, carry.round)
+        state, timestep = jax.vmap(game.step)(keys, carry.state, action, params)
+        following = carry.replace(
+            round=carry.round + 1,
+            state=state,
+            reward=carry.reward + jnp.mean(timestep.reward, axis=-1),
+            metrics={name: carry.metrics[name] + value for name, value in timestep.metrics.items()},
+            observation=timestep.observation if variant.consume == "observation" else (),
+        )
+        return following, None
+
+    return jax.lax.scan(play_round, carry, length=num_rounds)[0]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sizes:
+    """How many nodes and environments, and bytes of an environment's state, parameters and observation."""
+
+    num_nodes: int
+    num_envs: int
+    state_bytes: int
+    params_bytes: int
+    observation_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """Of all environments, with the copies that a measurement holds."""
+        return COPIES * self.num_envs * (self.state_bytes + self.params_bytes + self.observation_bytes)
+
+    @property
+    def rounds_a_call(self) -> int:
+        """Rounds of a call unless told otherwise: few where a round is large."""
+        fitting = BYTES_A_CALL // (self.num_envs * (self.state_bytes + self.observation_bytes))
+        return min(max(fitting, FEWEST_ROUNDS), MOST_ROUNDS)
+
+
+def sizes_of(game: Game, num_envs: int) -> Sizes:
+    """The sizes of `game` in `num_envs` environments."""
+    params = game.default_params()
+    state, timestep = jax.eval_shape(game.reset, jax.random.key(0), params)
+    return Sizes(
+        num_nodes=game.num_agents,
+        num_envs=num_envs,
+        state_bytes=timing.num_bytes(state),
+        params_bytes=timing.num_bytes(params),
+        observation_bytes=timing.num_bytes(timestep.observation),
+    )
+
+
+def benchmark(game: Game, sizes: Sizes, variants: list[Variant], options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure all `variants` of one game side by side; a result for each."""
+    num_rounds, num_envs = options.rounds or sizes.rounds_a_call, sizes.num_envs
+    params = jax.vmap(lambda _: game.default_params())(jnp.arange(num_envs))
+    device = jax.devices()[0]
+    programs, runs, peaks = {}, {}, {}
+    for variant in variants:
+        begin = jax.jit(lambda key, variant=variant: start(game, params, variant, key, num_envs))
+        carry = begin(jax.random.key(options.seed))
+        program = timing.compile_program(
+            lambda carry, params, variant=variant: play(game, variant, num_rounds, carry, params),
+            carry,
+            params,
+            donate=(0,),
+        )
+        programs[variant] = program
+        runs[variant] = timing.Chain(lambda carry, run=program.run: run(carry, params), carry)
+        peaks[variant] = timing.peak_memory(runs[variant], device)
+    timings = timing.measure(runs, repeats=options.repeats, min_seconds=options.min_seconds)
+    return [
+        dataclasses.asdict(sizes)
+        | dataclasses.asdict(variant)
+        | {
+            "rounds_a_call": num_rounds,
+            "seconds_a_call": timings[variant].spread,
+            "rounds_per_second": timings[variant].rate(num_rounds * num_envs),
+            "node_rounds_per_second": timings[variant].rate(num_rounds * num_envs * sizes.num_nodes),
+            "time_over_first": timings[variant].ratio(timings[variants[0]]),
+            "compile_seconds": programs[variant].compile_seconds,
+            "program_bytes": programs[variant].num_bytes,
+            "peak_memory": peaks[variant],
+            "mean_reward": float(jnp.mean(runs[variant].carry.reward) / runs[variant].carry.round),
+        }
+        for variant in variants
+    ]
+
+
+def to_text(results: list[dict[str, Any]], skipped: list[Sizes]) -> str:
+    """The results as tables."""
+    headers = ("N", "envs", "policy", "consumes", "rounds/s", "node-rounds/s", "time vs first", "compile s")
+    rows = [
+        (
+            str(result["num_nodes"]),
+            str(result["num_envs"]),
+            result["policy"],
+            result["consume"],
+            report.quantity(result["rounds_per_second"].median),
+            report.with_range(result["node_rounds_per_second"]),
+            report.with_range(result["time_over_first"]),
+            f"{result['compile_seconds']:.2f}",
+            report.mebibytes(result["program_bytes"]),
+            report.mebibytes(result["peak_memory"].num_bytes),
+        )
+        for result in results
+    ]
+    text = report.table((*headers, "program MiB", "peak MiB"), rows)
+    text += "Median (least–greatest) of the repeats; `time vs first` compares programs of one size, repeat by repeat.\n"
+    text += f"Peak memory of the {results[0]['peak_memory'].covers}.\n" if results else ""
+    columns = ("num_nodes", "state_bytes", "params_bytes", "observation_bytes")
+    per_env = dict.fromkeys(tuple(str(result[column]) for column in columns) for result in results)
+    text += "\n" + report.table(("N", "state bytes/env", "params bytes/env", "observation bytes/env"), list(per_env))
+    for sizes in skipped:
+        text += (
+            f"N = {sizes.num_nodes} with {sizes.num_envs} environments is left out: it would take "
+            f"{report.mebibytes(sizes.total_bytes)} MiB, above --memory-limit.\n"
+        )
+    return text
+
+
+def _parser() -> report.Parser:
+    parser = report.Parser("Rounds and node-rounds per second of the dlb game, over nodes and environments.")
+    parser.add_argument("--num-nodes", type=report.count, nargs="+", default=[2, 8, 16, 64, 256])
+    parser.add_argument(
+        "--num-envs",
+        type=report.count,
+        nargs="+",
+        help=f"by default {NUM_ENVS['cpu']} on a CPU and {NUM_ENVS_ON_ACCELERATOR} on an accelerator",
+    )
+    parser.add_argument("--policy", choices=POLICIES, nargs="+", default=list(POLICIES))
+    parser.add_argument("--consume", choices=CONSUMES, nargs="+", default=list(CONSUMES))
+    parser.add_argument("--heartbeats", choices=("shared", "per_link"), default="shared")
+    parser.add_argument("--rounds", type=report.count, help="rounds of one call; by default few where a round is large")
+    parser.add_argument(
+        "--memory-limit", type=report.count, default=1024, metavar="MIB", help="sizes that would take more are left out"
+    )
+    return parser
+
+
+def main() -> None:
+    """Measure, print, and write JSON where asked to."""
+    parser = _parser()
+    options = parser.parse_args()
+    jax.config.update("jax_enable_compilation_cache", False)  # compile times are of a first launch
+    device = jax.devices()[0]
+    all_num_envs = options.num_envs or NUM_ENVS.get(device.platform, NUM_ENVS_ON_ACCELERATOR)
+    variants = [Variant(*pair) for pair in itertools.product(options.policy, options.consume)]
+    results, skipped = [], []
+    for num_nodes, num_envs in itertools.product(options.num_nodes, all_num_envs):
+        game = jaxdlb.make("dlb", num_nodes=num_nodes, heartbeats=options.heartbeats)
+        sizes = sizes_of(game, num_envs)
+        if sizes.total_bytes > options.memory_limit * report.MIB:
+            skipped.append(sizes)
+        else:
+            results += benchmark(game, sizes, variants, options)
+    settings = vars(options) | {"num_envs": list(all_num_envs)}
+    report.publish(options.json, device, settings, results, to_text(results, skipped))
+
+
+if __name__ == "__main__":
+    main()

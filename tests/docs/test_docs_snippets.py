@@ -1,0 +1,230 @@
+"""The pages' examples run, their command lines are accepted by the launchers, and their links lead somewhere."""
+
+import contextlib
+import importlib
+import re
+import shlex
+import sys
+import tomllib
+import types
+
+import doc_pages
+import pytest
+from doc_pages import PAGES, ROOT, blocks, name_of
+from hydra._internal.utils import get_args_parser
+from omegaconf import DictConfig, OmegaConf
+
+import jaxdlb
+from jaxdlb import checkpoint, games
+from jaxdlb.networks.torsos import TORSOS
+from train import compose, config, evaluate, launch, render
+
+STEPS = (100, 200)
+PLACEHOLDERS = {"<run>": "example", "<step>": str(STEPS[-1])}
+TINY = (
+    "network=pointer",
+    "network.hidden=[4]",
+    "network.critic_hidden=[4]",
+    "game.num_nodes=3",
+    "learner.num_envs=2",
+    "learner.rollout_length=2",
+    "learner.num_minibatches=1",
+)
+
+
+def pages_with(language):
+    return [pytest.param(page, id=name_of(page)) for page in PAGES if blocks(page, language)]
+
+
+def filled_in(text):
+    for placeholder, value in PLACEHOLDERS.items():
+        text = text.replace(placeholder, value)
+    return text
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A folder of runs with one in it: settings, and checkpoints of a pointer network that was never trained."""
+    folder = tmp_path_factory.mktemp("docs") / "runs"
+    run = folder / PLACEHOLDERS["<run>"]
+    run.mkdir(parents=True)
+    given = compose.from_conf(TINY)
+    plan = launch.prepare(given, TINY)
+    state = plan.population.init()
+    variables = plan.population.learner.policy_variables(state)
+    with checkpoint.Writer(
+        run / checkpoint.FOLDER, checkpoint.describe(plan.scenario.game, plan.network, True, 1)
+    ) as to:
+        for step in STEPS:
+            to.save(step, state, variables, utility=-1.0)
+    compose.save(given, run)
+    return folder
+
+
+@pytest.fixture
+def here(runs, tmp_path, monkeypatch):
+    """A working directory as the pages presume it, in which the run of the examples lies."""
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / PLACEHOLDERS["<run>"]).symlink_to(runs / PLACEHOLDERS["<run>"])
+    (tmp_path / "requests.csv").write_text("timestamp,value\n" + "".join(f"{60 * k},{1 + k % 3}\n" for k in range(40)))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "offline")  # where nobody is logged in
+    return tmp_path
+
+
+@pytest.fixture
+def registries(monkeypatch):
+    """The library's registries, to which an example may add, as they were afterwards."""
+    before = [(registry, dict(registry)) for registry in (games.REGISTRY, TORSOS)]
+    yield
+    for registry, entries in before:
+        registry.clear()
+        registry.update(entries)
+
+
+@pytest.mark.parametrize("page", pages_with("python"))
+def test_the_python_of_a_page_runs_from_top_to_bottom(page, here, registries, monkeypatch):
+    module = types.ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)  # where dataclasses look their annotations up
+    for block in blocks(page, "python"):
+        code = "\n" * (block.line - 1) + filled_in(block.text)
+        exec(compile(code, name_of(page), "exec"), module.__dict__)
+
+
+def check_train(words):
+    """What `python -m train` checks before it trains, of each job of a sweep."""
+    given = get_args_parser().parse_args(sorted(words, key=lambda word: not word.startswith("-")))
+    if given.help or given.cfg:
+        return
+    for job in compose.jobs(given.overrides) if given.multirun else [given.overrides]:
+        launch.prepare(compose.from_conf(job), job)
+
+
+def check_benchmark(module):
+    return lambda words: importlib.import_module(module)._parser().parse_args(words)
+
+
+def check_make(targets):
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+
+
+def check_pip(words):
+    assert words[0] == "install"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = re.fullmatch(r"\.\[([\w,]+)\]", words[1])[1].split(",")
+    assert set(extras) <= set(project["optional-dependencies"])
+
+
+COMMANDS = {
+    "python -m train": check_train,
+    "python -m train.evaluate": evaluate.prepare,
+    "python -m train.render": render.prepare,
+    "python -m benchmarks.games": check_benchmark("benchmarks.games"),
+    "python -m benchmarks.learners": check_benchmark("benchmarks.learners"),
+    "make": check_make,
+    "pip": check_pip,
+    ".": lambda words: None,  # .venv/bin/activate
+}
+
+
+def check_command(line):
+    """Check a line of the shell without running it; ValueError or SystemExit if the program would refuse it."""
+    words = shlex.split(filled_in(line), comments=True)
+    with pytest.MonkeyPatch.context() as patch:
+        while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+            patch.setenv(*words.pop(0).split("=", 1))
+        if not words:
+            return
+        length = 3 if words[:2] == ["python", "-m"] else 1
+        COMMANDS[" ".join(words[:length])](words[length:])
+
+
+@pytest.mark.parametrize("page", pages_with("sh"))
+def test_the_command_lines_of_a_page_are_accepted(page, here):
+    for block in blocks(page, "sh"):
+        for line in block.text.splitlines():
+            with located(page, line):
+                check_command(line)
+
+
+@contextlib.contextmanager
+def located(page, line):
+    """Name the page and the line that a failure is of."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise AssertionError(f"{name_of(page)}: {line!r} is refused: {error!r}") from error
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "python -m train game.params.laod=0.8",
+        "python -m train learner.num_minibatches=7",
+        "python -m train -m seed=1,2 game=dlbb",
+        "python -m train.evaluate checkpoint=runs/<run> game.num_nodez=3",
+        "python -m train.evaluate checkpoint=runs/nowhere",
+        "python -m train.render checkpoint=runs/<run> frames=3",
+        "python -m train resume=runs/<run> resume_step=7",
+        "python -m benchmarks.games --num-nodez 8",
+        "pip install '.[cuda]'",
+        "make everything",
+        "python -m trian",
+    ],
+)
+def test_a_command_line_that_is_wrong_would_be_noticed(line, here, capsys):
+    with pytest.raises((Exception, SystemExit)):
+        check_command(line)
+
+
+@pytest.fixture(scope="module")
+def keys():
+    """Every key of the command line, whichever choices of the groups are taken."""
+    register = [f"game/params/arrival_modulation={kind}" for kind in config.MODULATIONS]
+    composed = [compose.from_conf([choice]) for choice in ("logger=wandb", *register)]
+    for schema in (evaluate.EvaluateSettings, render.RenderSettings):
+        composed.append(OmegaConf.create({name: None for name in schema.__annotations__}))
+    groups = {folder.relative_to(config.CONF).as_posix() for folder in config.CONF.rglob("*") if folder.is_dir()}
+    return groups.union(*map(dotted, composed))
+
+
+def dotted(node, prefix=""):
+    """The keys of a node and of all below it."""
+    own = {f"{prefix}{name}" for name in node}
+    below = [dotted(node._get_node(name), f"{prefix}{name}.") for name in node if is_group(node, name)]
+    return own.union(*below)
+
+
+def is_group(node, name):
+    return isinstance(node._get_node(name), DictConfig) and not node._is_missing(name) and node._get_node(name)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_settings_in_the_prose_exist(page, keys):
+    named = {span.partition("=")[0] for span in doc_pages.spans(doc_pages.prose(page)) if "=" in span}
+    named = {key for key in named if re.fullmatch(r"[a-z_]+([./][a-z_]+)*", key)}
+    assert named <= keys
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_and_paths_lead_somewhere(page):
+    for link in doc_pages.links(page):
+        if re.match(r"https?://", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), f"{name_of(page)}: {link}"
+        assert not anchor or anchor in doc_pages.anchors(target), f"{name_of(page)}: {link}"
+    for span in doc_pages.spans(doc_pages.prose(page)):
+        if re.fullmatch(r"(jaxdlb|train|conf|tests|docs|benchmarks)/[\w./]*", span):
+            assert (ROOT / span).exists(), f"{name_of(page)}: {span}"
+
+
+def test_the_index_and_the_readme_name_every_page():
+    index = {(ROOT / "docs" / link).resolve() for link in doc_pages.links(ROOT / "docs" / "README.md")}
+    assert index == {page for page in PAGES if "docs" in page.relative_to(ROOT).parts and page.name != "README.md"}
+
+
+def test_the_changelog_has_the_version():
+    assert f"## [{jaxdlb.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
