@@ -1,6 +1,7 @@
 """What the tests of the launchers share: a small run, and what a command line comes to."""
 
 import dataclasses
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +44,24 @@ def call(main, arguments, capfd):
     except SystemExit as stop:
         status = stop.code
     return Outcome(status, *capfd.readouterr())
+
+
+def once(folder, make):
+    """Have the first worker that asks make a run in `folder`, by `make(folder)`, which returns the status 0."""
+    done = folder.with_suffix(".done")
+    try:
+        folder.with_suffix(".begun").mkdir()
+    except FileExistsError:
+        deadline = time.monotonic() + 300
+        while not done.exists():
+            assert time.monotonic() < deadline, f"the other worker did not finish {folder.name}"
+            time.sleep(0.1)
+    else:
+        status = folder.with_suffix(".status")
+        status.write_text(str(make(folder)))
+        status.replace(done)  # all at once, since the other worker reads it as soon as it is there
+    assert done.read_text() == "0"
+    return folder
 
 
 def files_of(folder):

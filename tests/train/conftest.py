@@ -7,17 +7,25 @@ import sys
 
 import jax
 import pytest
-from command_line import ROOT, ROUNDS, TINY, call
+from command_line import ROOT, ROUNDS, TINY, call, once
 
 sys.path.insert(0, str(ROOT))  # for `train`, which is not installed: it is imported from here on
 
 
-@pytest.fixture(scope="session", autouse=True)
-def compilation_cache(tmp_path_factory):
-    """One cache of compiled programs for all tests here, those in processes of their own and other workers included."""
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory):
+    """A folder that the workers of pytest-xdist share."""
     base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled"
-    settings = {"jax_compilation_cache_dir": str(folder), "jax_persistent_cache_min_compile_time_secs": 0.3}
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache(shared):
+    """One cache of compiled programs for all tests here, those in processes of their own and other workers included."""
+    settings = {
+        "jax_compilation_cache_dir": str(shared / "compiled"),
+        "jax_persistent_cache_min_compile_time_secs": 0.3,
+    }
     before = {name: getattr(jax.config, name) for name in settings}
     for name, value in settings.items():
         jax.config.update(name, value)
@@ -73,18 +81,14 @@ def process(compilation_cache):
 
 
 @pytest.fixture(scope="session")
-def pointer_run(tmp_path_factory, compilation_cache):
+def pointer_run(shared, compilation_cache):
     """A finished run of a pointer network: 20 updates, evaluated."""
-    folder = tmp_path_factory.mktemp("pointer") / "run"
-    settings = ["network=pointer", f"total_agent_rounds={20 * ROUNDS}"]
-    assert main_of("train.__main__")([*TINY, *settings, f"run_dir={folder}"]) == 0
-    return folder
+    settings = [*TINY, "network=pointer", f"total_agent_rounds={20 * ROUNDS}"]
+    return once(shared / "pointer_run", lambda run: main_of("train.__main__")([*settings, f"run_dir={run}"]))
 
 
 @pytest.fixture(scope="session")
-def mlp_run(tmp_path_factory, compilation_cache):
-    """A finished run of an MLP: 12 updates with steps 8 and 12 kept, not evaluated."""
-    folder = tmp_path_factory.mktemp("mlp") / "run"
-    settings = [f"total_agent_rounds={12 * ROUNDS}"]
-    assert main_of("train.__main__")([*TINY, *settings, "evaluation.enabled=false", f"run_dir={folder}"]) == 0
-    return folder
+def mlp_run(shared, compilation_cache):
+    """A finished run of an MLP: 12 updates, steps 4, 8 and 12 kept, not evaluated."""
+    settings = [*TINY, f"total_agent_rounds={12 * ROUNDS}", "evaluation.enabled=false"]
+    return once(shared / "mlp_run", lambda run: main_of("train.__main__")([*settings, f"run_dir={run}"]))

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from command_line import ROUNDS, TINY, files_of
+from command_line import ROUNDS, TINY, files_of, once
 
 from jaxdlb import checkpoint
 from train.loggers import metrics_file
@@ -43,11 +43,12 @@ def metrics_without_time(run):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(process, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    status, _, err = finish(process("train", *RUN, "evaluation.enabled=false", cwd=folder))
-    assert status == 0, err
-    return folder / "run"
+def uninterrupted(process, shared):
+    def run(folder):
+        folder.mkdir()
+        return finish(process("train", *RUN, "evaluation.enabled=false", cwd=folder))[0]
+
+    return once(shared / "uninterrupted", run) / "run"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from command_line import ROUNDS, TINY, files_of
+from command_line import ROUNDS, TINY, files_of, once
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -106,17 +106,20 @@ def test_a_drawing_shows_the_policy_asked_for(pointer_run, render_, here):
 
 
 @pytest.fixture(scope="module")
-def varied_run(tmp_path_factory, compilation_cache):
+def varied_run(shared, compilation_cache):
     """A finished run of IPPO with two seeds on random clusters under a recorded workload."""
-    base = tmp_path_factory.mktemp("varied")
     counts = [1 + k % 3 for k in range(40)] + [9, 1] * 10
     trace = "timestamp,value\n" + "".join(f"{60 * k},{count}\n" for k, count in enumerate(counts))
-    (base / "trace.csv").write_text(trace)
-    clusters = ["game=dlb_trace", f"game.trace.path={base / 'trace.csv'}", "game.trace.held_out=0.3333"]
+    path = shared / "trace.csv"
+    clusters = ["game=dlb_trace", f"game.trace.path={path}", "game.trace.held_out=0.3333"]
     clusters += ["game.params.load=0.4", "game.randomise.heartbeat_period=[2,9]"]
-    given = ["learner=ippo", "learner.num_seeds=2", "evaluation.heuristics=[local]", f"run_dir={base / 'run'}"]
-    assert main([*TINY, *clusters, *given]) == 0
-    return base / "run"
+    given = [*TINY, *clusters, "learner=ippo", "learner.num_seeds=2", "evaluation.heuristics=[local]"]
+
+    def run(folder):
+        path.write_text(trace)
+        return main([*given, f"run_dir={folder}"])
+
+    return once(shared / "varied_run", run)
 
 
 def test_a_trace_is_trained_on_in_its_first_part_and_evaluated_on_in_the_other(varied_run):
