@@ -10,13 +10,19 @@ of a round decides what the compiler may leave out:
 - `observation`: besides, the whole observation, legal masks included, is written to memory in every round, as a learner
   needs it.
 
-Two policies play: `random`, uniform over the legal choices, and `noop`, which shows the game alone.
+Two policies play: `random`, uniform over the legal choices, and `noop`, which shows the game alone; its actions are
+data of the program all the same, so that the compiler cannot know that nobody acts.
+
+The first combination of policy and consumption is measured at every size; the others, beside it, with the largest
+number of environments of each N.
 """
 
 import argparse
 import dataclasses
+import functools
 import itertools
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +47,14 @@ COPIES = 3  # of the environments held at once: the initial ones, the carry, and
 
 
 @struct.dataclass
+class Clusters:
+    """What stays the same in E clusters; arguments of the program, so that it is compiled for any values of them."""
+
+    params: PyTree  # leading axis E
+    itself: Int[Array, "E N"]  # every agent's own index
+
+
+@struct.dataclass
 class Play:
     """E clusters under way, and what was consumed of their rounds so far."""
 
@@ -61,34 +75,44 @@ class Variant:
     consume: str
 
 
-def random_choice(key: PRNGKeyArray, game: Game) -> PyTree:
+def random_choice(key: PRNGKeyArray, itself: Int[Array, " N"], game: Game) -> PyTree:
     """An action of all agents, uniform over the legal choices.
 
     In `dlb` an agent may choose every node or nothing at all, and an illegal choice is played as the no-op; so a choice
     uniform over all nodes is uniform over the legal ones, and no mask need be read.
     """
-    heads, treedef = jax.tree.flatten(game.action_space, is_leaf=lambda node: isinstance(node, spaces.Space))
-    shape = (len(heads), game.num_agents)
+    heads = spaces.leaves(game.action_space)
     sizes = jnp.array([head.num_choices for head in heads])[:, None]
-    choices = jnp.floor(jax.random.uniform(key, shape) * sizes).astype(jnp.int32)
-    return jax.tree.unflatten(treedef, list(choices))
+    uniform = jax.random.uniform(key, (len(heads), game.num_agents))
+    return _action(game, list(jnp.floor(uniform * sizes).astype(jnp.int32)))
 
 
-def no_operation(key: PRNGKeyArray, game: Game) -> PyTree:
+def no_operation(key: PRNGKeyArray, itself: Int[Array, " N"], game: Game) -> PyTree:
     """Every agent names itself in every head: it keeps its tasks and asks nobody."""
-    itself = jnp.arange(game.num_agents, dtype=jnp.int32)
-    return jax.tree.map(lambda _: itself, game.action_space, is_leaf=lambda node: isinstance(node, spaces.Space))
+    return _action(game, [itself for _ in spaces.leaves(game.action_space)])
+
+
+def _action(game: Game, choices: list[Int[Array, " N"]]) -> PyTree:
+    treedef = jax.tree.structure(game.action_space, is_leaf=lambda node: isinstance(node, spaces.Space))
+    return jax.tree.unflatten(treedef, choices)
 
 
 POLICIES = {"random": random_choice, "noop": no_operation}
 CONSUMES = ("observation", "reward")
 
 
-def start(game: Game, params: PyTree, variant: Variant, key: PRNGKeyArray, num_envs: int) -> Play:
-    """`num_envs` clusters before their first round; `params` have the leading axis E."""
+def clusters_like(params: PyTree, num_agents: int, num_envs: int) -> Clusters:
+    """`num_envs` clusters with the same `params`, each with a copy of its own as if they differed."""
+    alike = Clusters(params=params, itself=jnp.arange(num_agents, dtype=jnp.int32))
+    return jax.tree.map(lambda leaf: jnp.repeat(leaf[None], num_envs, axis=0), alike)
+
+
+def start(game: Game, variant: Variant, clusters: Clusters, key: PRNGKeyArray) -> Play:
+    """The clusters before their first round."""
+    num_envs = clusters.itself.shape[0]
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_envs))
     reset_keys, game_keys, policy_keys = jax.vmap(lambda key: jax.random.split(key, 3), out_axes=1)(keys)
-    state, timestep = jax.vmap(game.reset)(reset_keys, params)
+    state, timestep = jax.vmap(game.reset)(reset_keys, clusters.params)
     return Play(
         round=jnp.int32(0),
         game_keys=game_keys,
@@ -100,16 +124,17 @@ def start(game: Game, params: PyTree, variant: Variant, key: PRNGKeyArray, num_e
     )
 
 
-def play(game: Game, variant: Variant, num_rounds: int, carry: Play, params: PyTree) -> Play:
+def play(game: Game, variant: Variant, num_rounds: int, carry: Play, clusters: Clusters) -> Play:
     """`num_rounds` further rounds in every cluster."""
     choose = POLICIES[variant.policy]
 
     def play_round(carry: Play, _: None) -> tuple[Play, None]:
         key_of_round = jax.vmap(jax.random.fold_in, (0, None))
-        action = jax.vmap(lambda key: choose(key, game))(key_of_round(carry.policy_keys, carry.round))
-        keys = key_of_round(carry.game_keys, carry.round)
-        state, timestep = jax.vmap(game.step)(keys, carry.state, action, params)
-        following = carry.replace(
+        policy_keys, keys = (key_of_round(keys, carry.round) for keys in (carry.policy_keys, carry.game_keys))
+        action = jax.vmap(lambda key, itself: choose(key, itself, game))(policy_keys, clusters.itself)
+        state, timestep = jax.vmap(game.step)(keys, carry.state, action, clusters.params)
+        following = dataclasses.replace(
+            carry,
             round=carry.round + 1,
             state=state,
             reward=carry.reward + jnp.mean(timestep.reward, axis=-1),
@@ -119,6 +144,11 @@ def play(game: Game, variant: Variant, num_rounds: int, carry: Play, params: PyT
         return following, None
 
     return jax.lax.scan(play_round, carry, length=num_rounds)[0]
+
+
+def _onwards(program: timing.Program, params: PyTree) -> Callable[[Play], Play]:
+    """The program as a function of the clusters under way."""
+    return lambda carry: program.run(carry, params)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,21 +189,16 @@ def sizes_of(game: Game, num_envs: int) -> Sizes:
 def benchmark(game: Game, sizes: Sizes, variants: list[Variant], options: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure all `variants` of one game side by side; a result for each."""
     num_rounds, num_envs = options.rounds or sizes.rounds_a_call, sizes.num_envs
-    params = jax.vmap(lambda _: game.default_params())(jnp.arange(num_envs))
-    device = jax.devices()[0]
+    clusters = clusters_like(game.default_params(), game.num_agents, num_envs)
     programs, runs, peaks = {}, {}, {}
     for variant in variants:
-        begin = jax.jit(lambda key, variant=variant: start(game, params, variant, key, num_envs))
-        carry = begin(jax.random.key(options.seed))
+        carry = jax.jit(start, static_argnums=(0, 1))(game, variant, clusters, jax.random.key(options.seed))
         program = timing.compile_program(
-            lambda carry, params, variant=variant: play(game, variant, num_rounds, carry, params),
-            carry,
-            params,
-            donate=(0,),
+            functools.partial(play, game, variant, num_rounds), carry, clusters, donate=(0,)
         )
         programs[variant] = program
-        runs[variant] = timing.Chain(lambda carry, run=program.run: run(carry, params), carry)
-        peaks[variant] = timing.peak_memory(runs[variant], device)
+        runs[variant] = timing.Chain(lambda carry, run=program.run: run(carry, clusters), carry)
+        peaks[variant] = timing.peak_memory(runs[variant], jax.devices()[0])
     timings = timing.measure(runs, repeats=options.repeats, min_seconds=options.min_seconds)
     return [
         dataclasses.asdict(sizes)
@@ -250,18 +275,18 @@ def main() -> None:
     options = parser.parse_args()
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are of a first launch
     device = jax.devices()[0]
-    all_num_envs = options.num_envs or NUM_ENVS.get(device.platform, NUM_ENVS_ON_ACCELERATOR)
+    options.num_envs = options.num_envs or list(NUM_ENVS.get(device.platform, NUM_ENVS_ON_ACCELERATOR))
     variants = [Variant(*pair) for pair in itertools.product(options.policy, options.consume)]
     results, skipped = [], []
-    for num_nodes, num_envs in itertools.product(options.num_nodes, all_num_envs):
+    for num_nodes in options.num_nodes:
         game = jaxdlb.make("dlb", num_nodes=num_nodes, heartbeats=options.heartbeats)
-        sizes = sizes_of(game, num_envs)
-        if sizes.total_bytes > options.memory_limit * report.MIB:
-            skipped.append(sizes)
-        else:
-            results += benchmark(game, sizes, variants, options)
-    settings = vars(options) | {"num_envs": list(all_num_envs)}
-    report.publish(options.json, device, settings, results, to_text(results, skipped))
+        all_sizes = [sizes_of(game, num_envs) for num_envs in sorted(set(options.num_envs))]
+        fitting = [sizes for sizes in all_sizes if sizes.total_bytes <= options.memory_limit * report.MIB]
+        skipped += all_sizes[len(fitting) :]
+        for sizes in fitting:
+            report.progress(f"N = {num_nodes}, {sizes.num_envs} environments")
+            results += benchmark(game, sizes, variants if sizes is fitting[-1] else variants[:1], options)
+    report.publish(options.json, device, vars(options), results, to_text(results, skipped))
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def compile_parts(learner: MAPPO, state: LearnerState) -> tuple[dict[str, Progra
     actions = jax.tree.unflatten(treedef, steps.action)
     add("game", lambda environments, actions: replay(learner, environments, actions), state.environments, actions)
     scale, batch = add("advantages", lambda state, steps: estimate(learner, state, steps), state, steps)
-    add("optimising", learner.optimise, state.replace(return_scale=scale), batch, key)
+    add("optimising", learner.optimise, dataclasses.replace(state, return_scale=scale), batch, key)
     add("statistics", observe_moments, state, steps)
     return programs, runs
 

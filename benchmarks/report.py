@@ -123,6 +123,11 @@ def publish(
         Path(destination).write_text(encoded)
 
 
+def progress(text: str) -> None:
+    """Say on standard error what is being measured."""
+    print(f"measuring {text}", file=sys.stderr, flush=True)
+
+
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns aligned to the right under their headers."""
     widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]

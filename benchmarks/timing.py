@@ -7,9 +7,11 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
+
+Name = TypeVar("Name")
 
 _STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 _RESET_PEAK = "5"  # what the kernel takes in clear_refs as: forget the peak of the resident set
@@ -48,7 +50,7 @@ class Timing:
         return spread([mine / theirs for mine, theirs in zip(self.seconds, other.seconds, strict=True)])
 
 
-def measure(runs: Mapping[str, Callable[[], Any]], *, repeats: int, min_seconds: float) -> dict[str, Timing]:
+def measure(runs: Mapping[Name, Callable[[], Any]], *, repeats: int, min_seconds: float) -> dict[Name, Timing]:
     """Time `runs` side by side: each repeat goes through all of them, so that their ratios share the machine's moods.
 
     A run returns the arrays to wait for. Each is called once to warm up and once to find how many calls fill

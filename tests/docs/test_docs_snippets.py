@@ -197,7 +197,7 @@ def dotted(node, prefix=""):
 
 
 def is_group(node, name):
-    return isinstance(node._get_node(name), DictConfig) and not node._is_missing(name) and node._get_node(name)
+    return isinstance(node._get_node(name), DictConfig) and not OmegaConf.is_missing(node, name) and node[name]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
