@@ -81,7 +81,7 @@ def random_choice(key: PRNGKeyArray, itself: Int[Array, " N"], game: Game) -> Py
     In `dlb` an agent may choose every node or nothing at all, and an illegal choice is played as the no-op; so a choice
     uniform over all nodes is uniform over the legal ones, and no mask need be read.
     """
-    heads = spaces.leaves(game.action_space)
+    heads = [head for head in spaces.leaves(game.action_space) if isinstance(head, spaces.Discrete)]
     sizes = jnp.array([head.num_choices for head in heads])[:, None]
     uniform = jax.random.uniform(key, (len(heads), game.num_agents))
     return _action(game, list(jnp.floor(uniform * sizes).astype(jnp.int32)))
@@ -146,9 +146,9 @@ def play(game: Game, variant: Variant, num_rounds: int, carry: Play, clusters: C
     return jax.lax.scan(play_round, carry, length=num_rounds)[0]
 
 
-def _onwards(program: timing.Program, params: PyTree) -> Callable[[Play], Play]:
+def _onwards(program: timing.Program, clusters: Clusters) -> Callable[[Play], Play]:
     """The program as a function of the clusters under way."""
-    return lambda carry: program.run(carry, params)
+    return lambda carry: program.run(carry, clusters)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,7 +197,7 @@ def benchmark(game: Game, sizes: Sizes, variants: list[Variant], options: argpar
             functools.partial(play, game, variant, num_rounds), carry, clusters, donate=(0,)
         )
         programs[variant] = program
-        runs[variant] = timing.Chain(lambda carry, run=program.run: run(carry, clusters), carry)
+        runs[variant] = timing.Chain(_onwards(program, clusters), carry)
         peaks[variant] = timing.peak_memory(runs[variant], jax.devices()[0])
     timings = timing.measure(runs, repeats=options.repeats, min_seconds=options.min_seconds)
     return [

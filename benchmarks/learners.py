@@ -226,7 +226,10 @@ def main() -> None:
     except ValueError as error:
         parser.error(str(error))
     jax.config.update("jax_enable_compilation_cache", False)  # compile times are of a first launch
-    results = [benchmark(setting, learner, options) for setting, learner in zip(settings, learners, strict=True)]
+    results = []
+    for setting, learner in zip(settings, learners, strict=True):
+        report.progress(f"{setting.network}, N = {setting.num_nodes}, {setting.num_envs} environments")
+        results.append(benchmark(setting, learner, options))
     report.publish(options.json, jax.devices()[0], vars(options), results, to_text(results))
 
 
