@@ -78,8 +78,9 @@ def _split(line):
 
 
 def spans(text):
-    """The spans of inline code."""
-    return re.findall(r"`([^`\n]+)`", text)
+    """The spans of inline code, which may run over the end of a line but not of a paragraph."""
+    paragraphs = re.split(r"\n\s*\n", text)
+    return [" ".join(span.split()) for paragraph in paragraphs for span in re.findall(r"`([^`]+)`", paragraph)]
 
 
 def links(page):
