@@ -169,10 +169,10 @@ def _newest(folder: Path) -> Path | None:
 def _folder_of_run(given: DictConfig) -> Path:
     if given.run_dir is not None:
         raise ValueError(f"run_dir is {given.run_dir!r}; it must not be given with resume, which names the folder")
-    located = checkpoint.locate(given.resume, "resume").folder
-    if located.name != checkpoint.FOLDER:
-        raise ValueError(f"resume is {given.resume!r}; it must be the folder of a run")
-    return located.parent
+    located = checkpoint.locate(given.resume, "resume")
+    if located.folder.name != checkpoint.FOLDER or located.step is not None:
+        raise ValueError(f"resume is {given.resume!r}; it must be the folder of a run (resume_step=… names a step)")
+    return located.folder.parent
 
 
 def _resumed_config(folder: Path, overrides: Sequence[str]) -> tuple[DictConfig, list[str]]:

@@ -199,6 +199,7 @@ def test_a_foreign_step_is_refused(train, run, here):
         ("network.hidden=[9]", "network.hidden is [9]; it must stay [8]"),
         ("seed=3", "seed is 3; it must stay 0"),
         ("resume_step=9", "step is 9; it must be one of those in run/checkpoints: "),
+        ("resume=run/checkpoints/12", "it must be the folder of a run (resume_step=… names a step)"),
         ("run_dir=other", "run_dir is 'other'; it must not be given with resume"),
         ("learner.gama=1", "did you mean learner.gamma?"),
     ],
