@@ -4,15 +4,18 @@ import ast
 import io
 import json
 import math
+import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from command_line import ROOT, ROUNDS, TINY
 
+from train.config import WandbSettings
 from train.loggers import metrics_file
 from train.loggers.base import Progress
 from train.loggers.console import Console
+from train.loggers.weights_and_biases import WandbLogger, mode_of
 
 
 def progress(update, num_updates=100):
@@ -54,11 +57,11 @@ def test_on_a_terminal_a_bar_shows_speed_utility_and_time_left(tmp_path):
 
 
 def records(folder):
-    """The records of a wandb run that was kept offline, read back with wandb's own reader."""
+    """The records in the folder of a wandb run kept offline, read back with wandb's own reader."""
     from wandb.proto import wandb_internal_pb2
     from wandb.sdk.internal.datastore import DataStore
 
-    (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    (path,) = folder.glob("run-*.wandb")
     store = DataStore()
     store.open_for_scan(str(path))
     found = []
@@ -76,7 +79,8 @@ def values(items):
 def test_a_run_in_wandb_offline_can_be_read_back_with_metrics_config_table_figures_and_checkpoint(train, here):
     outcome = train(*TINY, "logger=wandb", "logger.mode=offline", "logger.tags=[test]", "run_dir=run")
     assert outcome.status == 0, outcome.err
-    found = records(here / "run")
+    (kept,) = (here / "run").glob("wandb/offline-run-*")
+    found = records(kept)
     (run,) = [record.run for record in found if record.WhichOneof("record_type") == "run"]
     assert values(run.config.update)["game"]["num_nodes"] == 3
     assert (run.project, list(run.tags), run.display_name) == ("jaxdlb", ["test"], "run")
@@ -91,31 +95,45 @@ def test_a_run_in_wandb_offline_can_be_read_back_with_metrics_config_table_figur
     assert last["figures/utilities/_type"] == "image-file"
     artifacts = Counter(record.artifact.type for record in found if record.WhichOneof("record_type") == "artifact")
     assert artifacts["checkpoint"] == 1
-    tables = list((here / "run").glob("wandb/offline-run-*/files/media/table/*.json"))
-    table = json.loads(tables[0].read_text(encoding="utf-8"))
+    (path,) = kept.glob("files/media/table/*.json")
+    table = json.loads(path.read_text(encoding="utf-8"))
     assert table["columns"][:3] == ["policy", "kind", "utility mean"]
     assert {line[0] for line in table["data"]} == {"learned", "local", "power_of_d(d=2, weighted)"}
 
 
-def test_a_resumed_run_goes_on_under_the_same_wandb_id(train, here):
-    given = ["logger=wandb", "logger.mode=offline", "evaluation.enabled=false", "run_dir=run"]
-    assert train(*TINY, *given).status == 0
-    assert train("resume=run", f"total_agent_rounds={6 * ROUNDS}").status == 0
-    identity = (here / "run" / "wandb_run_id.txt").read_text(encoding="utf-8")
-    folders = [path.name for path in (here / "run" / "wandb").glob("offline-run-*")]
-    assert len(folders) == 2 and all(name.endswith(identity) for name in folders)
+def test_a_resumed_run_goes_on_under_the_same_wandb_id(tmp_path):
+    settings = WandbSettings(name="wandb", mode="offline")
+    for update in (1, 2):
+        logger = WandbLogger(tmp_path, settings, {})
+        logger.interval([row(update)], progress(update))
+        logger.close(None)
+        time.sleep(1)  # wandb names its folder by the second
+    found = [record for folder in sorted(tmp_path.glob("wandb/offline-run-*")) for record in records(folder)]
+    runs = [record.run.run_id for record in found if record.WhichOneof("record_type") == "run"]
+    history = [values(record.history.item) for record in found if record.WhichOneof("record_type") == "history"]
+    assert runs == [(tmp_path / "wandb_run_id.txt").read_text(encoding="utf-8")] * 2
+    assert [line["utility"] for line in history] == [-1.0, -2.0]
 
 
-def test_the_mode_is_left_to_the_environment(train, here, monkeypatch):
-    monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert train(*TINY, "logger=wandb", "evaluation.enabled=false", "run_dir=run").status == 0
-    assert not (here / "run" / "wandb").exists()
+def test_the_mode_is_left_to_the_environment_unless_it_is_given(train, monkeypatch):
+    for environment, given, expected in [("disabled", None, "disabled"), ("disabled", "offline", "offline")]:
+        monkeypatch.setenv("WANDB_MODE", environment)
+        assert mode_of(WandbSettings(name="wandb", mode=given)) == expected
+    monkeypatch.delenv("WANDB_MODE")
+    assert mode_of(WandbSettings(name="wandb")) == "online"
     monkeypatch.setenv("WANDB_MODE", "sometimes")
     outcome = train(*TINY, "logger=wandb", "run_dir=other")
     assert (outcome.status, outcome.err) == (
         2,
         "WANDB_MODE is 'sometimes'; it must be one of online, offline, disabled\n",
     )
+
+
+def test_a_disabled_run_writes_nothing_for_wandb(tmp_path):
+    logger = WandbLogger(tmp_path, WandbSettings(name="wandb", mode="disabled"), {})
+    logger.interval([row(1)], progress(1))
+    logger.close(None)
+    assert not (tmp_path / "wandb").exists()
 
 
 def imports_of(path):
