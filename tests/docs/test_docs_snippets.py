@@ -23,7 +23,7 @@ from jaxdlb.networks.torsos import TORSOS
 from train import compose, config, evaluate, launch, render
 
 STEPS = (100, 200)
-PLACEHOLDERS = {"<run>": "example", "<step>": str(STEPS[-1])}
+PLACEHOLDERS = {"<run>": "example", "<step>": str(STEPS[-1]), "<N>": "16"}
 TINY = (
     "network=pointer",
     "network.hidden=[4]",
