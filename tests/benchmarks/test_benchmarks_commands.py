@@ -1,3 +1,5 @@
+"""The benchmarks as they are run: as modules and as files, with JSON in a file and on standard output."""
+
 import json
 import subprocess
 import sys
@@ -6,59 +8,107 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TINY = {
-    "games": ["--num-nodes", "3", "--num-envs", "2", "--repeats", "2", "--min-seconds", "0.001", "--rounds", "4"],
-    "learners": [
-        *("--network", "mlp", "--num-nodes", "2", "--num-envs", "2", "--rollout-length", "4"),
-        *("--num-epochs", "1", "--num-minibatches", "1", "--repeats", "2", "--min-seconds", "0.001"),
-    ],
-}
+TINY_GAMES = (
+    *("--num-nodes", "3", "--num-envs", "2", "--policy", "random"),
+    *("--repeats", "2", "--min-seconds", "0.001", "--rounds", "4"),
+)
+TINY_LEARNERS = (
+    *("--network", "mlp", "--num-nodes", "2", "--num-envs", "2", "--rollout-length", "4"),
+    *("--num-epochs", "1", "--num-minibatches", "1", "--repeats", "1", "--min-seconds", "0.001"),
+)
+AS_FILE = {name: [f"benchmarks/{name}.py"] for name in ("games", "learners")}
 
 
-def run(name, *arguments):
-    return subprocess.run(
-        [sys.executable, f"benchmarks/{name}.py", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+def run(*arguments):
+    return subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.fixture(scope="module", params=sorted(TINY))
-def measured(request, tmp_path_factory):
-    path = tmp_path_factory.mktemp("benchmark") / "results.json"
-    finished = run(request.param, *TINY[request.param], "--json", str(path))
+@pytest.fixture(scope="module")
+def games():
+    """What the benchmark of games prints for people, and its JSON, which has standard output for itself."""
+    finished = run("-m", "benchmarks.games", *TINY_GAMES, "--json", "-")
     assert finished.returncode == 0, finished.stderr
-    return request.param, finished.stdout, json.loads(path.read_text())
+    return finished.stderr, json.loads(finished.stdout)
 
 
-def numbers(tree):
-    """All numbers below a JSON value, with the path to each."""
-    if isinstance(tree, dict | list):
-        items = tree.items() if isinstance(tree, dict) else enumerate(tree)
-        for key, value in items:
-            yield from ((f"{key}.{path}", number) for path, number in numbers(value))
-    elif isinstance(tree, int | float) and not isinstance(tree, bool):
-        yield "", tree
+@pytest.fixture(scope="module")
+def learners(tmp_path_factory):
+    """What the benchmark of learners prints, and its JSON, which it writes to a file."""
+    path = tmp_path_factory.mktemp("benchmark") / "results.json"
+    finished = run(*AS_FILE["learners"], *TINY_LEARNERS, "--json", str(path))
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout, json.loads(path.read_text())
 
 
-def test_a_benchmark_says_on_what_it_ran_and_prints_what_it_writes(measured):
-    name, printed, written = measured
-    assert written["machine"]["platform"] == "cpu"
+@pytest.fixture(params=["games", "learners"])
+def measured(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_a_benchmark_says_on_what_it_ran(measured):
+    printed, written = measured
+    machine = written["machine"]
+    assert machine["platform"] == "cpu"
+    assert {"device_kind", "cpu_model", "jax"} <= set(machine)
+    assert machine["cores"] >= 1
+    assert machine["cpu_model"] in printed
+    assert written["settings"]["num_nodes"]
+
+
+def test_a_benchmark_says_how_fast_it_was_and_what_it_took(measured):
+    printed, written = measured
     assert written["results"]
-    assert "cpu" in printed
-    rates = [(path, number) for path, number in numbers(written["results"]) if "per_second" in path]
-    assert rates, f"{name} reports no rate"
-    assert all(number > 0 for _, number in rates)
+    assert "rounds/s" in printed
+    for result in written["results"]:
+        rates = [rate for name, rate in result.items() if name.endswith("rounds_per_second")]
+        assert rates
+        assert all(0 < rate["low"] <= rate["median"] <= rate["high"] for rate in rates)
+        assert result["compile_seconds"] > 0
+        assert result["peak_memory"]["num_bytes"] > 2**20
+        assert result["program_bytes"] > 0
 
 
-def test_a_benchmark_refuses_nonsense_in_a_sentence():
-    for name in TINY:
-        finished = run(name, "--num-nodes", "0")
-        assert finished.returncode == 2
-        assert "Traceback" not in finished.stderr
-        assert "num-nodes" in finished.stderr or "num_nodes" in finished.stderr
+def test_games_are_played_with_and_without_observation(games):
+    _, written = games
+    results = {(result["policy"], result["consume"]): result for result in written["results"]}
+    assert set(results) == {("random", "observation"), ("random", "reward")}
+    assert all(result["node_rounds_per_second"]["median"] > 0 for result in results.values())
+    assert all(result["mean_reward"] < 0 for result in results.values())
+    assert all(result["state_bytes"] > 0 and result["observation_bytes"] > 0 for result in results.values())
+
+
+def test_the_shares_of_an_update_add_up(learners):
+    _, written = learners
+    (result,) = written["results"]
+    shares = {part: share["median"] for part, share in result["shares"].items()}  # of one repeat: its only value
+    whole = shares.pop("sum")
+    assert set(shares) == {"game", "acting", "advantages", "optimising", "statistics"}
+    assert sum(shares.values()) == pytest.approx(whole)
+    assert 0.1 < whole < 10  # parts compiled apart differ from the whole, but not out of all proportion
+    assert all(seconds["median"] > 0 for seconds in result["seconds"].values())
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "named"),
+    [
+        ("games", ["--num-nodes", "0"], "--num-nodes"),
+        ("games", ["--policy", "clever"], "clever"),
+        ("games", ["--json", "missing/folder/results.json"], "missing/folder/results.json"),
+        ("learners", ["--repeats", "many"], "--repeats"),
+        ("learners", ["--num-envs", "2", "--rollout-length", "3", "--num-minibatches", "4"], "num_minibatches"),
+    ],
+)
+def test_a_benchmark_refuses_nonsense_in_a_sentence(name, arguments, named):
+    finished = run(*AS_FILE[name], *arguments)
+    assert finished.returncode == 2
+    assert finished.stdout == ""
+    assert len(finished.stderr.strip().splitlines()) == 1
+    assert named in finished.stderr
 
 
 def test_benchmarks_need_neither_launchers_nor_loggers():
     """With those modules made impossible to import; what the library's own dependencies try to load is theirs."""
     absent = ("hydra", "omegaconf", "wandb", "matplotlib", "train")
     code = f"import sys; sys.modules.update(dict.fromkeys({absent})); import benchmarks.games, benchmarks.learners"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    finished = run("-c", code)
+    assert finished.returncode == 0, finished.stderr
