@@ -42,7 +42,8 @@ from jaxdlb.game import Game
 NUM_ENVS = {"cpu": (16, 256, 2048)}
 NUM_ENVS_ON_ACCELERATOR = (1024, 16384, 131072)
 MOST_ROUNDS, FEWEST_ROUNDS = 1024, 4
-BYTES_A_CALL = 2**29  # of state and observation, which a call of the default length passes through
+NODE_ROUNDS_A_CALL = {"cpu": 2**18}  # a tenth of a second or so
+NODE_ROUNDS_A_CALL_ON_ACCELERATOR = 2**26
 COPIES = 3  # of the environments held at once: the initial ones, the carry, and what a round makes of it
 
 
@@ -166,11 +167,10 @@ class Sizes:
         """Of all environments, with the copies that a measurement holds."""
         return COPIES * self.num_envs * (self.state_bytes + self.params_bytes + self.observation_bytes)
 
-    @property
-    def rounds_a_call(self) -> int:
+    def rounds_a_call(self, platform: str) -> int:
         """Rounds of a call unless told otherwise: few where a round is large."""
-        fitting = BYTES_A_CALL // (self.num_envs * (self.state_bytes + self.observation_bytes))
-        return min(max(fitting, FEWEST_ROUNDS), MOST_ROUNDS)
+        node_rounds = NODE_ROUNDS_A_CALL.get(platform, NODE_ROUNDS_A_CALL_ON_ACCELERATOR)
+        return min(max(node_rounds // (self.num_envs * self.num_nodes), FEWEST_ROUNDS), MOST_ROUNDS)
 
 
 def sizes_of(game: Game, num_envs: int) -> Sizes:
@@ -188,7 +188,8 @@ def sizes_of(game: Game, num_envs: int) -> Sizes:
 
 def benchmark(game: Game, sizes: Sizes, variants: list[Variant], options: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure all `variants` of one game side by side; a result for each."""
-    num_rounds, num_envs = options.rounds or sizes.rounds_a_call, sizes.num_envs
+    device, num_envs = jax.devices()[0], sizes.num_envs
+    num_rounds = options.rounds or sizes.rounds_a_call(device.platform)
     clusters = clusters_like(game.default_params(), game.num_agents, num_envs)
     programs, runs, peaks = {}, {}, {}
     for variant in variants:
@@ -198,7 +199,7 @@ def benchmark(game: Game, sizes: Sizes, variants: list[Variant], options: argpar
         )
         programs[variant] = program
         runs[variant] = timing.Chain(_onwards(program, clusters), carry)
-        peaks[variant] = timing.peak_memory(runs[variant], jax.devices()[0])
+        peaks[variant] = timing.peak_memory(runs[variant], device)
     timings = timing.measure(runs, repeats=options.repeats, min_seconds=options.min_seconds)
     return [
         dataclasses.asdict(sizes)
