@@ -29,7 +29,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
 
 if not __package__:  # run as a file: the repository's root is not on the path yet
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -38,6 +38,7 @@ import jaxdlb
 from benchmarks import report, timing
 from jaxdlb import spaces
 from jaxdlb.game import Game
+from jaxdlb.mechanics import chance
 
 NUM_ENVS = {"cpu": (16, 256, 2048)}
 NUM_ENVS_ON_ACCELERATOR = (1024, 16384, 131072)
@@ -63,7 +64,8 @@ class Play:
     game_keys: PRNGKeyArray  # [E]
     policy_keys: PRNGKeyArray  # [E], apart from the game's: every policy meets the same events
     state: PyTree
-    reward: Float[Array, " E"]  # sum over rounds of the mean over agents
+    action: PyTree  # to be played next; drawn a round before, for it lies in memory then as an observed policy's does
+    reward: Float[Array, "E N"]  # sum over rounds
     metrics: dict[str, Float[Array, " E"]]  # sums over rounds
     observation: PyTree  # of the last round; () where it is not consumed
 
@@ -83,9 +85,9 @@ def random_choice(key: PRNGKeyArray, itself: Int[Array, " N"], game: Game) -> Py
     uniform over all nodes is uniform over the legal ones, and no mask need be read.
     """
     heads = [head for head in spaces.leaves(game.action_space) if isinstance(head, spaces.Discrete)]
-    sizes = jnp.array([head.num_choices for head in heads])[:, None]
-    uniform = jax.random.uniform(key, (len(heads), game.num_agents))
-    return _action(game, list(jnp.floor(uniform * sizes).astype(jnp.int32)))
+    numbers = chance.uniforms(key, len(heads), game.num_agents)
+    choices = [(number * head.num_choices).astype(jnp.int32) for number, head in zip(numbers, heads, strict=True)]
+    return _action(game, choices)
 
 
 def no_operation(key: PRNGKeyArray, itself: Int[Array, " N"], game: Game) -> PyTree:
@@ -119,26 +121,31 @@ def start(game: Game, variant: Variant, clusters: Clusters, key: PRNGKeyArray) -
         game_keys=game_keys,
         policy_keys=policy_keys,
         state=state,
-        reward=jnp.zeros(num_envs),
+        action=choose(game, variant, policy_keys, jnp.int32(0), clusters),
+        reward=jnp.zeros((num_envs, game.num_agents)),
         metrics={name: jnp.zeros(num_envs) for name in timestep.metrics},
         observation=timestep.observation if variant.consume == "observation" else (),
     )
 
 
+def choose(game: Game, variant: Variant, keys: Key[Array, " E"], round: Int[Array, ""], clusters: Clusters) -> PyTree:
+    """The policy's actions in `round`, for every cluster."""
+    policy = POLICIES[variant.policy]
+    return jax.vmap(lambda key, itself: policy(chance.fold_in(key, round), itself, game))(keys, clusters.itself)
+
+
 def play(game: Game, variant: Variant, num_rounds: int, carry: Play, clusters: Clusters) -> Play:
     """`num_rounds` further rounds in every cluster."""
-    choose = POLICIES[variant.policy]
 
     def play_round(carry: Play, _: None) -> tuple[Play, None]:
-        key_of_round = jax.vmap(jax.random.fold_in, (0, None))
-        policy_keys, keys = (key_of_round(keys, carry.round) for keys in (carry.policy_keys, carry.game_keys))
-        action = jax.vmap(lambda key, itself: choose(key, itself, game))(policy_keys, clusters.itself)
-        state, timestep = jax.vmap(game.step)(keys, carry.state, action, clusters.params)
+        keys = jax.vmap(chance.fold_in, (0, None))(carry.game_keys, carry.round)
+        state, timestep = jax.vmap(game.step)(keys, carry.state, carry.action, clusters.params)
         following = dataclasses.replace(
             carry,
             round=carry.round + 1,
             state=state,
-            reward=carry.reward + jnp.mean(timestep.reward, axis=-1),
+            action=choose(game, variant, carry.policy_keys, carry.round + 1, clusters),
+            reward=carry.reward + timestep.reward,
             metrics={name: carry.metrics[name] + value for name, value in timestep.metrics.items()},
             observation=timestep.observation if variant.consume == "observation" else (),
         )

@@ -7,10 +7,10 @@ The whole update is timed, and beside it, repeat by repeat in the same process, 
 sizes:
 
 - `game`: the rollout's rounds with the actions that were played, resets included, and nothing else;
-- `acting`: what `collect` takes beyond the game: what networks see, actor and critic forward, sampling, the record;
+- `acting`: what `collect` takes beyond the game: what networks see and its moments, actor and critic forward,
+  sampling, the record;
 - `advantages`: advantages, targets, and the rollout as one batch;
-- `optimising`: all epochs over all minibatches;
-- `statistics`: the running moments of what networks see.
+- `optimising`: all epochs over all minibatches.
 
 The parts need not add up to the whole, which the compiler sees at once: their sum over the whole is reported.
 """
@@ -40,7 +40,7 @@ from jaxdlb.networks import NetworkConfig, build, normalisation
 AGENTS_AT_ONCE = (
     1024  # num_envs · N unless told otherwise, so that an update holds equally many agent-rounds at every N
 )
-PARTS = ("game", "acting", "advantages", "optimising", "statistics")
+PARTS = ("game", "acting", "advantages", "optimising")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,14 +95,6 @@ def estimate(learner: MAPPO, state: LearnerState, steps: Rollout) -> tuple[Any, 
     return scale, learner.sequences(steps, state.carry, advantage, target)
 
 
-def observe_moments(state: LearnerState, steps: Rollout) -> dict[str, Any]:
-    """The running moments with one more rollout."""
-    return {
-        "agent": normalisation.update_moments(state.moments["agent"], steps.features),
-        "global": normalisation.update_moments(state.moments["global"], steps.global_state),
-    }
-
-
 def compile_parts(learner: MAPPO, state: LearnerState) -> tuple[dict[str, Program], dict[str, Callable[[], Any]]]:
     """The separately compiled parts of one update of `state`, and runs of them on what that update would hand on."""
     key = jax.random.key(0)
@@ -119,7 +111,6 @@ def compile_parts(learner: MAPPO, state: LearnerState) -> tuple[dict[str, Progra
     add("game", lambda environments, actions: replay(learner, environments, actions), state.environments, actions)
     scale, batch = add("advantages", lambda state, steps: estimate(learner, state, steps), state, steps)
     add("optimising", learner.optimise, dataclasses.replace(state, return_scale=scale), batch, key)
-    add("statistics", observe_moments, state, steps)
     return programs, runs
 
 

@@ -16,6 +16,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxdlb.game import Game
+from jaxdlb.mechanics import chance
 from jaxdlb.policies import Policy
 
 SampleParams = Callable[[PRNGKeyArray], Any]  # a pure function from a key to the parameters of one cluster
@@ -118,7 +119,7 @@ def play(
     keys = jax.random.split(key, 3)
 
     def play_one(episode: Int[Array, ""]) -> Tally:
-        params_key, game_key, policy_key = jax.vmap(jax.random.fold_in, (0, None))(keys, episode)
+        params_key, game_key, policy_key = jax.vmap(chance.fold_in, (0, None))(keys, episode)
         params = sample_params(params_key)
         return _play_episode(teams, game_key, policy_key, params, num_rounds, warmup, game)
 
@@ -137,21 +138,21 @@ def _play_episode(
     """One episode of one cluster, played by P policies side by side: sums [P, metrics]."""
     sizes = [team.size for team in teams]
     rows = [slice(end - size, end) for end, size in zip(np.cumsum(sizes), sizes, strict=True)]
-    reset = game.reset(jax.random.fold_in(game_key, 0), params)
+    reset = game.reset(chance.fold_in(game_key, 0), params)
     state, timestep = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (sum(sizes), *leaf.shape)), reset)
     memories = tuple(team.each(lambda policy: policy.init(game)) for team in teams)
     nothing = jnp.zeros((sum(sizes), len(game.metrics)), jnp.float32)
 
     def play_round(round: Int[Array, ""], carry: tuple) -> tuple:
         memories, state, timestep, tally = carry
-        round_key = jax.random.fold_in(policy_key, round)
+        round_key = chance.fold_in(policy_key, round)
         played = []
         for team, row, memory in zip(teams, rows, memories, strict=True):
             own_state, own_timestep = jax.tree.map(lambda leaf, row=row: leaf[row], (state, timestep))
             played.append(_act(team, round_key, memory, own_state, own_timestep.observation, params, game))
         memories, actions = zip(*played, strict=True)
         action = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *actions)
-        step_key = jax.random.fold_in(game_key, round + 1)
+        step_key = chance.fold_in(game_key, round + 1)
         state, timestep = jax.vmap(game.step, (None, 0, 0, None))(step_key, state, action, params)
         metrics = jnp.stack([timestep.metrics[name] for name in game.metrics], axis=-1).astype(jnp.float32)
         return memories, state, timestep, tally.add(jnp.where(round >= warmup, metrics, 0.0))

@@ -7,13 +7,15 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
+from jaxdlb import spaces
 from jaxdlb.game import Game
 from jaxdlb.learners import losses, rollout
 from jaxdlb.learners.advantage import generalised_advantages
 from jaxdlb.learners.config import Hyperparameters, MAPPOConfig, hyperparameters
 from jaxdlb.learners.rollout import Environments, Rollout, SampleParams
+from jaxdlb.mechanics import chance
 from jaxdlb.networks import distributions, normalisation
 from jaxdlb.networks.actor_critic import ActorCritic, features, forget, unroll
 from jaxdlb.networks.normalisation import Moments, ReturnScale
@@ -36,9 +38,14 @@ class LearnerState:
 
 @struct.dataclass
 class Minibatch:
-    """Sequences of length L in a batch of B; without memory L is 1 and B counts single steps."""
+    """What the loss is of: sequences of length L in a batch of B; without memory L is 1 and B counts single steps."""
 
-    rollout: Rollout
+    views: dict[str, PyTree]
+    first: Bool[Array, "L B"]
+    legal: PyTree
+    action: list[Int[Array, "L B N"]]
+    log_prob: Float[Array, "L B N"]  # of that action, when it was chosen
+    value: Float[Array, "L B N"]  # as estimated then
     advantage: Float[Array, "L B N"]
     target: Float[Array, "L B N"]
     decides: Bool[Array, "L B N"]
@@ -116,8 +123,8 @@ class MAPPO:
         batch = self.sequences(steps, memory, advantage, target)
         params, optimiser, metrics = self.optimise(state, batch, shuffle_key)
         moments = {
-            "agent": normalisation.update_moments(state.moments["agent"], steps.features),
-            "global": normalisation.update_moments(state.moments["global"], steps.global_state),
+            name: normalisation.merge(past, normalisation.pool(steps.seen[name]))
+            for name, past in state.moments.items()
         }
         metrics |= {
             "utility": jnp.mean(steps.metrics["utility"]),
@@ -142,19 +149,24 @@ class MAPPO:
 
     def collect(self, state: LearnerState, key: PRNGKeyArray) -> tuple[LearnerState, Rollout]:
         """Play `rollout_length` steps in every environment."""
-        num_envs = self.config.num_envs
-        env_ids = jnp.arange(num_envs)
+        env_ids = jnp.arange(self.config.num_envs)
+        num_heads = len(spaces.leaves(self.game.action_space))
+
+        def draw(key: PRNGKeyArray, env_id: Int[Array, ""]) -> list[Float[Array, " N"]]:
+            """A uniform number for each head and agent of one environment."""
+            return chance.uniforms(chance.fold_in(key, env_id), num_heads, self.game.num_agents)
 
         def play(carry: tuple, step_key: PRNGKeyArray) -> tuple[tuple, Rollout]:
             environments, memory = carry
             memory = {name: forget(leaf, environments.first) for name, leaf in memory.items()}
             seen = self._see(environments.observation, environments.state, environments.params)
-            memory["actor"], logits = self._apply_actor(state, memory["actor"], seen[0])
-            memory["critic"], value = self._apply_critic(state, memory["critic"], *seen)
+            views = self._normalise(state, seen)
+            memory["actor"], logits = self.network.actor.apply(state.params["actor"], memory["actor"], views["agent"])
+            memory["critic"], value = self._apply_critic(state, memory["critic"], views)
             legal = jax.tree.leaves(environments.observation.legal)
             log_probs = [distributions.masked_log_probs(*pair) for pair in zip(logits, legal, strict=True)]
-            keys = jax.vmap(jax.random.fold_in, (None, 0))(step_key, env_ids)
-            action = [_sample_each(keys, head, log_prob) for head, log_prob in enumerate(log_probs)]
+            numbers = jax.vmap(draw, (None, 0))(step_key, env_ids)
+            action = [distributions.sample(*pair) for pair in zip(numbers, log_probs, strict=True)]
             treedef = jax.tree.structure(environments.observation.legal)
             following, timestep, final_state = rollout.step(
                 self.game, self.sample_params, environments, jax.tree.unflatten(treedef, action)
@@ -163,13 +175,13 @@ class MAPPO:
             def value_at_end() -> Float[Array, "E N"]:
                 """Of the states in which episodes ended, before their reset."""
                 end = self._see(timestep.observation, final_state, environments.params)
-                return self._apply_critic(state, memory["critic"], *end)[1]
+                return self._apply_critic(state, memory["critic"], self._normalise(state, end))[1]
 
             end_value = jax.lax.cond(jnp.any(timestep.last), value_at_end, lambda: jnp.zeros_like(value))
             kept = Rollout(
-                features=seen[0],
+                views=views,
+                seen={name: normalisation.moments_of(leaf) for name, leaf in seen.items()},
                 legal=environments.observation.legal,
-                global_state=seen[1],
                 first=environments.first,
                 action=action,
                 log_prob=_joint_log_prob(log_probs, action),
@@ -205,7 +217,8 @@ class MAPPO:
         """The rollout as one batch: [T, E] sequences with memory, [1, T · E] single steps without."""
         choices = [jnp.sum(mask, axis=-1) for mask in jax.tree.leaves(steps.legal)]
         decides = jnp.any(jnp.stack(choices) > 1, axis=0)
-        batch = Minibatch(rollout=steps, advantage=advantage, target=target, decides=decides, carry=memory)
+        kept = {name: getattr(steps, name) for name in ("views", "first", "legal", "action", "log_prob", "value")}
+        batch = Minibatch(**kept, advantage=advantage, target=target, decides=decides, carry=memory)
         if self._has_memory:
             return batch
         return jax.tree.map(lambda leaf: leaf.reshape(1, -1, *leaf.shape[2:]), batch)
@@ -238,23 +251,22 @@ class MAPPO:
         self, params: dict[str, PyTree], state: LearnerState, batch: Minibatch
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
         """The loss that PPO descends, and its parts."""
-        hyper, steps = state.hyperparameters, batch.rollout
-        agent_view = self._normalise(state, "agent", steps.features)
-        logits = unroll(self.network.actor, params["actor"], batch.carry["actor"], agent_view, steps.first)
-        legal = jax.tree.leaves(steps.legal)
+        hyper = state.hyperparameters
+        logits = unroll(self.network.actor, params["actor"], batch.carry["actor"], batch.views["agent"], batch.first)
+        legal = jax.tree.leaves(batch.legal)
         log_probs = [distributions.masked_log_probs(*pair) for pair in zip(logits, legal, strict=True)]
         entropy = jnp.sum(jnp.stack([distributions.entropy(head) for head in log_probs]), axis=0)
         entropy = losses.masked_mean(entropy, batch.decides)
-        log_ratio = _joint_log_prob(log_probs, steps.action) - steps.log_prob
+        log_ratio = _joint_log_prob(log_probs, batch.action) - batch.log_prob
         ratio = jnp.exp(log_ratio)
         advantage = batch.advantage
         if self.config.normalise_advantages:
             advantage = losses.standardise(advantage, batch.decides)
         policy_loss = losses.clipped_policy_loss(ratio, advantage, hyper.clip_epsilon, batch.decides)
 
-        critic_view = self.network.critic_input(agent_view, self._normalise(state, "global", steps.global_state))
-        value = unroll(self.network.critic, params["critic"], batch.carry["critic"], critic_view, steps.first)
-        old_value, target = (self._scale(state, x) for x in (steps.value, batch.target))
+        critic_view = self.network.critic_input(batch.views["agent"], batch.views["global"])
+        value = unroll(self.network.critic, params["critic"], batch.carry["critic"], critic_view, batch.first)
+        old_value, target = (self._scale(state, x) for x in (batch.value, batch.target))
         value_loss = losses.value_loss(value, old_value, target, hyper.value_clip)
 
         entropy_coef = _anneal(hyper, "entropy_coef", state.num_updates)
@@ -268,24 +280,17 @@ class MAPPO:
             "clip_fraction": losses.masked_mean(jnp.abs(ratio - 1) > hyper.clip_epsilon, batch.decides),
         }
 
-    def _see(self, observation: PyTree, game_state: PyTree, params: PyTree) -> tuple[PyTree, Array]:
+    def _see(self, observation: PyTree, game_state: PyTree, params: PyTree) -> dict[str, PyTree]:
         """What actors and critics see of E environments, before normalisation."""
         global_state = jax.vmap(self.game.global_state)(game_state, params)
-        return normalisation.symlog(features(observation)), normalisation.symlog(global_state)
+        return normalisation.symlog({"agent": features(observation), "global": global_state})
 
-    def _normalise(self, state: LearnerState, name: str, x: PyTree) -> PyTree:
-        return normalisation.normalise(state.moments[name], x)
+    def _normalise(self, state: LearnerState, seen: dict[str, PyTree]) -> dict[str, PyTree]:
+        return {name: normalisation.normalise(state.moments[name], x) for name, x in seen.items()}
 
-    def _apply_actor(self, state: LearnerState, memory: Any, agent_view: PyTree) -> tuple[Any, list[Array]]:
-        return self.network.actor.apply(state.params["actor"], memory, self._normalise(state, "agent", agent_view))
-
-    def _apply_critic(
-        self, state: LearnerState, memory: Any, agent_view: PyTree, global_view: Array
-    ) -> tuple[Any, Array]:
+    def _apply_critic(self, state: LearnerState, memory: Any, views: dict[str, PyTree]) -> tuple[Any, Array]:
         """The next memory, and the values in units of the reward."""
-        view = self.network.critic_input(
-            self._normalise(state, "agent", agent_view), self._normalise(state, "global", global_view)
-        )
+        view = self.network.critic_input(views["agent"], views["global"])
         memory, value = self.network.critic.apply(state.params["critic"], memory, view)
         return memory, self._unscale(state, value)
 
@@ -299,7 +304,8 @@ class MAPPO:
         """The value of the state that each step led to: of the state before its reset where an episode ended."""
         now = state.environments
         memory = forget(state.carry["critic"], now.first)
-        after = self._apply_critic(state, memory, *self._see(now.observation, now.state, now.params))[1]
+        seen = self._see(now.observation, now.state, now.params)
+        after = self._apply_critic(state, memory, self._normalise(state, seen))[1]
         following = jnp.concatenate([steps.value[1:], after[None]])
         return jnp.where(steps.last[..., None], steps.next_value, following)
 
@@ -312,12 +318,6 @@ def _anneal(hyper: Hyperparameters, name: str, num_updates: Int[Array, ""]) -> F
     progress = jnp.clip(num_updates / hyper.schedule_updates, 0, 1)
     start, end = getattr(hyper, name), getattr(hyper, f"final_{name}")
     return start + progress * (end - start)
-
-
-def _sample_each(keys: Key[Array, " E"], head: int, log_probs: Float[Array, "E N A"]) -> Int[Array, "E N"]:
-    return jax.vmap(lambda key, log_prob: distributions.sample(jax.random.fold_in(key, head), log_prob))(
-        keys, log_probs
-    )
 
 
 def _joint_log_prob(log_probs: list[Float[Array, "*B A"]], action: list[Int[Array, "*B"]]) -> Float[Array, "*B"]:

@@ -10,6 +10,8 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
 
 from jaxdlb.game import Game, TimeStep
+from jaxdlb.mechanics import chance
+from jaxdlb.networks.normalisation import Moments
 
 SampleParams = Callable[[PRNGKeyArray], Any]
 
@@ -28,10 +30,10 @@ class Environments:
 
 def start(game: Game, sample_params: SampleParams, key: PRNGKeyArray, num_envs: int) -> Environments:
     """`num_envs` clusters at the start of an episode each, their parameters drawn by `sample_params`."""
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(num_envs))
+    keys = jax.vmap(chance.fold_in, (None, 0))(key, jnp.arange(num_envs))
 
     def begin(key: PRNGKeyArray) -> Environments:
-        params, state, timestep = _fresh(game, sample_params, jax.random.fold_in(key, 0))
+        params, state, timestep = _fresh(game, sample_params, chance.fold_in(key, 0))
         return Environments(key, params, state, timestep.observation, jnp.bool_(True), jnp.int32(0))
 
     return jax.vmap(begin)(keys)
@@ -45,10 +47,9 @@ def step(
     Clusters whose episode is over begin a new one, with parameters drawn anew; time steps and states are those
     before that.
     """
-    keys = jax.vmap(lambda key, steps: jax.random.split(jax.random.fold_in(key, steps)))(
-        environments.key, environments.steps + 1
-    )
-    state, timestep = jax.vmap(game.step)(keys[:, 0], environments.state, action, environments.params)
+    key_of = jax.vmap(chance.fold_in)  # of an environment: 0 begins it, odd numbers play, even ones reset
+    keys = key_of(environments.key, 2 * environments.steps + 1)
+    state, timestep = jax.vmap(game.step)(keys, environments.state, action, environments.params)
     played = dataclasses.replace(
         environments,
         state=state,
@@ -58,7 +59,8 @@ def step(
     )
 
     def restart_finished(played: Environments) -> Environments:
-        params, fresh_state, fresh = jax.vmap(lambda key: _fresh(game, sample_params, key))(keys[:, 1])
+        reset_keys = key_of(environments.key, 2 * environments.steps + 2)
+        params, fresh_state, fresh = jax.vmap(lambda key: _fresh(game, sample_params, key))(reset_keys)
         fresh_environments = dataclasses.replace(
             played, params=params, state=fresh_state, observation=fresh.observation, first=jnp.ones_like(played.first)
         )
@@ -83,9 +85,9 @@ def _where(condition: Bool[Array, " E"], new: Array, old: Array) -> Array:
 class Rollout:
     """What a learner keeps of T steps in E environments; leading axes [T, E], then the agent N where there is one."""
 
-    features: PyTree  # the observation as the networks take it
+    views: dict[str, PyTree]  # what agents saw and what a critic may see, normalised as the networks took it
+    seen: dict[str, Moments]  # the moments [T] of both before that
     legal: PyTree
-    global_state: Float[Array, "T E G"]
     first: Bool[Array, "T E"]
     action: list[Int[Array, "T E N"]]
     log_prob: Float[Array, "T E N"]

@@ -4,9 +4,10 @@ Heard loads and ages are [N] where all receivers hear the same (row `j` serves e
 may lose a heartbeat of its own (entry [i, j]: what i heard of j).
 """
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from jaxdlb.mechanics import chance
 
 NOTHING_SENT = -1
 
@@ -15,7 +16,8 @@ def sends_now(
     round: Int[Array, ""], phase: Int[Array, " N"], period: Int[Array, ""], alive: Bool[Array, " N"]
 ) -> Bool[Array, " N"]:
     """Who sends a heartbeat at the end of this round: up nodes with (round − phase) mod period = 0."""
-    return alive & ((round - phase) % period == 0)
+    # Remainders of both sides, since that of the phase stays the same from round to round: compilers take it out.
+    return alive & (phase % period == round % period)
 
 
 def hear_shared(
@@ -41,7 +43,9 @@ def hear_per_link(
 
     A node needs no news of itself: the diagonal is its true `load`, age 0.
     """
-    kept = jax.random.uniform(key, heard_load.shape) >= loss
+    num_links = heard_load.size
+    numbers = jnp.concatenate(chance.uniforms(key, 2, (num_links + 1) // 2))[:num_links]
+    kept = numbers.reshape(heard_load.shape) >= loss
     heard_load, heard_age = _refresh(heard_load, heard_age, arriving, delay, kept & (arriving != NOTHING_SENT))
     own = jnp.eye(load.shape[0], dtype=bool)
     return jnp.where(own, load, heard_load), jnp.where(own, 0, heard_age)

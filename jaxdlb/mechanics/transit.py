@@ -7,13 +7,7 @@ first, so a world that represents delays of up to D rounds keeps D rows.
 from collections.abc import Callable
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
-
-
-def count_by_destination(destination: Int[Array, " N"], sent: Bool[Array, " N"]) -> Int[Array, " N"]:
-    """How many of the N senders with `sent` true named each node as their `destination`: int32 [N]."""
-    named = destination[:, None] == jnp.arange(destination.shape[0])
-    return jnp.sum(named & sent[:, None], axis=0, dtype=jnp.int32)
+from jaxtyping import Array, Int
 
 
 def advance(
@@ -30,7 +24,9 @@ def advance(
     `nothing` marks an empty place and is neutral in `combine`. Counts of tasks add up; of heartbeats there is at most
     one a place.
     """
-    places = jnp.concatenate([rows, jnp.full_like(launched, nothing)[None]])
-    sets_out = (jnp.arange(places.shape[0]) == delay)[:, None]
-    places = combine(places, jnp.where(sets_out, launched, nothing))
-    return places[0], places[1:]
+    empty = jnp.full_like(launched, nothing)
+    max_delay = rows.shape[0]
+    arriving = combine(rows[0] if max_delay else empty, jnp.where(delay == 0, launched, nothing))
+    sets_out = (jnp.arange(1, max_delay + 1) == delay)[:, None]
+    later = jnp.concatenate([rows[1:], empty[None]])[:max_delay]
+    return arriving, combine(later, jnp.where(sets_out, launched, nothing))

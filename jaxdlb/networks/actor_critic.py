@@ -21,16 +21,18 @@ class NetworkConfig:
     """Which network reads an observation, and how large it is.
 
     Raises:
-        ValueError: an unknown `kind`, no hidden layer, or a size below 1.
+        ValueError: an unknown `kind` or `precision`, no hidden layer, or a size below 1.
     """
 
     kind: str = "mlp"  # over the flattened observation; or pointer: shared weights for every peer, runs at any N
     recurrent: bool = False  # a GRU remembers past rounds
     hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers, the last one also the GRU's
     critic_hidden: tuple[int, ...] = (128, 128)  # of the critic on the global state
+    precision: str = "float32"  # or bfloat16, quick on accelerators: of the arithmetic; parameters stay float32
 
     def __post_init__(self) -> None:
         check_choice("network.kind", self.kind, tuple(TORSOS))
+        check_choice("network.precision", self.precision, ("float32", "bfloat16"))
         for name in ("hidden", "critic_hidden"):
             sizes = getattr(self, name)
             if not sizes:
@@ -109,6 +111,7 @@ class OverAgents:
     num_agents: int
     carry_size: int | None  # width of the memory; None without
     shared: bool
+    precision: str = "float32"
 
     def init(self, key: PRNGKeyArray, features: Features) -> PyTree:
         """Parameters; with a set for each agent their leading axis is N. `features` has the leading axis [N]."""
@@ -122,7 +125,11 @@ class OverAgents:
         return () if self.carry_size is None else jnp.zeros((*batch, self.num_agents, self.carry_size))
 
     def apply(self, params: PyTree, carry: Any, features: Features) -> tuple[Any, Any]:
-        """The next carry, and the module's output with leading axes [*B, N]."""
+        """The next carry, and the module's output with leading axes [*B, N], both float32."""
+        params, carry, features = _cast((params, carry, features), self.precision)
+        return _cast(self._apply(params, carry, features), "float32")
+
+    def _apply(self, params: PyTree, carry: Any, features: Features) -> tuple[Any, Any]:
         batch = features["own"].shape[:-2]
         itself = jnp.broadcast_to(jnp.eye(self.num_agents, dtype=bool), (*batch, self.num_agents, self.num_agents))
         if self.shared:
@@ -137,6 +144,7 @@ class OverState:
     """A module of the global state [*B, G] that gives a value for each agent, [*B, N]; it needs no memory."""
 
     module: nn.Module
+    precision: str = "float32"
 
     def init(self, key: PRNGKeyArray, state: Float[Array, " G"]) -> PyTree:
         """Parameters."""
@@ -147,8 +155,12 @@ class OverState:
         return ()
 
     def apply(self, params: PyTree, carry: Any, state: Float[Array, "*B G"]) -> tuple[Any, Any]:
-        """The carry as it was, and the values."""
-        return carry, self.module.apply(params, state)
+        """The carry as it was, and the values, float32."""
+        return carry, _cast(self.module.apply(*_cast((params, state), self.precision)), "float32")
+
+
+def _cast(tree: PyTree, precision: str) -> PyTree:
+    return jax.tree.map(lambda leaf: leaf.astype(precision), tree)
 
 
 Network = OverAgents | OverState
@@ -211,11 +223,13 @@ def build(
     check_choice("learner.critic", critic, ("global_state", "observation"))
     actor = build_actor(game, config, share_parameters)
     if critic == "global_state":
-        return ActorCritic(actor, OverState(_GlobalValueModule(config.critic_hidden, game.num_agents)))
+        return ActorCritic(
+            actor, OverState(_GlobalValueModule(config.critic_hidden, game.num_agents), config.precision)
+        )
     torso = TORSOS[config.kind](config.hidden, config.recurrent)
     return ActorCritic(actor, _over_agents(game, config, _ValueModule(torso), share_parameters))
 
 
 def _over_agents(game: Game, config: NetworkConfig, module: nn.Module, shared: bool) -> OverAgents:
     carry_size = config.hidden[-1] if config.recurrent else None
-    return OverAgents(module, game.num_agents, carry_size, shared)
+    return OverAgents(module, game.num_agents, carry_size, shared, config.precision)

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int
 
 _NEVER = -1e9  # finite, so that gradients of a softmax over it stay finite too
 
@@ -12,11 +12,11 @@ def masked_log_probs(logits: Float[Array, "*B A"], legal: Bool[Array, "*B A"]) -
     return jax.nn.log_softmax(jnp.where(legal, logits.astype(jnp.float32), _NEVER))
 
 
-def sample(key: PRNGKeyArray, log_probs: Float[Array, "*B A"]) -> Int[Array, "*B"]:
-    """Draw a choice by inversion: one uniform number a choice, however many alternatives. Never an illegal one."""
+def sample(number: Float[Array, "*B"], log_probs: Float[Array, "*B A"]) -> Int[Array, "*B"]:
+    """The choice that a uniform `number` draws, by inversion: one number, however many alternatives. Never illegal."""
     cumulative = jnp.cumsum(jnp.exp(log_probs), axis=-1)
     # The factor keeps the target below the total after rounding, so that some entry always exceeds it.
-    target = jax.random.uniform(key, log_probs.shape[:-1]) * (1 - 2**-20) * cumulative[..., -1]
+    target = number * (1 - 2**-20) * cumulative[..., -1]
     return jnp.argmax(cumulative > target[..., None], axis=-1).astype(jnp.int32)
 
 

@@ -1,5 +1,6 @@
 """Scaling of raw observations (tasks, rounds, probabilities) and of returns to what networks take well."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -33,22 +34,36 @@ def initial_moments(example: PyTree) -> Moments:
     return Moments(count=jnp.float32(0), mean=widths, variance=jax.tree.map(jnp.ones_like, widths))
 
 
-def update_moments(moments: Moments, batch: PyTree) -> Moments:
-    """The moments with one more batch, merged by the parallel formula of Chan, Golub and LeVeque (1979).
+def moments_of(batch: PyTree) -> Moments:
+    """The moments of one batch; its leaves may differ in size, but share the count 1."""
 
-    Each batch counts alike, whatever its size: leaves of one batch differ in size, but share one count.
+    def over_all_but_last(statistic: Callable[..., Array]) -> PyTree:
+        return jax.tree.map(lambda leaf: statistic(leaf, tuple(range(leaf.ndim - 1))), batch)
+
+    return Moments(count=jnp.float32(1), mean=over_all_but_last(jnp.mean), variance=over_all_but_last(jnp.var))
+
+
+def pool(parts: Moments) -> Moments:
+    """The moments of one batch from those of its equally large parts, stacked along a leading axis."""
+    mean = jax.tree.map(lambda leaf: jnp.mean(leaf, 0), parts.mean)
+    variance = jax.tree.map(lambda mean, variance: jnp.var(mean, 0) + jnp.mean(variance, 0), parts.mean, parts.variance)
+    return Moments(count=jnp.float32(1), mean=mean, variance=variance)
+
+
+def merge(past: Moments, batch: Moments) -> Moments:
+    """The moments of the past with one more batch, by the formula of Chan, Golub and LeVeque (1979).
+
+    Each batch counts alike, whatever its size.
     """
-    count = moments.count + 1
-    share = 1 / count
-
-    def merge(mean: Array, variance: Array, leaf: Array) -> tuple[Array, Array]:
-        axes = tuple(range(leaf.ndim - 1))
-        shift = jnp.mean(leaf, axes) - mean
-        new_variance = (1 - share) * variance + share * jnp.var(leaf, axes) + share * (1 - share) * shift**2
-        return mean + share * shift, jnp.where(moments.count == 0, jnp.var(leaf, axes), new_variance)
-
-    merged = jax.tree.map(merge, moments.mean, moments.variance, batch)
-    mean, variance = jax.tree.transpose(jax.tree.structure(batch), jax.tree.structure((0, 0)), merged)
+    count = past.count + batch.count
+    share = batch.count / count
+    mean = jax.tree.map(lambda old, new: old + share * (new - old), past.mean, batch.mean)
+    variance = jax.tree.map(
+        lambda old, new, shift: (1 - share) * old + share * new + share * (1 - share) * shift**2,
+        past.variance,
+        batch.variance,
+        jax.tree.map(jnp.subtract, batch.mean, past.mean),
+    )
     return Moments(count=count, mean=mean, variance=variance)
 
 

@@ -5,13 +5,13 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, PRNGKeyArray
 
 from jaxdlb.checks import NON_NEGATIVE, check_array, check_size
 from jaxdlb.game import Game
+from jaxdlb.mechanics import chance
 from jaxdlb.mechanics.peer_view import Action, Observation, Own
 from jaxdlb.policies import rules
 from jaxdlb.policies.rules import Rule
@@ -43,8 +43,9 @@ class Heuristic:
         self, key: PRNGKeyArray, carry: tuple[Any, Any], observation: Observation, params: Any
     ) -> tuple[tuple[Any, Any], Action]:
         """Both choices of all N agents, int32 [N] each; consumes `key`, ignores `params`."""
-        draws = (observation.own.shape[0], self.dispatch.num_draws + self.steal.num_draws)
-        numbers = jax.random.uniform(key, draws)  # one draw for all: calls cost more than numbers
+        num_nodes, num_draws = observation.own.shape[0], self.dispatch.num_draws + self.steal.num_draws
+        draws = chance.uniforms(key, num_draws, num_nodes)
+        numbers = jnp.stack(draws, axis=-1) if draws else jnp.zeros((num_nodes, 0))
         for_dispatch, for_steal = jnp.split(numbers, [self.dispatch.num_draws], axis=-1)
         dealt, asked = carry
         may_dispatch = _choices(observation, observation.legal.dispatch)

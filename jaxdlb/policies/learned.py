@@ -8,6 +8,7 @@ import jax
 from jaxtyping import PRNGKeyArray, PyTree
 
 from jaxdlb.game import Game
+from jaxdlb.mechanics import chance
 from jaxdlb.networks import NetworkConfig, build_actor, distributions, features, normalisation
 from jaxdlb.networks.actor_critic import OverAgents
 
@@ -68,8 +69,8 @@ class LearnedPolicy:
         log_probs = [distributions.masked_log_probs(*pair) for pair in zip(logits, legal, strict=True)]
         if self.greedy:
             return carry, jax.tree.unflatten(treedef, [distributions.mode(head) for head in log_probs])
-        keys = jax.random.split(key, len(log_probs))
-        choices = [distributions.sample(*pair) for pair in zip(keys, log_probs, strict=True)]
+        numbers = chance.uniforms(key, len(log_probs), self.game.num_agents)
+        choices = [distributions.sample(*pair) for pair in zip(numbers, log_probs, strict=True)]
         return carry, jax.tree.unflatten(treedef, choices)
 
 

@@ -22,8 +22,10 @@ def reference(key):
     return PARAMS
 
 
-def make_learner(config=TINY, game=GAME, sample_params=reference, kind="mlp", recurrent=False, hidden=(8, 8)):
-    network_config = NetworkConfig(kind, recurrent, hidden=hidden, critic_hidden=(16,))
+def make_learner(
+    config=TINY, game=GAME, sample_params=reference, kind="mlp", recurrent=False, hidden=(8, 8), precision="float32"
+):
+    network_config = NetworkConfig(kind, recurrent, hidden=hidden, critic_hidden=(16,), precision=precision)
     network = build(game, network_config, critic=config.critic, share_parameters=config.share_parameters)
     return MAPPO(game, network, config, sample_params), network_config
 
@@ -113,9 +115,7 @@ def test_values_at_a_time_limit_are_those_of_the_state_before_its_reset(trained)
     first_end = int(ends[:, 0].min())
     environment = state.environments
     for t in range(first_end + 1):
-        keys = jax.vmap(lambda key, n: jax.random.split(jax.random.fold_in(key, n))[0])(
-            environment.key, environment.steps + 1
-        )
+        keys = jax.vmap(jax.random.fold_in)(environment.key, 2 * environment.steps + 1)
         action = jax.tree.unflatten(jax.tree.structure(steps.legal), [head[t] for head in steps.action])
         game_state, _ = jax.vmap(GAME.step)(keys, environment.state, action, environment.params)
         environment = environment.replace(state=game_state, steps=environment.steps + 1)
@@ -253,6 +253,23 @@ def test_without_normalisation_the_statistics_stay_as_they_were():
     state, metrics = train(learner, 1)
     assert_equal(state.moments, compiled(learner)[0](jax.random.key(0)).moments)
     assert np.isfinite(metrics["loss"]).all()
+
+
+@pytest.mark.parametrize("kind", ["mlp", "pointer"])
+def test_networks_in_bfloat16_learn_as_well(kind):
+    """The utility that training gains; in bfloat16 every number is rounded to 8 bits, and the path is another one."""
+    config = MAPPOConfig(num_envs=16, rollout_length=16, num_minibatches=2, schedule_updates=40, gamma=0.9)
+    game = jaxdlb.make("dlb", num_nodes=2, capacity=12, max_delay=1)
+    params = game.default_params(horizon=64)
+    gained = {}
+    for precision in ("float32", "bfloat16"):
+        learner, _ = make_learner(config, game, lambda key: params, kind, hidden=(16, 16), precision=precision)
+        state, metrics = train(learner, 40)
+        assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
+        gained[precision] = metrics["utility"][-20:].mean() - metrics["utility"][:5].mean()
+    assert gained["float32"] > 0
+    assert gained["bfloat16"] > 0.8 * gained["float32"]
+    assert gained["bfloat16"] != gained["float32"]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,17 @@ MOST_NODES = 6
 serve = jax.jit(serve_requests)
 
 
+def one_after_the_other(victim, asks, available, first):
+    """The obvious form: each thief in its turn."""
+    left, granted = list(available), [False] * len(victim)
+    for turn in range(len(victim)):
+        thief = (first + turn) % len(victim)
+        if asks[thief] and left[victim[thief]] > 0:
+            left[victim[thief]] -= 1
+            granted[thief] = True
+    return granted
+
+
 def served(victim, asks, available, first_thief):
     granted = serve(
         jnp.array(victim, jnp.int32), jnp.array(asks, bool), jnp.array(available, jnp.int32), jnp.int32(first_thief)
@@ -55,11 +66,16 @@ def test_requests_are_served_one_after_the_other(data):
         per_node(st.integers(0, 3)),
         data.draw(nodes),
     )
-    left, expected = list(available), [False] * MOST_NODES
-    for turn in range(MOST_NODES):
-        thief = (first + turn) % MOST_NODES
-        if asks[thief] and left[victim[thief]] > 0:
-            left[victim[thief]] -= 1
-            expected[thief] = True
+    expected = one_after_the_other(victim, asks, available, first)
     assert served(victim, asks, available, first) == expected
-    assert np.min(left) >= 0
+
+
+@pytest.mark.parametrize("num_nodes", [1, 31, 32, 33, 64, 100])
+@pytest.mark.parametrize("num_victims", [1, 3, 100])
+def test_many_thieves_take_turns_in_groups(num_nodes, num_victims):
+    random = np.random.default_rng(num_nodes)
+    for first in (0, 1, num_nodes // 2, num_nodes - 1):
+        victim = random.integers(0, min(num_victims, num_nodes), num_nodes).tolist()
+        asks, available = random.integers(0, 2, num_nodes).tolist(), random.integers(0, 20, num_nodes).tolist()
+        first = first % num_nodes
+        assert served(victim, asks, available, first) == one_after_the_other(victim, asks, available, first)

@@ -7,12 +7,6 @@ import pytest
 from jaxdlb.mechanics import transit
 
 
-def test_senders_are_counted_at_their_destination():
-    counts = transit.count_by_destination(jnp.array([2, 2, 0, 2]), jnp.array([True, False, True, True]))
-    assert counts.tolist() == [1, 0, 2, 0]
-    assert counts.dtype == jnp.int32
-
-
 @pytest.mark.parametrize("delay", range(4))
 def test_what_is_sent_arrives_after_exactly_its_delay(delay):
     nothing, sent = jnp.zeros(2, jnp.int32), jnp.array([5, 0])

@@ -9,14 +9,20 @@ def test_moments_of_equal_batches_are_those_of_all_their_entries():
     batches = np.random.default_rng(0).gamma(2.0, 3.0, size=(5, 40, 7, 3)).astype(np.float32)
     moments = normalisation.initial_moments({"x": jnp.asarray(batches[0])})
     for batch in batches:
-        moments = normalisation.update_moments(moments, {"x": jnp.asarray(batch)})
+        moments = normalisation.merge(moments, normalisation.moments_of({"x": jnp.asarray(batch)}))
     np.testing.assert_allclose(moments.mean["x"], batches.mean((0, 1, 2)), rtol=1e-4)
     np.testing.assert_allclose(moments.variance["x"], batches.var((0, 1, 2)), rtol=1e-4)
 
 
+def test_equal_parts_pool_to_the_moments_of_the_whole():
+    parts = jnp.asarray(np.random.default_rng(2).gamma(2.0, 3.0, size=(6, 30, 3)), jnp.float32)
+    pooled, whole = normalisation.pool(jax.vmap(normalisation.moments_of)(parts)), normalisation.moments_of(parts)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), pooled, whole)
+
+
 def test_normalised_features_have_mean_zero_and_deviation_one_and_are_clipped():
     x = jnp.asarray(np.random.default_rng(1).normal(5, 3, size=(1000, 2)), jnp.float32)
-    moments = normalisation.update_moments(normalisation.initial_moments(x), x)
+    moments = normalisation.merge(normalisation.initial_moments(x), normalisation.moments_of(x))
     scaled = normalisation.normalise(moments, x)
     np.testing.assert_allclose(scaled.mean(0), 0, atol=1e-3)
     np.testing.assert_allclose(scaled.std(0), 1, rtol=1e-3)

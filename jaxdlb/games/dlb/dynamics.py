@@ -1,12 +1,12 @@
 """The eight stages of a round of the DLB game, in their order; each is a pure function on arrays."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxdlb.games.dlb.types import Params, State
 from jaxdlb.mechanics import heartbeats, transit
 from jaxdlb.mechanics.arrivals import Modulation
+from jaxdlb.mechanics.indexing import add_at
 from jaxdlb.mechanics.peer_view import Action
 from jaxdlb.mechanics.stealing import serve_requests
 
@@ -38,7 +38,7 @@ def steal(
     asked = action.steal != jnp.arange(num_nodes)
     available = jnp.where(alive, jnp.maximum(load - 1, 0), 0)
     granted = serve_requests(action.steal, asked, available, round % num_nodes)
-    return load - transit.count_by_destination(action.steal, granted), asked, granted
+    return add_at(load, action.steal, -granted.astype(load.dtype)), asked, granted
 
 
 def dispatch(
@@ -46,7 +46,7 @@ def dispatch(
 ) -> tuple[Bool[Array, " N"], Int[Array, " N"], Bool[Array, " N"]]:
     """3. Who keeps its arrived task, how many tasks are sent to each node (stolen ones included), and who migrated."""
     migrated = arrived & (action.dispatch != jnp.arange(arrived.shape[0]))
-    sent_to = transit.count_by_destination(action.dispatch, migrated) + granted
+    sent_to = add_at(granted.astype(jnp.int32), action.dispatch, migrated)
     return arrived & ~migrated, sent_to, migrated
 
 
@@ -76,18 +76,20 @@ def hear(
     return *heartbeats.hear_per_link(key, *heard, arriving, delay, params.heartbeat_loss, load), in_flight
 
 
-def draw_events(
-    key: PRNGKeyArray, load: Int[Array, " N"], alive: Bool[Array, " N"], factor: Float[Array, ""], params: Params
+def next_events(
+    numbers: list[Float[Array, " N"]],
+    load: Int[Array, " N"],
+    alive: Bool[Array, " N"],
+    factor: Float[Array, ""],
+    params: Params,
 ) -> tuple[Bool[Array, " N"], Bool[Array, " N"]]:
     """8. The next round's arrivals and completions, bool [N] each, for live nodes.
 
     One uniform number a node and event decides, whatever the loads: under the same key every policy meets the same
     arrivals and the same chances of completion.
     """
-    arrival_key, completion_key = jax.random.split(key)
-    arrival_prob = jnp.clip(params.arrival_prob * factor, 0, 1)
-    arrived = jax.random.uniform(arrival_key, load.shape) < arrival_prob
-    completed = jax.random.uniform(completion_key, load.shape) < params.completion_prob
+    arrived = numbers[0] < jnp.clip(params.arrival_prob * factor, 0, 1)
+    completed = numbers[1] < params.completion_prob
     return arrived & alive, completed & alive & (load > 0)
 
 

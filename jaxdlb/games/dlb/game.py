@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
@@ -13,8 +12,9 @@ from jaxdlb.game import TimeStep
 from jaxdlb.games.dlb import dynamics, generator, utility
 from jaxdlb.games.dlb.types import Params, State
 from jaxdlb.games.dlb.views import global_state, observe, true_observation
-from jaxdlb.mechanics import heartbeats, peer_view, transit
+from jaxdlb.mechanics import chance, heartbeats, peer_view, transit
 from jaxdlb.mechanics.churn import churn
+from jaxdlb.mechanics.indexing import count_each
 from jaxdlb.mechanics.peer_view import Action, Observation
 
 METRICS = {
@@ -30,6 +30,8 @@ METRICS = {
     "utility": "mean over nodes of the utility, ≤ 0",
     "nodes_up": "nodes that are up",
 }
+
+_HEARTBEATS, _MODULATION = 0, 1  # what a round's key is folded with for chances that few clusters have
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,13 +88,13 @@ class DLB:
 
     def reset(self, key: PRNGKeyArray, params: Params) -> tuple[State, TimeStep[Observation]]:
         """An episode's start: loads as given, nothing under way, initial loads heard, all nodes up, events drawn."""
-        modulation_key, event_key = jax.random.split(key)
         nodes, rows = (self.num_nodes,), (self.max_delay, self.num_nodes)
         load = jnp.asarray(params.initial_load, jnp.int32)
         alive = jnp.ones(nodes, bool)
-        modulation = params.arrival_modulation.start(modulation_key)
+        modulation = params.arrival_modulation.start(chance.fold_in(key, _MODULATION))
         factor = params.arrival_modulation.factor(modulation, jnp.int32(0))
-        arrived, completed = dynamics.draw_events(event_key, load, alive, factor, params)
+        numbers = chance.uniforms(key, 2, self.num_nodes)
+        arrived, completed = dynamics.next_events(numbers, load, alive, factor, params)
         views = nodes if self.heartbeats == "shared" else (self.num_nodes, self.num_nodes)
         state = State(
             load=load,
@@ -106,22 +108,26 @@ class DLB:
             round=jnp.int32(0),
             modulation=modulation,
         )
-        none = jnp.zeros(nodes, jnp.int32)
-        flow = {name: none for name in ("arrivals", "completions", "migrations", "steal_requests", "steals", "drops")}
+        none = jnp.zeros(nodes, bool)
+        flow: dict[str, Array] = dict.fromkeys(
+            ("arrivals", "completions", "migrations", "steal_requests", "steals"), none
+        )
+        flow["drops"] = jnp.zeros(nodes, jnp.int32)
         return state, self._timestep(state, params, flow, jnp.zeros(nodes, jnp.float32))
 
     def step(
         self, key: PRNGKeyArray, state: State, action: Action, params: Params
     ) -> tuple[State, TimeStep[Observation]]:
         """One round: complete, steal, dispatch, land, churn, heartbeats, utility, next events."""
-        churn_key, heartbeat_key, modulation_key, event_key = jax.random.split(key, 4)
+        arrival_number, completion_number = chance.uniforms(key, 2, self.num_nodes)
         action = dynamics.play_legal(state, action, self.num_nodes)
         load = dynamics.complete(state.load, state.completed)
         load, asked, granted = dynamics.steal(load, action, state.alive, state.round)
         kept, sent_to, migrated = dynamics.dispatch(state.arrived, action, granted)
         landing, in_transit = transit.advance(state.in_transit, sent_to, params.transfer_delay)
         load, drops = dynamics.land(load, landing + kept, self.capacity)
-        alive = churn(churn_key, state.alive, params.failure_prob, params.repair_prob)
+        alive, arrival_number = churn(arrival_number, state.alive, params.failure_prob, params.repair_prob)
+        heartbeat_key, modulation_key = (chance.fold_in(key, stream) for stream in (_HEARTBEATS, _MODULATION))
         heard_load, heard_age, in_flight = dynamics.hear(heartbeat_key, state, load, alive, params)
         utilities = utility.utilities(
             utility.imbalance(self.imbalance, load, params), load, migrated, asked, drops, params
@@ -129,7 +135,7 @@ class DLB:
         modulation, factor = dynamics.vary_arrivals(
             modulation_key, params.arrival_modulation, state.modulation, state.round + 1
         )
-        arrived, completed = dynamics.draw_events(event_key, load, alive, factor, params)
+        arrived, completed = dynamics.next_events([arrival_number, completion_number], load, alive, factor, params)
         flow = {
             "arrivals": state.arrived,
             "completions": state.completed,
@@ -167,13 +173,14 @@ class DLB:
         flow: dict[str, Bool[Array, " N"] | Int[Array, " N"]],
         utilities: Float[Array, " N"],
     ) -> TimeStep[Observation]:
-        metrics = {name: jnp.sum(count, dtype=jnp.int32) for name, count in flow.items()}
+        flags = {name: flag for name, flag in (flow | {"nodes_up": state.alive}).items() if flag.dtype == bool}
+        metrics = dict(zip(flags, count_each(list(flags.values())), strict=True))
         metrics |= {
+            "drops": jnp.sum(flow["drops"]),
             "total_load": jnp.sum(state.load),
             "total_in_transit": jnp.sum(state.in_transit),
             "imbalance": jnp.mean(utility.imbalance(self.imbalance, state.load, params)),
             "utility": jnp.mean(utilities),
-            "nodes_up": jnp.sum(state.alive, dtype=jnp.int32),
         }
         return TimeStep(
             observation=observe(state, params),

@@ -1,0 +1,52 @@
+"""Random numbers by counter: Threefry-2x32 with 20 rounds (Salmon et al. 2011, doi 10.1145/2063384.2063405).
+
+The generator is that of `jax.random`, and both words of each hash are used. There it is compiled as a loop on the CPU,
+which costs several times a whole round of a game; here it is plain arithmetic that fuses with what is around it.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
+
+_ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
+_PARITY = np.uint32(0x1BD11BDA)
+_NUM_ROUNDS = 20
+_NUMBERS = 2**31  # counters of numbers lie above those of keys, so a key may give both
+
+Words = UInt32[Array, "..."]
+
+
+def threefry(key: tuple[Words, Words], counter: tuple[Words, Words]) -> tuple[Words, Words]:
+    """The hash of each counter under each key, two words from two words; shapes broadcast."""
+    schedule = (*key, key[0] ^ key[1] ^ _PARITY)
+    x, y = counter[0] + schedule[0], counter[1] + schedule[1]
+    for block in range(_NUM_ROUNDS // 4):
+        for distance in _ROTATIONS[block % 2]:
+            x = x + y
+            y = x ^ ((y << distance) | (y >> (32 - distance)))
+        x = x + schedule[(block + 1) % 3]
+        y = y + schedule[(block + 2) % 3] + np.uint32(block + 1)
+    return x, y
+
+
+def fold_in(key: PRNGKeyArray, data: int | Int[Array, ""]) -> PRNGKeyArray:
+    """A key from a key and a number below 2³¹; of Threefry keys the very key that `jax.random.fold_in` gives."""
+    words = threefry(_words(key), (jnp.uint32(0), jnp.asarray(data).astype(jnp.uint32)))
+    return jax.random.wrap_key_data(jnp.stack(words), impl="threefry2x32")
+
+
+def uniforms(key: PRNGKeyArray, num: int, size: int) -> list[Float[Array, " size"]]:
+    """`num` arrays of independent numbers, uniform on the multiples of 2⁻²⁴ in [0, 1).
+
+    Entry i of arrays 2k and 2k + 1 is the hash of the counter (i, 2³¹ + k), so an entry does not depend on `size`.
+    """
+    entry, words = jnp.arange(size, dtype=jnp.uint32), _words(key)
+    pairs = [threefry(words, (entry, jnp.uint32(_NUMBERS + k))) for k in range((num + 1) // 2)]
+    numbers = [(word >> 8).astype(jnp.int32).astype(jnp.float32) * 2.0**-24 for pair in pairs for word in pair]
+    return numbers[:num]
+
+
+def _words(key: PRNGKeyArray) -> tuple[UInt32[Array, ""], UInt32[Array, ""]]:
+    data = jax.random.key_data(key)
+    return data[0], data[-1]

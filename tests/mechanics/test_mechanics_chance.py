@@ -1,0 +1,57 @@
+"""Random numbers by counter: the generator of `jax.random`, whose two words are both used."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend.random import threefry_2x32
+from scipy import stats
+
+from jaxdlb.mechanics import chance
+
+KEY = jax.random.key(7)
+
+
+def test_the_hash_is_that_of_jax():
+    counters = jax.random.bits(jax.random.key(1), (2, 1000), jnp.uint32)
+    key = jnp.array([0x12345678, 0x9ABCDEF0], jnp.uint32)
+    expected = threefry_2x32(key, counters.ravel()).reshape(2, 1000)
+    assert jnp.array_equal(jnp.stack(chance.threefry((key[0], key[1]), (counters[0], counters[1]))), expected)
+
+
+@pytest.mark.parametrize("data", [0, 1, 12345, 2**31 - 1])
+def test_folding_in_gives_the_key_that_jax_gives(data):
+    assert chance.fold_in(KEY, data) == jax.random.fold_in(KEY, data)
+
+
+def test_keys_of_another_generator_give_numbers_too():
+    key = jax.random.key(3, impl="rbg")
+    assert not jnp.array_equal(*chance.uniforms(key, 2, 100))
+    assert jax.random.key_impl(chance.fold_in(key, 1)) == jax.random.key_impl(KEY)
+
+
+def test_numbers_do_not_depend_on_how_many_are_drawn_nor_on_the_batch():
+    three, five = chance.uniforms(KEY, 3, 50), chance.uniforms(KEY, 5, 80)
+    for few, many in zip(three, five, strict=False):
+        assert jnp.array_equal(few, many[:50])
+    keys = jax.random.split(KEY, 4)
+    batched = jax.vmap(lambda key: chance.uniforms(key, 2, 50))(keys)
+    assert jnp.array_equal(batched[1][2], chance.uniforms(keys[2], 2, 50)[1])
+
+
+def test_numbers_are_uniform_and_independent():
+    numbers = np.asarray(chance.uniforms(KEY, 4, 200_000))
+    assert numbers.min() >= 0 and numbers.max() < 1
+    for row in numbers:
+        assert stats.kstest(row, "uniform").pvalue > 1e-3
+    off_diagonal = np.corrcoef(numbers)[~np.eye(4, dtype=bool)]
+    assert np.abs(off_diagonal).max() < 4.5 / np.sqrt(200_000)
+    cells = np.histogram2d(numbers[0], numbers[1], bins=20)[0]
+    assert stats.chisquare(cells.ravel()).pvalue > 1e-3
+
+
+def test_a_key_gives_numbers_and_keys_that_share_no_hash():
+    folded = jax.random.key_data(jax.vmap(chance.fold_in, (None, 0))(KEY, jnp.arange(1000)))
+    words = {int(word) >> 8 for word in np.asarray(folded).ravel()}
+    drawn = {int(number * 2**24) for numbers in chance.uniforms(KEY, 4, 1000) for number in numbers}
+    assert len(words & drawn) < 10  # of 16 million values, by chance
