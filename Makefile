@@ -2,13 +2,16 @@
 PYTHON ?= python3
 python := .venv/bin/python
 
-.PHONY: train test lint format clean
+.PHONY: train test bench lint format clean
 
 train: .venv/installed
 	$(python) -m train experiment=reference
 
 test: .venv/installed
 	$(python) -m pytest -n 2 --dist loadfile -q
+
+bench: .venv/installed
+	$(python) -m benchmarks
 
 lint: .venv/installed
 	.venv/bin/ruff check .

@@ -22,7 +22,6 @@ import dataclasses
 import functools
 import itertools
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +34,14 @@ if not __package__:  # run as a file: the repository's root is not on the path y
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import jaxdlb
-from benchmarks import report, timing
+from benchmarks import devices, report, timing
 from jaxdlb import spaces
 from jaxdlb.game import Game
 from jaxdlb.mechanics import chance
 
 NUM_ENVS = {"cpu": (16, 256, 2048)}
 NUM_ENVS_ON_ACCELERATOR = (1024, 16384, 131072)
-MOST_ROUNDS, FEWEST_ROUNDS = 1024, 4
+MOST_ROUNDS, FEWEST_ROUNDS = 1024, 1
 NODE_ROUNDS_A_CALL = {"cpu": 2**18}  # a tenth of a second or so
 NODE_ROUNDS_A_CALL_ON_ACCELERATOR = 2**26
 COPIES = 3  # of the environments held at once: the initial ones, the carry, and what a round makes of it
@@ -154,9 +153,16 @@ def play(game: Game, variant: Variant, num_rounds: int, carry: Play, clusters: C
     return jax.lax.scan(play_round, carry, length=num_rounds)[0]
 
 
-def _onwards(program: timing.Program, clusters: Clusters) -> Callable[[Play], Play]:
-    """The program as a function of the clusters under way."""
-    return lambda carry: program.run(carry, clusters)
+def prepare(
+    game: Game, variant: Variant, num_envs: int, num_rounds: int, seed: int
+) -> tuple[timing.Program, timing.Chain]:
+    """The program of `num_rounds` rounds, environments spread over the devices, and a run that goes on and on."""
+    clusters = clusters_like(game.default_params(), game.num_agents, num_envs)
+    carry = jax.jit(start, static_argnums=(0, 1))(game, variant, clusters, jax.random.key(seed))
+    carry, clusters = devices.spread((carry, clusters), num_envs)
+    function = devices.on_each(functools.partial(play, game, variant, num_rounds), num_envs, carry, clusters)
+    program = timing.compile_program(function, carry, clusters, donate=(0,))
+    return program, timing.Chain(lambda carry: program.run(carry, clusters), carry)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,15 +203,9 @@ def benchmark(game: Game, sizes: Sizes, variants: list[Variant], options: argpar
     """Measure all `variants` of one game side by side; a result for each."""
     device, num_envs = jax.devices()[0], sizes.num_envs
     num_rounds = options.rounds or sizes.rounds_a_call(device.platform)
-    clusters = clusters_like(game.default_params(), game.num_agents, num_envs)
     programs, runs, peaks = {}, {}, {}
     for variant in variants:
-        carry = jax.jit(start, static_argnums=(0, 1))(game, variant, clusters, jax.random.key(options.seed))
-        program = timing.compile_program(
-            functools.partial(play, game, variant, num_rounds), carry, clusters, donate=(0,)
-        )
-        programs[variant] = program
-        runs[variant] = timing.Chain(_onwards(program, clusters), carry)
+        programs[variant], runs[variant] = prepare(game, variant, num_envs, num_rounds, options.seed)
         peaks[variant] = timing.peak_memory(runs[variant], device)
     timings = timing.measure(runs, repeats=options.repeats, min_seconds=options.min_seconds)
     return [
@@ -281,7 +281,7 @@ def main() -> None:
     """Measure, print, and write JSON where asked to."""
     parser = _parser()
     options = parser.parse_args()
-    jax.config.update("jax_enable_compilation_cache", False)  # compile times are of a first launch
+    devices.prepare(spread=True)
     device = jax.devices()[0]
     options.num_envs = options.num_envs or list(NUM_ENVS.get(device.platform, NUM_ENVS_ON_ACCELERATOR))
     variants = [Variant(*pair) for pair in itertools.product(options.policy, options.consume)]

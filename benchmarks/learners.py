@@ -13,12 +13,16 @@ sizes:
 - `optimising`: all epochs over all minibatches.
 
 The parts need not add up to the whole, which the compiler sees at once: their sum over the whole is reported.
+
+What could be had of the machine is measured beside them: every matrix product of `optimising`, found by reading its
+program, is timed by itself, and the time that all of them would take is set against the time of `optimising`.
 """
 
 import argparse
 import dataclasses
 import itertools
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +35,8 @@ if not __package__:  # run as a file: the repository's root is not on the path y
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 import jaxdlb
-from benchmarks import report, timing
+from benchmarks import devices, matmuls, report, timing
+from benchmarks.matmuls import Product
 from benchmarks.timing import Program, Timing
 from jaxdlb.learners import MAPPO, LearnerState, MAPPOConfig, rollout
 from jaxdlb.learners.rollout import Environments, Rollout
@@ -40,6 +45,7 @@ from jaxdlb.networks import NetworkConfig, build, normalisation
 AGENTS_AT_ONCE = (
     1024  # num_envs · N unless told otherwise, so that an update holds equally many agent-rounds at every N
 )
+HIDDEN = {"mlp": (64, 64), "pointer": (32, 32)}  # as conf/ has them
 PARTS = ("game", "acting", "advantages", "optimising")
 
 
@@ -72,7 +78,7 @@ def make_learner(setting: Setting) -> MAPPO:
     sizes = {field.name: getattr(setting, field.name) for field in dataclasses.fields(setting)[2:]}
     return MAPPO(
         game=game,
-        network=build(game, NetworkConfig(kind=setting.network), critic=setting.critic),
+        network=build(game, NetworkConfig(setting.network, hidden=HIDDEN[setting.network]), critic=setting.critic),
         config=MAPPOConfig(**sizes),
         sample_params=lambda key: params,
     )
@@ -95,8 +101,13 @@ def estimate(learner: MAPPO, state: LearnerState, steps: Rollout) -> tuple[Any, 
     return scale, learner.sequences(steps, state.carry, advantage, target)
 
 
-def compile_parts(learner: MAPPO, state: LearnerState) -> tuple[dict[str, Program], dict[str, Callable[[], Any]]]:
-    """The separately compiled parts of one update of `state`, and runs of them on what that update would hand on."""
+def compile_parts(
+    learner: MAPPO, state: LearnerState
+) -> tuple[dict[str, Program], dict[str, Callable[[], Any]], Counter[Product]]:
+    """The separately compiled parts of one update of `state`, and runs of them on what that update would hand on.
+
+    Also the matrix products of `optimising`.
+    """
     key = jax.random.key(0)
     programs, runs = {}, {}
 
@@ -110,8 +121,9 @@ def compile_parts(learner: MAPPO, state: LearnerState) -> tuple[dict[str, Progra
     actions = jax.tree.unflatten(treedef, steps.action)
     add("game", lambda environments, actions: replay(learner, environments, actions), state.environments, actions)
     scale, batch = add("advantages", lambda state, steps: estimate(learner, state, steps), state, steps)
-    add("optimising", learner.optimise, dataclasses.replace(state, return_scale=scale), batch, key)
-    return programs, runs
+    ready = dataclasses.replace(state, return_scale=scale)
+    add("optimising", learner.optimise, ready, batch, key)
+    return programs, runs, matmuls.products_of(learner.optimise, ready, batch, key)
 
 
 def shares(timings: dict[str, Timing]) -> dict[str, timing.Spread]:
@@ -130,8 +142,13 @@ def benchmark(setting: Setting, learner: MAPPO, options: argparse.Namespace) -> 
     # The donated program takes the memory of its state, so the parts get a state of their own.
     whole = timing.Chain(lambda carry: update.run(carry[0]), (begin(jax.random.key(options.seed)), None))
     peak = timing.peak_memory(whole, jax.devices()[0])
-    programs, runs = compile_parts(learner, state)
-    timings = timing.measure({"update": whole, **runs}, repeats=options.repeats, min_seconds=options.min_seconds)
+    programs, runs, products = compile_parts(learner, state)
+    all_runs: dict[Any, Callable[[], Any]] = {"update": whole, **runs}
+    all_runs |= {product: product.alone() for product in products}
+    all_timings = timing.measure(all_runs, repeats=options.repeats, min_seconds=options.min_seconds)
+    timings = {name: all_timings[name] for name in ("update", *runs)}
+    alone = matmuls.seconds_alone(products, {product: all_timings[product] for product in products})
+    flops = matmuls.total_flops(products)
     state, metrics = whole.carry
     return dataclasses.asdict(setting) | {
         "num_parameters": sum(leaf.size for leaf in jax.tree.leaves(state.params)),
@@ -139,6 +156,10 @@ def benchmark(setting: Setting, learner: MAPPO, options: argparse.Namespace) -> 
         "agent_rounds_per_second": timings["update"].rate(setting.agent_rounds),
         "seconds": {name: timing.spread for name, timing in timings.items()},
         "shares": shares(timings),
+        "optimising_flops": flops,
+        "optimising_flops_per_second": timings["optimising"].rate(flops),
+        "matmul_flops_per_second": alone.rate(flops),
+        "of_matmul_rate": alone.ratio(timings["optimising"]),
         "compile_seconds": update.compile_seconds,
         "compile_seconds_of_parts": {name: program.compile_seconds for name, program in programs.items()},
         "program_bytes": update.num_bytes,
@@ -162,6 +183,17 @@ def to_text(results: list[dict[str, Any]]) -> str:
         )
         for result in results
     ]
+    rates = [
+        (
+            result["network"],
+            str(result["num_nodes"]),
+            f"{result['optimising_flops'] / 1e9:.3g}",
+            report.with_range(result["optimising_flops_per_second"]),
+            report.with_range(result["matmul_flops_per_second"]),
+            _percent(result["of_matmul_rate"]),
+        )
+        for result in results
+    ]
     percent = [(*_names(result), *(_percent(result["shares"][name]) for name in (*PARTS, "sum"))) for result in results]
     return (
         report.table(headers, speeds)
@@ -169,6 +201,8 @@ def to_text(results: list[dict[str, Any]]) -> str:
         + f"Peak memory of the {results[0]['peak_memory'].covers}.\n\n"
         + "Time of each part, compiled apart, in percent of the whole update:\n"
         + report.table(("network", "N", "envs", *PARTS, "sum"), percent)
+        + "\nOptimising beside its own matrix products, each timed by itself:\n"
+        + report.table(("network", "N", "GFLOP", "FLOP/s", "matmul FLOP/s", "of matmul rate"), rates)
     )
 
 
@@ -216,7 +250,7 @@ def main() -> None:
         learners = [make_learner(setting) for setting in settings]
     except ValueError as error:
         parser.error(str(error))
-    jax.config.update("jax_enable_compilation_cache", False)  # compile times are of a first launch
+    devices.prepare(spread=False)
     results = []
     for setting, learner in zip(settings, learners, strict=True):
         report.progress(f"{setting.network}, N = {setting.num_nodes}, {setting.num_envs} environments")

@@ -15,6 +15,7 @@ import jax
 import jaxlib
 
 import jaxdlb
+from benchmarks import devices
 from benchmarks.timing import Spread
 
 MIB = 2**20
@@ -77,7 +78,7 @@ def machine(device: jax.Device) -> dict[str, Any]:
         "device_kind": device.device_kind,
         "num_devices": jax.device_count(),
         "cpu_model": _cpu_model(),
-        "cores": _usable_cores(),
+        "cores": devices.usable_cores(),
         "load_average": os.getloadavg()[0],
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
@@ -92,12 +93,6 @@ def _cpu_model() -> str:
     lines = path.read_text().splitlines() if path.exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return models[0] if models else platform.processor() or platform.machine()
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def publish(

@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from jaxdlb import compilation
 from train import cli, compose, config, errors, launch
 
 _SWEEP = ("-m", "--multirun")
@@ -78,5 +79,6 @@ def _refuse_flags(message: str) -> NoReturn:
 
 
 if __name__ == "__main__":
+    compilation.tune_for_cpu()
     launch.use_compilation_cache()
     sys.exit(main())

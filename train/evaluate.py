@@ -16,7 +16,7 @@ from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from jaxdlb import checkpoint, evaluation
+from jaxdlb import checkpoint, compilation, evaluation
 from train import build, cli, comparison, compose, config, launch, run_folder
 from train.build import Scenario
 
@@ -97,5 +97,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    compilation.tune_for_cpu()
     launch.use_compilation_cache()
     sys.exit(main())

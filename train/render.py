@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxdlb import compilation
 from jaxdlb.checks import check_size
 from train import build, cli, comparison, evaluate, launch
 from train.build import Scenario
@@ -92,5 +93,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    compilation.tune_for_cpu()
     launch.use_compilation_cache()
     sys.exit(main())

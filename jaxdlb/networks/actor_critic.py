@@ -223,9 +223,8 @@ def build(
     check_choice("learner.critic", critic, ("global_state", "observation"))
     actor = build_actor(game, config, share_parameters)
     if critic == "global_state":
-        return ActorCritic(
-            actor, OverState(_GlobalValueModule(config.critic_hidden, game.num_agents), config.precision)
-        )
+        module = _GlobalValueModule(config.critic_hidden, game.num_agents)
+        return ActorCritic(actor, OverState(module, config.precision))
     torso = TORSOS[config.kind](config.hidden, config.recurrent)
     return ActorCritic(actor, _over_agents(game, config, _ValueModule(torso), share_parameters))
 

@@ -16,7 +16,9 @@ TINY_LEARNERS = (
     *("--network", "mlp", "--num-nodes", "2", "--num-envs", "2", "--rollout-length", "4"),
     *("--num-epochs", "1", "--num-minibatches", "1", "--repeats", "1", "--min-seconds", "0.001"),
 )
-AS_FILE = {name: [f"benchmarks/{name}.py"] for name in ("games", "learners")}
+TINY_RACE = ("--num-nodes", "3", "--nodes", "12", "--repeats", "2", "--min-seconds", "0.001")
+TINY_GROWTH = ("--num-nodes", "2", "--nodes", "32", "--repeats", "2", "--min-seconds", "0.001")
+AS_FILE = {name: [f"benchmarks/{name}.py"] for name in ("games", "learners", "against_c", "growth", "training")}
 
 
 def run(*arguments):
@@ -82,10 +84,45 @@ def test_the_shares_of_an_update_add_up(learners):
     (result,) = written["results"]
     shares = {part: share["median"] for part, share in result["shares"].items()}  # of one repeat: its only value
     whole = shares.pop("sum")
-    assert set(shares) == {"game", "acting", "advantages", "optimising", "statistics"}
+    assert set(shares) == {"game", "acting", "advantages", "optimising"}
     assert sum(shares.values()) == pytest.approx(whole)
     assert 0.1 < whole < 10  # parts compiled apart differ from the whole, but not out of all proportion
     assert all(seconds["median"] > 0 for seconds in result["seconds"].values())
+
+
+def test_an_update_is_held_against_its_own_matrix_products(learners):
+    printed, written = learners
+    (result,) = written["results"]
+    # At least forward, and backward by the weights, of a hidden layer of 64 by 64 for each of 2 · 4 · 2 agent-rounds.
+    assert result["optimising_flops"] > 2 * 2 * 64 * 64 * 16
+    assert result["of_matmul_rate"]["median"] == pytest.approx(
+        result["optimising_flops_per_second"]["median"] / result["matmul_flops_per_second"]["median"], rel=1e-6
+    )
+    assert "of matmul rate" in printed
+
+
+def test_the_race_prints_the_ratio_of_the_two(tmp_path):
+    path = tmp_path / "race.json"
+    finished = run(*AS_FILE["against_c"], *TINY_RACE, "--json", str(path))
+    assert finished.returncode == 0, finished.stderr
+    (result,) = json.loads(path.read_text())["results"]
+    assert result["jax_over_c"]["low"] > 0
+    assert "JAX over C" in finished.stdout
+    # Both play at random from the same start: their mean utilities are of one order.
+    assert 0.3 < result["jax_mean_utility"] / result["c_mean_utility"] < 3
+
+
+def test_growth_compares_every_size_with_the_base(tmp_path):
+    path = tmp_path / "growth.json"
+    finished = run(*AS_FILE["growth"], *TINY_GROWTH, "--json", str(path))
+    assert finished.returncode == 0, finished.stderr
+    small, base = json.loads(path.read_text())["results"]
+    assert (small["num_nodes"], base["num_nodes"]) == (2, 16)
+    assert base["over_base"] == {"median": 1.0, "low": 1.0, "high": 1.0}
+    for result in (small, base):
+        assert result["share_of_numbers"]["low"] > 0
+        assert result["library_over_inline"]["median"] > 0
+    assert base["state_bytes"] > small["state_bytes"] > 0
 
 
 @pytest.mark.parametrize(
@@ -95,6 +132,9 @@ def test_the_shares_of_an_update_add_up(learners):
         ("games", ["--policy", "clever"], "clever"),
         ("games", ["--json", "missing/folder/results.json"], "missing/folder/results.json"),
         ("learners", ["--repeats", "many"], "--repeats"),
+        ("against_c", ["--nodes", "-1"], "--nodes"),
+        ("growth", ["--num-nodes", "x"], "--num-nodes"),
+        ("training", ["--json", "missing/folder/results.json"], "missing/folder/results.json"),
         ("learners", ["--num-envs", "2", "--rollout-length", "3", "--num-minibatches", "4"], "num_minibatches"),
     ],
 )
@@ -109,6 +149,7 @@ def test_a_benchmark_refuses_nonsense_in_a_sentence(name, arguments, named):
 def test_benchmarks_need_neither_launchers_nor_loggers():
     """With those modules made impossible to import; what the library's own dependencies try to load is theirs."""
     absent = ("hydra", "omegaconf", "wandb", "matplotlib", "train")
-    code = f"import sys; sys.modules.update(dict.fromkeys({absent})); import benchmarks.games, benchmarks.learners"
+    modules = ", ".join(f"benchmarks.{name}" for name in AS_FILE)
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent})); import {modules}"
     finished = run("-c", code)
     assert finished.returncode == 0, finished.stderr

@@ -29,7 +29,7 @@ def played_in_a_loop(variant):
             policy_key, key = (jax.random.fold_in(keys[env], round) for keys in (carry.policy_keys, carry.game_keys))
             state, timestep = step(key, state, games.POLICIES[variant.policy](policy_key, itself, GAME), params)
             steps.append(timestep)
-        rewards.append(sum(float(timestep.reward.mean()) for timestep in steps))
+        rewards.append(sum(np.asarray(timestep.reward) for timestep in steps))
         arrivals.append(sum(int(timestep.metrics["arrivals"]) for timestep in steps))
         last.append(steps[-1].observation)
     return rewards, arrivals, jax.tree.map(lambda *leaves: np.stack(leaves), *last)

@@ -1,4 +1,4 @@
-"""Looking up, adding and counting: each compared with its obvious form, below and above the size where the way changes."""
+"""Looking up, adding and counting, against the obvious forms, on both sides of the size where the way changes."""
 
 import jax
 import jax.numpy as jnp

@@ -74,8 +74,7 @@ def test_requests_are_served_one_after_the_other(data):
 @pytest.mark.parametrize("num_victims", [1, 3, 100])
 def test_many_thieves_take_turns_in_groups(num_nodes, num_victims):
     random = np.random.default_rng(num_nodes)
-    for first in (0, 1, num_nodes // 2, num_nodes - 1):
+    for first in {0, num_nodes // 2, num_nodes - 1}:
         victim = random.integers(0, min(num_victims, num_nodes), num_nodes).tolist()
         asks, available = random.integers(0, 2, num_nodes).tolist(), random.integers(0, 20, num_nodes).tolist()
-        first = first % num_nodes
         assert served(victim, asks, available, first) == one_after_the_other(victim, asks, available, first)

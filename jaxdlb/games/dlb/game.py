@@ -31,6 +31,7 @@ METRICS = {
     "nodes_up": "nodes that are up",
 }
 
+_FLAGS = ("arrivals", "completions", "migrations", "steal_requests", "steals")  # metrics that count nodes
 _HEARTBEATS, _MODULATION = 0, 1  # what a round's key is folded with for chances that few clusters have
 
 
@@ -108,12 +109,8 @@ class DLB:
             round=jnp.int32(0),
             modulation=modulation,
         )
-        none = jnp.zeros(nodes, bool)
-        flow: dict[str, Array] = dict.fromkeys(
-            ("arrivals", "completions", "migrations", "steal_requests", "steals"), none
-        )
-        flow["drops"] = jnp.zeros(nodes, jnp.int32)
-        return state, self._timestep(state, params, flow, jnp.zeros(nodes, jnp.float32))
+        nothing = dict.fromkeys(_FLAGS, jnp.zeros(nodes, bool))
+        return state, self._timestep(state, params, nothing, jnp.zeros(nodes, jnp.int32), jnp.zeros(nodes))
 
     def step(
         self, key: PRNGKeyArray, state: State, action: Action, params: Params
@@ -136,14 +133,7 @@ class DLB:
             modulation_key, params.arrival_modulation, state.modulation, state.round + 1
         )
         arrived, completed = dynamics.next_events([arrival_number, completion_number], load, alive, factor, params)
-        flow = {
-            "arrivals": state.arrived,
-            "completions": state.completed,
-            "migrations": migrated,
-            "steal_requests": asked,
-            "steals": granted,
-            "drops": drops,
-        }
+        flags = dict(zip(_FLAGS, (state.arrived, state.completed, migrated, asked, granted), strict=True))
         state = State(
             load=load,
             arrived=arrived,
@@ -156,7 +146,7 @@ class DLB:
             round=state.round + 1,
             modulation=modulation,
         )
-        return state, self._timestep(state, params, flow, utilities)
+        return state, self._timestep(state, params, flags, drops, utilities)
 
     def global_state(self, state: State, params: Params) -> Float[Array, " G"]:
         """The whole cluster as a centralised critic sees it in training; see `views.global_state`."""
@@ -170,13 +160,14 @@ class DLB:
         self,
         state: State,
         params: Params,
-        flow: dict[str, Bool[Array, " N"] | Int[Array, " N"]],
+        flags: dict[str, Bool[Array, " N"]],
+        drops: Int[Array, " N"],
         utilities: Float[Array, " N"],
     ) -> TimeStep[Observation]:
-        flags = {name: flag for name, flag in (flow | {"nodes_up": state.alive}).items() if flag.dtype == bool}
+        flags = flags | {"nodes_up": state.alive}
         metrics = dict(zip(flags, count_each(list(flags.values())), strict=True))
         metrics |= {
-            "drops": jnp.sum(flow["drops"]),
+            "drops": jnp.sum(drops),
             "total_load": jnp.sum(state.load),
             "total_in_transit": jnp.sum(state.in_transit),
             "imbalance": jnp.mean(utility.imbalance(self.imbalance, state.load, params)),

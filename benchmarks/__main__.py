@@ -1,0 +1,174 @@
+"""All benchmarks, one after the other: `python -m benchmarks` writes RESULTS.md and the picture in it.
+
+Each runs as a process of its own, for each sets up its devices in its own way. Nothing is written if one fails.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import report
+
+HERE = Path(__file__).resolve().parent
+PICTURE = "throughput.png"
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """One benchmark: its module, its arguments, and what it is about."""
+
+    name: str
+    title: str
+    arguments: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        return " ".join(["python -m", f"benchmarks.{self.name}", *self.arguments])
+
+
+PARTS = (
+    Part("against_c", "The round beside C"),
+    Part("growth", "Growth with the number of nodes, and random numbers"),
+    Part(
+        "games",
+        "Throughput over environments and nodes",
+        (
+            *("--num-nodes", "8", "16", "64", "256", "--num-envs", "4", "16", "64", "256", "1024", "4096"),
+            *("--policy", "random", "--consume", "reward", "observation"),
+        ),
+    ),
+    Part("learners", "An update of MAPPO"),
+    Part("training", "`make train` until it is three times better than the best heuristic"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What was aimed at: how it is called, what was measured, the bound, and on which side of it to be."""
+
+    what: str
+    measured: float | None
+    bound: float
+    at_least: bool
+    unit: str = ""
+
+    @property
+    def row(self) -> str:
+        sign = "≥" if self.at_least else "≤"
+        start = f"| {self.what} | {sign} {self.bound:g}{self.unit} |"
+        if self.measured is None:
+            return f"{start} not reached | no |"
+        met = self.measured >= self.bound if self.at_least else self.measured <= self.bound
+        return f"{start} {self.measured:.3g}{self.unit} | {'yes' if met else 'no'} |"
+
+
+Results = Mapping[str, list[dict[str, Any]]]
+
+
+def targets(results: Results) -> list[Target]:
+    """The project's targets for two CPU cores, beside what was measured: medians."""
+    found = [
+        Target(f"JAX over C in node-rounds/s, N = {race['num_nodes']}", race["jax_over_c"]["median"], 1.0, True)
+        for race in results["against_c"]
+    ]
+    found += [
+        Target("cost of a node at N = 1,024 over N = 16", size["over_base"]["median"], 2.0, False)
+        for size in results["growth"]
+        if size["num_nodes"] == 1024
+    ]
+    for update in results["learners"]:
+        name = f"{update['network']}, N = {update['num_nodes']}"
+        share, rate = update["shares"]["game"]["median"], update["of_matmul_rate"]["median"]
+        found += [
+            Target(f"game in an update, {name}", 100 * share, 15.0, False, "%"),
+            Target(f"optimising over its matmul rate, {name}", 100 * rate, _RATES[update["network"]], True, "%"),
+        ]
+    found += [
+        Target(f"compilation of an update, {update['network']}, N = 8", update["compile_seconds"], 15.0, False, " s")
+        for update in results["learners"]
+        if update["num_nodes"] == 8
+    ]
+    (training,) = results["training"]
+    for kind, name in (("cold", "first launch"), ("warm", "second launch")):
+        seconds = training[kind]["seconds_to_target"]
+        found.append(Target(f"three times the best heuristic, {name}", seconds, 45.0, False, " s"))
+    return found
+
+
+_RATES = {"mlp": 50.0, "pointer": 35.0}  # percent
+
+
+def run(part: Part, folder: Path) -> tuple[str, dict[str, Any]]:
+    """What a benchmark prints, and what it writes as JSON."""
+    path = folder / f"{part.name}.json"
+    command = [sys.executable, "-m", f"benchmarks.{part.name}", *part.arguments, "--json", str(path)]
+    done = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"benchmarks: {part.command} failed; nothing was written")
+    return done.stdout, json.loads(path.read_text())
+
+
+def commit() -> str:
+    """The commit that was measured, and whether files differed from it."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", *arguments], cwd=HERE, capture_output=True, text=True, check=False)
+        return done.stdout.strip()
+
+    changed = " with changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+    return (git("rev-parse", "--short=12", "HEAD") or "unknown") + changed
+
+
+def page(machine: Mapping[str, Any], measured: str, texts: Mapping[str, str], results: Results, when: str) -> str:
+    """RESULTS.md."""
+    lines = [
+        "# Benchmarks",
+        "",
+        f"Written by `make bench` (`python -m benchmarks`) on {when}, at commit {measured}.",
+        "",
+        f"{machine['cpu_model']}, {machine['cores']} cores; jax {machine['jax']} on {machine['platform']}, "
+        f"Python {machine['python']}. The machine may be shared: ratios, taken repeat by repeat within one run, "
+        "decide, not bare times.",
+        "",
+        "| target | bound | measured | met |",
+        "| --- | --- | --- | --- |",
+        *(target.row for target in targets(results)),
+        "",
+        f"![Throughput over environments, and cost of a node over nodes]({PICTURE})",
+    ]
+    for part in PARTS:
+        lines += ["", f"## {part.title}", "", f"`{part.command}`", "", "```text", texts[part.name].strip(), "```"]
+    return "\n".join(lines) + "\n"
+
+
+def main(arguments: Sequence[str] | None = None, run: Callable[[Part, Path], tuple[str, dict[str, Any]]] = run) -> None:
+    """Run all, then write the page and its picture."""
+    from benchmarks import figure  # matplotlib is needed here alone
+
+    parser = argparse.ArgumentParser(prog="benchmarks", description="Run all benchmarks and write RESULTS.md.")
+    parser.add_argument("--output", type=Path, default=HERE, help="folder of RESULTS.md and its picture")
+    options = parser.parse_args(arguments)
+    if not options.output.is_dir():
+        parser.exit(2, f"benchmarks: error: --output is {options.output}; it must be an existing folder\n")
+    texts, results, machine = {}, {}, {}
+    with tempfile.TemporaryDirectory() as folder:
+        for part in PARTS:
+            report.progress(part.command)
+            texts[part.name], document = run(part, Path(folder))
+            results[part.name], machine = document["results"], document["machine"]
+    when = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
+    title = f"dlb on {machine['cores']} cores of {machine['cpu_model']}"
+    figure.draw(results["games"], results["growth"], results["against_c"], title, options.output / PICTURE)
+    (options.output / "RESULTS.md").write_text(page(machine, commit(), texts, results, when))
+    print(f"written: {options.output / 'RESULTS.md'}")
+
+
+if __name__ == "__main__":
+    main()

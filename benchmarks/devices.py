@@ -1,0 +1,54 @@
+"""The devices that a benchmark runs on: one for each core of the CPU, or one accelerator."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+from jaxtyping import PyTree
+
+from jaxdlb import compilation
+
+_AXIS = "environments"
+
+
+def prepare(*, spread: bool) -> None:
+    """Set up XLA before the first computation; with `spread`, every core of a CPU becomes a device of its own.
+
+    Programs whose environments are spread have no use for threads within a device, so loops are compiled as a whole.
+    Compiled programs are not kept: compile times are those of a first launch.
+    """
+    compilation.tune_for_cpu(whole_loops=spread)
+    if spread:
+        jax.config.update("jax_num_cpu_devices", usable_cores())
+    jax.config.update("jax_enable_compilation_cache", False)
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def spread(tree: PyTree, num_envs: int) -> PyTree:
+    """`tree` with the arrays of leading axis E spread evenly over the devices, if they divide E."""
+    mesh = _mesh(num_envs)
+    return jax.tree.map(lambda leaf, spec: jax.device_put(leaf, NamedSharding(mesh, spec)), tree, _specs(tree))
+
+
+def on_each(function: Callable[..., Any], num_envs: int, *arguments: PyTree) -> Callable[..., Any]:
+    """`function`, whose result is shaped as its first argument, run by each device on its own environments."""
+    mesh = _mesh(num_envs)
+    specs = tuple(map(_specs, arguments))
+    return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=specs[0], check_vma=False)
+
+
+def _mesh(num_envs: int) -> jax.sharding.Mesh:
+    count = jax.device_count()
+    return jax.make_mesh((count if num_envs % count == 0 else 1,), (_AXIS,))
+
+
+def _specs(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda leaf: PartitionSpec(_AXIS) if leaf.ndim else PartitionSpec(), tree)
