@@ -30,7 +30,7 @@ def test_a_disagreement_is_named(monkeypatch):
     other = dataclasses.replace(params, drop_cost=params.drop_cost + 1)
     honest = Reference.params
     monkeypatch.setattr(Reference, "params", lambda self, _, num_clusters: honest(self, other, num_clusters))
-    with pytest.raises(against_c.DisagreementError, match="reward differs by|utility differs by"):
+    with pytest.raises(against_c.DisagreementError, match=r"reward|utility"):
         against_c.check(game, compiled(game), params, seed=0)
 
 
