@@ -21,7 +21,7 @@ class Hyperparameters:
     entropy_coef: Any = 0.003
     final_entropy_coef: Any = 0.0
     schedule_updates: Any = 500  # updates over which both schedules run, linearly
-    gamma: Any = 0.9
+    gamma: Any = 0.95
     gae_lambda: Any = 0.9
     clip_epsilon: Any = 0.2
     value_clip: Any = 0.5  # in deviations of the return
@@ -54,8 +54,8 @@ class MAPPOConfig(Hyperparameters):
 
     num_envs: int = 64
     rollout_length: int = 32
-    num_epochs: int = 1
-    num_minibatches: int = 16
+    num_epochs: int = 4
+    num_minibatches: int = 4
     critic: str = "global_state"  # or observation: IPPO
     share_parameters: bool = True  # one set for all agents, or one each
     normalise_observations: bool = True
