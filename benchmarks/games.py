@@ -13,6 +13,9 @@ of a round decides what the compiler may leave out:
 Two policies play: `random`, uniform over the legal choices, and `noop`, which shows the game alone; its actions are
 data of the program all the same, so that the compiler cannot know that nobody acts.
 
+Beside the programs a copy of a large array is timed: what part of its bandwidth a program reaches counts every byte of
+the clusters' state as read and written once a round.
+
 The first combination of policy and consumption is measured at every size; the others, beside it, with the largest
 number of environments of each N.
 """
@@ -44,6 +47,7 @@ NUM_ENVS_ON_ACCELERATOR = (1024, 16384, 131072)
 MOST_ROUNDS, FEWEST_ROUNDS = 1024, 1
 NODE_ROUNDS_A_CALL = {"cpu": 2**18}  # a tenth of a second or so
 NODE_ROUNDS_A_CALL_ON_ACCELERATOR = 2**26
+COPIED_BYTES = 2**27  # by the copy that a device's bandwidth is measured by: far more than its caches hold
 COPIES = 3  # of the environments held at once: the initial ones, the carry, and what a round makes of it
 
 
@@ -199,6 +203,14 @@ def sizes_of(game: Game, num_envs: int) -> Sizes:
     )
 
 
+def copying() -> timing.Chain:
+    """A run that reads and writes `COPIED_BYTES`, spread over the devices: each entry becomes another one."""
+    words = COPIED_BYTES // 4 // jax.device_count()
+    array = devices.spread(jnp.zeros((jax.device_count(), words)), jax.device_count())
+    copy = devices.on_each(lambda array: array + 1, jax.device_count(), array)
+    return timing.Chain(timing.compile_program(copy, array).run, array)  # not donated: read here, written there
+
+
 def benchmark(game: Game, sizes: Sizes, variants: list[Variant], options: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure all `variants` of one game side by side; a result for each."""
     device, num_envs = jax.devices()[0], sizes.num_envs
@@ -207,7 +219,8 @@ def benchmark(game: Game, sizes: Sizes, variants: list[Variant], options: argpar
     for variant in variants:
         programs[variant], runs[variant] = prepare(game, variant, num_envs, num_rounds, options.seed)
         peaks[variant] = timing.peak_memory(runs[variant], device)
-    timings = timing.measure(runs, repeats=options.repeats, min_seconds=options.min_seconds)
+    timings = timing.measure({**runs, "copy": copying()}, repeats=options.repeats, min_seconds=options.min_seconds)
+    state_over_copied = num_rounds * num_envs * sizes.state_bytes / COPIED_BYTES
     return [
         dataclasses.asdict(sizes)
         | dataclasses.asdict(variant)
@@ -217,6 +230,10 @@ def benchmark(game: Game, sizes: Sizes, variants: list[Variant], options: argpar
             "rounds_per_second": timings[variant].rate(num_rounds * num_envs),
             "node_rounds_per_second": timings[variant].rate(num_rounds * num_envs * sizes.num_nodes),
             "time_over_first": timings[variant].ratio(timings[variants[0]]),
+            "copied_bytes_per_second": timings["copy"].rate(2 * COPIED_BYTES),
+            "of_copy_bandwidth": timing.spread(
+                [ratio * state_over_copied for ratio in timings["copy"].ratios(timings[variant])]
+            ),
             "compile_seconds": programs[variant].compile_seconds,
             "program_bytes": programs[variant].num_bytes,
             "peak_memory": peaks[variant],
@@ -228,7 +245,7 @@ def benchmark(game: Game, sizes: Sizes, variants: list[Variant], options: argpar
 
 def to_text(results: list[dict[str, Any]], skipped: list[Sizes]) -> str:
     """The results as tables."""
-    headers = ("N", "envs", "policy", "consumes", "rounds/s", "node-rounds/s", "time vs first", "compile s")
+    headers = ("N", "envs", "policy", "consumes", "rounds/s", "node-rounds/s", "time vs first", "of copy", "compile s")
     rows = [
         (
             str(result["num_nodes"]),
@@ -238,6 +255,7 @@ def to_text(results: list[dict[str, Any]], skipped: list[Sizes]) -> str:
             report.quantity(result["rounds_per_second"].median),
             report.with_range(result["node_rounds_per_second"]),
             report.with_range(result["time_over_first"]),
+            f"{result['of_copy_bandwidth'].median:.1%}",
             f"{result['compile_seconds']:.2f}",
             report.mebibytes(result["program_bytes"]),
             report.mebibytes(result["peak_memory"].num_bytes),
@@ -246,6 +264,9 @@ def to_text(results: list[dict[str, Any]], skipped: list[Sizes]) -> str:
     ]
     text = report.table((*headers, "program MiB", "peak MiB"), rows)
     text += "Median (least–greatest) of the repeats; `time vs first` compares programs of one size, repeat by repeat.\n"
+    if results:
+        rate = report.quantity(results[-1]["copied_bytes_per_second"].median)
+        text += f"`of copy`: the state, read and written once a round, over the copy bandwidth, {rate} bytes/s.\n"
     text += f"Peak memory of the {results[0]['peak_memory'].covers}.\n" if results else ""
     columns = ("num_nodes", "state_bytes", "params_bytes", "observation_bytes")
     per_env = dict.fromkeys(tuple(str(result[column]) for column in columns) for result in results)

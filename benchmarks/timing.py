@@ -47,7 +47,11 @@ class Timing:
 
     def ratio(self, other: "Timing") -> Spread:
         """This time over the `other`, repeat by repeat: what slows the machine for a while slows both."""
-        return spread([mine / theirs for mine, theirs in zip(self.seconds, other.seconds, strict=True)])
+        return spread(self.ratios(other))
+
+    def ratios(self, other: "Timing") -> list[float]:
+        """This time over the `other`, for each repeat."""
+        return [mine / theirs for mine, theirs in zip(self.seconds, other.seconds, strict=True)]
 
 
 def measure(runs: Mapping[Name, Callable[[], Any]], *, repeats: int, min_seconds: float) -> dict[Name, Timing]:

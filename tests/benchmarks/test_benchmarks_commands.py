@@ -76,6 +76,10 @@ def test_games_are_played_with_and_without_observation(games):
     assert set(results) == {("random", "observation"), ("random", "reward")}
     assert all(result["node_rounds_per_second"]["median"] > 0 for result in results.values())
     assert all(result["mean_reward"] < 0 for result in results.values())
+    for result in results.values():  # state read and written once a round, over what a copy reads and writes
+        moved = 2 * result["state_bytes"] * result["rounds_per_second"]["median"]
+        share = result["of_copy_bandwidth"]
+        assert share["low"] / 2 < moved / result["copied_bytes_per_second"]["median"] < 2 * share["high"]
     assert all(result["state_bytes"] > 0 and result["observation_bytes"] > 0 for result in results.values())
 
 
