@@ -33,13 +33,10 @@ def _throughput(axes: Axes, throughput: Results, race: Results) -> None:
         series = [result for result in throughput if _is_like(result, {**first, "num_nodes": num_nodes})]
         rates = [result["node_rounds_per_second"] for result in series]
         _line(axes, [result["num_envs"] for result in series], rates, 1e-6, colour, marker, f"N = {num_nodes}")
-    for result in race:
+    for place, result in enumerate(race):
         rate = result["c_node_rounds_per_second"]["median"] * 1e-6
-        axes.axhline(rate, color=GREY, linewidth=0.8, linestyle=":", zorder=0)
-    if race:
-        axes.annotate(
-            "C, one thread", (0.01, rate), xycoords=("axes fraction", "data"), color=GREY, fontsize=8.5, va="bottom"
-        )
+        label = None if place else "C, one thread"
+        axes.axhline(rate, color=GREY, linewidth=0.9, linestyle=":", zorder=0, label=label)
     _dress(axes, "environments", "million node-rounds a second", "Throughput over environments")
 
 

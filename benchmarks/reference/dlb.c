@@ -86,7 +86,7 @@ static void move_tasks(const Params *params, Cluster *cluster, const int32_t *di
     tally->counts[TOTAL_IN_TRANSIT] += cluster->under_way;
 }
 
-/* Stage 6: heartbeats, of the nodes that are up after churn. */
+/* Stage 6: heartbeats, of the nodes that are up after churn. Phases are below the period. */
 static void hear(const Params *params, Cluster *cluster) {
     int32_t *due = cluster->heartbeats[cluster->slot];
     int32_t *sent = cluster->heartbeats[later(cluster->slot, params->heartbeat_delay)];
