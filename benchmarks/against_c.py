@@ -140,12 +140,17 @@ def to_text(results: list[dict[str, Any]]) -> str:
     )
 
 
-def main() -> None:
-    """Check, measure, print, and write JSON where asked to."""
+def _parser() -> report.Parser:
     parser = report.Parser("The round of dlb in JAX beside the same round in C.")
     parser.set_defaults(repeats=15)
     parser.add_argument("--num-nodes", type=report.count, nargs="+", default=[8, 16, 64])
     parser.add_argument("--nodes", type=report.count, default=4096, help="nodes of all environments together")
+    return parser
+
+
+def main() -> None:
+    """Check, measure, print, and write JSON where asked to."""
+    parser = _parser()
     options = parser.parse_args()
     devices.prepare(spread=True)
     results = []

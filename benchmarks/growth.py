@@ -138,12 +138,16 @@ def to_text(results: list[dict[str, Any]]) -> str:
     return report.table(headers, rows) + "Median (least–greatest) of the repeats, ratios repeat by repeat.\n"
 
 
-def main() -> None:
-    """Measure, print, and write JSON where asked to."""
+def _parser() -> report.Parser:
     parser = report.Parser("How a round of dlb grows with the number of nodes.")
     parser.add_argument("--num-nodes", type=report.count, nargs="+", default=list(NUM_NODES))
     parser.add_argument("--nodes", type=report.count, default=8192, help="nodes of all environments together")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Measure, print, and write JSON where asked to."""
+    options = _parser().parse_args()
     devices.prepare(spread=True)
     results = measure(options)
     report.publish(options.json, jax.devices()[0], vars(options), results, to_text(results))

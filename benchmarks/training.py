@@ -121,9 +121,13 @@ def to_text(result: dict[str, Any]) -> str:
     )
 
 
+def _parser() -> report.Parser:
+    return report.Parser("Wall time of make train until it is three times better than the best heuristic.")
+
+
 def main() -> None:
     """Measure, print, and write JSON where asked to."""
-    parser = report.Parser("Wall time of make train until it is three times better than the best heuristic.")
+    parser = _parser()
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         try:

@@ -131,8 +131,10 @@ COMMANDS = {
     "python -m train": check_train,
     "python -m train.evaluate": evaluate.prepare,
     "python -m train.render": render.prepare,
-    "python -m benchmarks.games": check_benchmark("benchmarks.games"),
-    "python -m benchmarks.learners": check_benchmark("benchmarks.learners"),
+    **{
+        f"python -m benchmarks.{name}": check_benchmark(f"benchmarks.{name}")
+        for name in ("games", "learners", "against_c", "growth", "training")
+    },
     "make": check_make,
     "pip": check_pip,
     ".": lambda words: None,  # .venv/bin/activate
