@@ -165,8 +165,9 @@ def main(arguments: Sequence[str] | None = None, run: Callable[[Part, Path], tup
             results[part.name], machine = document["results"], document["machine"]
     when = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
     title = f"dlb on {machine['cores']} cores of {machine['cpu_model']}"
+    text = page(machine, commit(), texts, results, when)  # before anything is written, for it may fail
     figure.draw(results["games"], results["growth"], results["against_c"], title, options.output / PICTURE)
-    (options.output / "RESULTS.md").write_text(page(machine, commit(), texts, results, when))
+    (options.output / "RESULTS.md").write_text(text)
     print(f"written: {options.output / 'RESULTS.md'}")
 
 

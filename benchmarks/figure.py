@@ -8,9 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-INK, GREY = "#22303c", "#6b7885"
-# Okabe and Ito's, with a marker each for those who cannot tell them apart.
-STYLES = (("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "D"), ("#cc79a7", "^"), ("#56b4e9", "v"), ("#e69f00", "P"))
+from jaxdlb.evaluation.plots import BLUE, GREEN, GREY, INK, PALE, VERMILION
+
+# Okabe and Ito's colours, with a marker each for those who cannot tell them apart.
+STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "D"), ("#cc79a7", "^"), ("#56b4e9", "v"), ("#e69f00", "P"))
 Result = dict[str, Any]
 Results = Sequence[Result]
 
@@ -82,6 +83,6 @@ def _dress(axes: Axes, x: str, y: str, title: str) -> None:
     axes.tick_params(colors=GREY)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.grid(axis="y", color="#e4e8ec", linewidth=0.8)
+    axes.grid(axis="y", color=PALE, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)

@@ -108,8 +108,11 @@ class Reference:
     def play_given(
         self, params: np.ndarray, clusters: np.ndarray, action: dict[str, np.ndarray], chance: dict[str, np.ndarray]
     ) -> np.ndarray:
-        """One round in place: `action` as played (dispatch, steal int32 [E, N]), `chance` what it decided (alive,
-        arrived, completed bool [E, N], as they are after the round). The tallies of that round."""
+        """One round in place, and its tallies.
+
+        `action` is as played (dispatch, steal: int32 [E, N]); `chance` is what chance decided (alive, arrived,
+        completed: bool [E, N], as they are after the round).
+        """
         tallies = self.tallies(len(clusters))
         actions = [np.ascontiguousarray(action[name], np.int32) for name in ("dispatch", "steal")]
         events = [np.ascontiguousarray(chance[name], np.uint8) for name in ("alive", "arrived", "completed")]

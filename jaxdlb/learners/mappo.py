@@ -152,10 +152,6 @@ class MAPPO:
         env_ids = jnp.arange(self.config.num_envs)
         num_heads = len(spaces.leaves(self.game.action_space))
 
-        def draw(key: PRNGKeyArray, env_id: Int[Array, ""]) -> list[Float[Array, " N"]]:
-            """A uniform number for each head and agent of one environment."""
-            return chance.uniforms(chance.fold_in(key, env_id), num_heads, self.game.num_agents)
-
         def play(carry: tuple, step_key: PRNGKeyArray) -> tuple[tuple, Rollout]:
             environments, memory = carry
             memory = {name: forget(leaf, environments.first) for name, leaf in memory.items()}
@@ -165,7 +161,8 @@ class MAPPO:
             memory["critic"], value = self._apply_critic(state, memory["critic"], views)
             legal = jax.tree.leaves(environments.observation.legal)
             log_probs = [distributions.masked_log_probs(*pair) for pair in zip(logits, legal, strict=True)]
-            numbers = jax.vmap(draw, (None, 0))(step_key, env_ids)
+            keys = jax.vmap(chance.fold_in, (None, 0))(step_key, env_ids)
+            numbers = jax.vmap(lambda key: chance.uniforms(key, num_heads, self.game.num_agents))(keys)
             action = [distributions.sample(*pair) for pair in zip(numbers, log_probs, strict=True)]
             treedef = jax.tree.structure(environments.observation.legal)
             following, timestep, final_state = rollout.step(

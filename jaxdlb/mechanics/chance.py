@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
 _NUM_ROUNDS = 20
-_NUMBERS = 2**31  # counters of numbers lie above those of keys, so a key may give both
+_NUMBERS = np.uint32(2**31)  # counters of numbers lie above those of keys, so a key may give both
 
 Words = UInt32[Array, "..."]
 
@@ -41,10 +41,11 @@ def uniforms(key: PRNGKeyArray, num: int, size: int) -> list[Float[Array, " size
 
     Entry i of arrays 2k and 2k + 1 is the hash of the counter (i, 2³¹ + k), so an entry does not depend on `size`.
     """
-    entry, words = jnp.arange(size, dtype=jnp.uint32), _words(key)
-    pairs = [threefry(words, (entry, jnp.uint32(_NUMBERS + k))) for k in range((num + 1) // 2)]
-    numbers = [(word >> 8).astype(jnp.int32).astype(jnp.float32) * 2.0**-24 for pair in pairs for word in pair]
-    return numbers[:num]
+    num_pairs = (num + 1) // 2
+    entry, pair = jnp.arange(size, dtype=jnp.uint32), _NUMBERS + jnp.arange(num_pairs, dtype=jnp.uint32)[:, None]
+    words = threefry(_words(key), (entry, pair))
+    evens, odds = ((word >> 8).astype(jnp.int32).astype(jnp.float32) * 2.0**-24 for word in words)
+    return [(odds if k % 2 else evens)[k // 2] for k in range(num)]
 
 
 def _words(key: PRNGKeyArray) -> tuple[UInt32[Array, ""], UInt32[Array, ""]]:
