@@ -2,8 +2,8 @@
 
 from jaxdlb import games
 from jaxdlb.checkpoint import load_policy
-from jaxdlb.games import make
+from jaxdlb.games import heuristic, make, randomised
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "games", "load_policy", "make"]
+__all__ = ["__version__", "games", "heuristic", "load_policy", "make", "randomised"]

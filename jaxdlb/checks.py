@@ -33,6 +33,17 @@ class Interval:
         whole = values == np.floor(values) if self.integer else True
         return np.asarray(np.isfinite(values) & above & below & whole)
 
+    def up_to(self, most: float) -> "Interval":
+        """The part of it that is at most `most`."""
+        return dataclasses.replace(self, high=min(self.high, most))
+
+
+class Switch(Interval):
+    """True or false."""
+
+    def __str__(self) -> str:
+        return "true or false"
+
 
 PROBABILITY = Interval(0, 1)
 POSITIVE_PROBABILITY = Interval(0, 1, low_open=True)
@@ -40,6 +51,9 @@ NON_NEGATIVE = Interval(0)
 LARGEST_INT = 2**31 - 1  # counts are held as int32; a larger number would wrap around unseen
 COUNT = Interval(0, LARGEST_INT, integer=True)
 POSITIVE_COUNT = Interval(1, LARGEST_INT, integer=True)
+POSITIVE = Interval(0, low_open=True)
+FINITE = Interval(-math.inf)
+SWITCH = Switch(0, 1, integer=True)
 
 
 def check_array(name: str, value: Any, shape: tuple[int, ...], allowed: Interval) -> np.ndarray:
@@ -77,6 +91,12 @@ def check_size(name: str, value: Any, least: int) -> None:
     """Raise ValueError unless `value` is an int ≥ `least`: a static size of a game, a network or a learner."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{name} is {value!r}; it must be an integer ≥ {least}")
+
+
+def check_switch(name: str, value: Any) -> None:
+    """Raise ValueError unless `value` is true or false."""
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name} is {value!r}; it must be true or false")
 
 
 def _as_number_array(name: str, value: Any) -> np.ndarray:

@@ -5,11 +5,15 @@ in `params`, a frozen pytree of arrays, so that `jax.vmap` over `params` plays t
 program that is compiled once.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
+import jax
 from flax import struct
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
+
+from jaxdlb.parameters import Shorthands
 
 Params = TypeVar("Params")
 State = TypeVar("State")
@@ -29,7 +33,55 @@ class TimeStep(Generic[Observation]):
     reward: Float[Array, " N"]
     discount: Float[Array, ""]
     last: Bool[Array, ""]
-    metrics: dict[str, Shaped[Array, ""]]
+    elapsed: Float[Array, ""]  # the time that this step took, in the game's unit; 1 where steps are equal
+    metrics: dict[str, Shaped[Array, "..."]]  # of any fixed shape: scalars, one an agent, a histogram
+
+
+Sums = Mapping[str, Any]  # of an episode: each metric's sum over the steps that count, and `steps` and `elapsed`
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column of an evaluation's tables: what it is called there, what it means, and how it is computed.
+
+    `of` gets the sums of an episode and gives a number: a mean for an endless game, a total or a quotient elsewhere;
+    NaN where there is nothing to divide by.
+    """
+
+    header: str
+    meaning: str
+    of: Callable[[Sums], float]
+
+
+def mean_of(metric: str) -> Callable[[Sums], float]:
+    """A column's `of`: the mean of a scalar metric over the steps."""
+    return lambda sums: sums[metric] / sums["steps"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Lengths:
+    """How long an evaluation's episodes are where nothing else is said, in steps."""
+
+    num_rounds: int
+    warmup: int = 0  # steps at the start that are left out
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """What the registry holds of a game, and all that anybody needs to know of it."""
+
+    game: type["Game"]  # its fields are the sizes
+    params: type  # its fields are what may be swept
+    heuristics: Mapping[str, Any]  # a `policies.Family` by name
+    shorthands: Shorthands = dataclasses.field(default_factory=dict)  # further keywords of default_params
+    recorded: type | None = None  # settings of a recorded input, with parts(params) -> (to train on, held out)
+    viewer: Callable[[], Any] | None = None  # imports matplotlib only when called
+    lengths: Lengths = Lengths(2000, warmup=200)
+
+    @property
+    def name(self) -> str:
+        """The name in the registry, on the command line and of the file under `conf/`."""
+        return str(self.game.name)
 
 
 @runtime_checkable
@@ -53,11 +105,23 @@ class Game(Protocol[Params, State, Observation, Action_contra]):
     def action_space(self) -> Any: ...
 
     @property
-    def metrics(self) -> Mapping[str, str]:
-        """For each metric of a time step, its unit and meaning."""
+    def dims(self) -> Mapping[str, int]:
+        """The length of each dimension that annotations of parameters name, as in {"N": 8, "D": 4}."""
         ...
 
-    def default_params(self) -> Params: ...
+    @property
+    def metrics(self) -> Mapping[str, str]:
+        """For each metric of a time step, its unit and meaning; `utility` is always among them."""
+        ...
+
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        """What a table of an evaluation shows; `utility` is always among them, and ranks."""
+        ...
+
+    def default_params(self, **fields: Any) -> Params:
+        """The game's reference instance, with `fields` replaced; what is out of range is refused."""
+        ...
 
     def validate(self, params: Params) -> None:
         """Check `params` on the host.
@@ -80,3 +144,9 @@ class Game(Protocol[Params, State, Observation, Action_contra]):
     def true_observation(self, state: State, params: Params) -> Observation:
         """The observation as it would be if nobody's news were ever stale; for `oracle_…` policies alone."""
         ...
+
+
+def observation_shapes(game: Game) -> Any:
+    """The observation's arrays as `jax.ShapeDtypeStruct`s, leading axis the agent; nothing is computed."""
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    return jax.eval_shape(game.reset, key, game.default_params())[1].observation

@@ -3,10 +3,9 @@
 `jaxdlb.evaluation.plots` draws what stands here; it is imported on its own, since it needs matplotlib.
 """
 
-from jaxdlb.evaluation.rollouts import Recording, evaluate, evaluate_all, record
+from jaxdlb.evaluation.rollouts import columns_of, evaluate, evaluate_all, sums
 from jaxdlb.evaluation.statistics import Estimate, estimate, paired_difference
 from jaxdlb.evaluation.tables import (
-    COLUMNS,
     Evaluation,
     PolicyResult,
     compare,
@@ -16,23 +15,21 @@ from jaxdlb.evaluation.tables import (
     to_markdown,
     to_text,
 )
-from jaxdlb.evaluation.tuning import contenders, tune
+from jaxdlb.evaluation.tuning import tune
 
 __all__ = [
-    "COLUMNS",
     "Estimate",
     "Evaluation",
     "PolicyResult",
-    "Recording",
+    "columns_of",
     "compare",
     "conclusion",
-    "contenders",
     "estimate",
     "evaluate",
     "evaluate_all",
     "from_json",
     "paired_difference",
-    "record",
+    "sums",
     "to_json",
     "to_markdown",
     "to_text",

@@ -6,12 +6,12 @@ from typing import Any
 
 from jaxtyping import PRNGKeyArray
 
-from jaxdlb.evaluation.results import COLUMNS, Evaluation, PolicyResult
+from jaxdlb.evaluation.results import Evaluation, PolicyResult
 from jaxdlb.evaluation.rollouts import evaluate_all
 from jaxdlb.evaluation.side_by_side import SampleParams
 from jaxdlb.evaluation.statistics import estimate, paired_difference
 from jaxdlb.game import Game
-from jaxdlb.policies import Heuristic, Policy
+from jaxdlb.policies import Policy
 
 
 def compare(
@@ -27,7 +27,8 @@ def compare(
 ) -> Evaluation:
     """Play all policies in the same episodes (see `evaluate_all`) and compare each with the best heuristic.
 
-    What is no `Heuristic` counts as learned. `settings` are kept with the result, beside the game's name and sizes.
+    The contest is among policies of the kind `heuristic`. `settings` are kept with the result, beside the game's name
+    and sizes.
 
     Raises:
         ValueError: no heuristic among the policies, two of one name, or sizes that `evaluate_all` refuses.
@@ -36,12 +37,12 @@ def compare(
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise ValueError(f"policies holds {twice[0]!r} twice; every policy must have a name of its own")
-    kinds = [_kind(policy) for policy in policies]
+    kinds = [policy.kind for policy in policies]
     if "heuristic" not in kinds:
         raise ValueError("policies holds no heuristic; there must be one to compare the others with")
     sizes = {"num_episodes": num_episodes, "num_rounds": num_rounds, "warmup": warmup}
     samples = evaluate_all(game, policies, sample_params, key, **sizes)
-    columns = [{name: estimate(each[name]) for name in COLUMNS if name in each} for each in samples]
+    columns = [{name: estimate(values) for name, values in each.items()} for each in samples]
     contest = [place for place, kind in enumerate(kinds) if kind == "heuristic"]
     best = max(contest, key=lambda place: columns[place]["utility"].mean)
     results = [
@@ -56,15 +57,10 @@ def compare(
     return Evaluation(
         results=tuple(sorted(results, key=lambda result: -result.columns["utility"].mean)),
         best_heuristic=names[best],
+        columns={name: (column.header, column.meaning) for name, column in game.columns.items()},
         settings={"game": game.name, **_sizes_of(game), **(settings or {})},
         **sizes,
     )
-
-
-def _kind(policy: Policy) -> str:
-    if policy.sees_true_state:
-        return "oracle"
-    return "heuristic" if isinstance(policy, Heuristic) else "learned"
 
 
 def _sizes_of(game: Game) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from jaxdlb.evaluation.layout import true_minus
 from jaxdlb.evaluation.statistics import Estimate
-from jaxdlb.evaluation.tables import COLUMNS, DIFFERENCE, Evaluation, PolicyResult, conclusion, parts
+from jaxdlb.evaluation.tables import DIFFERENCE, Evaluation, PolicyResult, conclusion, parts
 
 MIME_TYPES = {b"\x89PNG": "image/png", b"GIF8": "image/gif"}
 
@@ -44,7 +44,7 @@ def write_report(
         style=STYLE,
         conclusion=escape(conclusion(evaluation)),
         table=_table(evaluation),
-        columns=_definitions({header: description for header, description in COLUMNS.values()}),
+        columns=_definitions({header: description for header, description in evaluation.columns.values()}),
         figures="\n".join(_figure(caption, figure) for caption, figure in figures.items()),
         settings=_definitions(_settings(evaluation)),
         config=escape(config_text),
@@ -54,8 +54,8 @@ def write_report(
 
 def _table(evaluation: Evaluation) -> str:
     """A row for each policy, the best utility first."""
-    shown = [name for name in COLUMNS if any(name in result.columns for result in evaluation.results)]
-    headers = ["policy", *(COLUMNS[name][0] for name in shown), DIFFERENCE]
+    shown = [name for name in evaluation.columns if any(name in result.columns for result in evaluation.results)]
+    headers = ["policy", *(evaluation.columns[name][0] for name in shown), DIFFERENCE]
     head = "".join(f'<th scope="col">{escape(header)}</th>' for header in headers)
     rows = "\n".join(_row(result, shown, evaluation.best_heuristic) for result in evaluation.results)
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"

@@ -7,27 +7,13 @@ from typing import Any
 
 from jaxdlb.evaluation.statistics import Estimate
 
-# Column: its header, with the unit, and what it says.
-COLUMNS: Mapping[str, tuple[str, str]] = {
-    "utility": ("utility", "mean over nodes and rounds; 0 is a perfectly balanced cluster at no cost"),
-    "imbalance": (
-        "imbalance",
-        "of the nodes' drain times: their variance in rounds², or as the game is set, in rounds",
-    ),
-    "response_time": ("response time, rounds", "from a task's arrival to its completion, by Little's law"),
-    "queue_length": ("queue length, tasks", "tasks that a node holds, the one in service included"),
-    "migrations_per_arrival": ("migrations per arrival", "arrived tasks sent to another node"),
-    "steal_requests_per_completion": ("steal requests per completion", "granted or not"),
-    "drops": ("drops per round", "tasks dropped at full nodes, in the whole cluster"),
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class PolicyResult:
     """How one policy did."""
 
     name: str
-    kind: str  # heuristic; oracle, which sees the true state; learned
+    kind: str  # one of `policies.KINDS`
     columns: Mapping[str, Estimate]
     difference: Estimate  # its utility minus the best heuristic's in the same episodes
 
@@ -38,6 +24,7 @@ class Evaluation:
 
     results: tuple[PolicyResult, ...]
     best_heuristic: str  # the name of the one with the best mean utility; oracles are out of the contest
+    columns: Mapping[str, tuple[str, str]]  # of the tables: header, with the unit, and meaning
     num_episodes: int
     num_rounds: int
     warmup: int
@@ -65,7 +52,8 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         for result in evaluation.results
     ]
     fields = {field.name: getattr(evaluation, field.name) for field in dataclasses.fields(evaluation)}
-    return fields | {"results": results, "settings": dict(evaluation.settings)}
+    columns = {name: list(words) for name, words in evaluation.columns.items()}
+    return fields | {"results": results, "columns": columns, "settings": dict(evaluation.settings)}
 
 
 def from_json(data: Mapping[str, Any]) -> Evaluation:
@@ -88,6 +76,7 @@ def from_json(data: Mapping[str, Any]) -> Evaluation:
             )
             for result in data["results"]
         )
-        return Evaluation(**{**data, "results": results})
-    except (KeyError, TypeError, AttributeError) as error:
+        columns = {name: (header, meaning) for name, (header, meaning) in data["columns"].items()}
+        return Evaluation(**{**data, "results": results, "columns": columns})
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"evaluation is not what to_json writes: {type(error).__name__}: {error}") from None

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
 
-from jaxdlb.game import Game
+from jaxdlb.game import Game, TimeStep
 from jaxdlb.mechanics import chance
 from jaxdlb.policies import Policy
 
@@ -23,16 +23,17 @@ SampleParams = Callable[[PRNGKeyArray], Any]  # a pure function from a key to th
 
 
 class Tally(NamedTuple):
-    """A running sum in float32 that does not lose small addends (Kahan): the exact sum is close to total − excess."""
+    """Running sums in float32 that do not lose small addends (Kahan): the exact sums are close to total − excess."""
 
-    total: Float[Array, "*S"]
-    excess: Float[Array, "*S"]
+    total: PyTree
+    excess: PyTree
 
-    def add(self, values: Float[Array, "*S"]) -> "Tally":
+    def add(self, values: PyTree) -> "Tally":
         """The tally with `values` added."""
-        missing = values - self.excess
-        total = self.total + missing
-        return Tally(total, (total - self.total) - missing)
+        missing = jax.tree.map(jnp.subtract, values, self.excess)
+        total = jax.tree.map(jnp.add, self.total, missing)
+        excess = jax.tree.map(lambda new, old, added: (new - old) - added, total, self.total, missing)
+        return Tally(total, excess)
 
 
 class Constant:
@@ -61,7 +62,7 @@ class Team:
 
     @property
     def sees_true_state(self) -> bool:
-        return (self.constant.policy if self.constant else self.stacked).sees_true_state
+        return (self.constant.policy if self.constant else self.stacked).kind == "oracle"
 
     def each(self, call: Callable[..., Any], *arguments: Any) -> Any:
         """`call(policy, *arguments)` for every member, with its own entry of each argument."""
@@ -110,11 +111,12 @@ def play(
     num_episodes: int,
     at_once: int,
 ) -> Tally:
-    """The sums of all metrics over the rounds from `warmup` on, for each episode and policy: [E, P, metrics].
+    """The sums of all metrics over the rounds that count, for each episode and policy: leaves [E, P, …].
 
-    Policies stand in the order of the teams, metrics in the game's. `at_once` episodes are played together, the rest
-    take turns: it bounds memory and changes no result. Round counts are traced, so that no program is compiled anew
-    for them.
+    These are the rounds from `warmup` on, up to and with a true end (`discount` 0); a time limit ends nothing. `steps`
+    and `elapsed` are summed too. Policies stand in the order of the teams. `at_once` episodes are played together, the
+    rest take turns: it bounds memory and changes no result. Round counts are traced, so that no program is compiled
+    anew for them.
     """
     keys = jax.random.split(key, 3)
 
@@ -135,16 +137,17 @@ def _play_episode(
     warmup: Int[Array, ""],
     game: Game,
 ) -> Tally:
-    """One episode of one cluster, played by P policies side by side: sums [P, metrics]."""
+    """One episode of one cluster, played by P policies side by side: sums with the leading axis P."""
     sizes = [team.size for team in teams]
     rows = [slice(end - size, end) for end, size in zip(np.cumsum(sizes), sizes, strict=True)]
     reset = game.reset(chance.fold_in(game_key, 0), params)
     state, timestep = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (sum(sizes), *leaf.shape)), reset)
     memories = tuple(team.each(lambda policy: policy.init(game)) for team in teams)
-    nothing = jnp.zeros((sum(sizes), len(game.metrics)), jnp.float32)
+    goes_on = jnp.ones(sum(sizes), bool)
+    nothing = jax.tree.map(jnp.zeros_like, _counted(timestep, goes_on))
 
-    def play_round(round: Int[Array, ""], carry: tuple) -> tuple:
-        memories, state, timestep, tally = carry
+    def play_round(carry: tuple) -> tuple:
+        round, goes_on, memories, state, timestep, tally = carry
         round_key = chance.fold_in(policy_key, round)
         played = []
         for team, row, memory in zip(teams, rows, memories, strict=True):
@@ -154,11 +157,25 @@ def _play_episode(
         action = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *actions)
         step_key = chance.fold_in(game_key, round + 1)
         state, timestep = jax.vmap(game.step, (None, 0, 0, None))(step_key, state, action, params)
-        metrics = jnp.stack([timestep.metrics[name] for name in game.metrics], axis=-1).astype(jnp.float32)
-        return memories, state, timestep, tally.add(jnp.where(round >= warmup, metrics, 0.0))
+        tally = tally.add(_counted(timestep, goes_on & (round >= warmup)))
+        return round + 1, goes_on & (timestep.discount > 0), memories, state, timestep, tally
 
-    start = (memories, state, timestep, Tally(nothing, nothing))
-    return jax.lax.fori_loop(0, num_rounds, play_round, start)[-1]
+    def somebody_plays(carry: tuple) -> Bool[Array, ""]:
+        round, goes_on, *_ = carry
+        return (round < num_rounds) & jnp.any(goes_on)
+
+    start = (jnp.int32(0), goes_on, memories, state, timestep, Tally(nothing, nothing))
+    return jax.lax.while_loop(somebody_plays, play_round, start)[-1]
+
+
+def _counted(timestep: TimeStep, counts: Bool[Array, " P"]) -> dict[str, Float[Array, "P ..."]]:
+    """What a step adds to the sums of each policy, where it counts; else zeros."""
+    values = timestep.metrics | {"steps": jnp.ones_like(timestep.elapsed), "elapsed": timestep.elapsed}
+
+    def where_it_counts(value: Shaped[Array, "P ..."]) -> Float[Array, "P ..."]:
+        return jnp.where(counts.reshape(counts.shape + (1,) * (value.ndim - 1)), value, 0).astype(jnp.float32)
+
+    return jax.tree.map(where_it_counts, values)
 
 
 def _act(

@@ -5,11 +5,10 @@ import textwrap
 from collections.abc import Sequence
 
 from jaxdlb.evaluation.comparison import compare
-from jaxdlb.evaluation.results import COLUMNS, Evaluation, PolicyResult, from_json, to_json
+from jaxdlb.evaluation.results import Evaluation, PolicyResult, from_json, to_json
 from jaxdlb.evaluation.statistics import Estimate
 
 __all__ = [
-    "COLUMNS",
     "Evaluation",
     "PolicyResult",
     "compare",
@@ -51,7 +50,7 @@ def to_text(evaluation: Evaluation) -> str:
 def to_markdown(evaluation: Evaluation) -> str:
     """The table in Markdown, with the conclusion below it."""
     shown = _shown(evaluation)
-    headers = ["policy", *(COLUMNS[name][0] for name in shown), DIFFERENCE]
+    headers = ["policy", *(evaluation.columns[name][0] for name in shown), DIFFERENCE]
     lines = [headers, ["---", *["---:"] * (len(headers) - 1)]]
     for result in _ranked(evaluation):
         role = _role(result, evaluation)
@@ -67,7 +66,7 @@ def _draw(evaluation: Evaluation, decimals: int, gap: str, crop: bool = False) -
     names = [f"{_MARKS[_role(result, evaluation)]} {result.name}" for result in ranked]
     rows = [_cells(result, evaluation, shown) for result in ranked]
     columns = [_column(list(cells), decimals, gap) for cells in zip(*rows, strict=True)]
-    headers = [COLUMNS[name][0] for name in shown] + [DIFFERENCE]
+    headers = [evaluation.columns[name][0] for name in shown] + [DIFFERENCE]
     blocks = [_under(header, column) for header, column in zip(headers, columns, strict=True)]
     height = max(len(block) for block in blocks) - len(ranked)
     room = MAX_WIDTH - sum(len(block[0]) + 2 for block in blocks) if crop else math.inf
@@ -129,7 +128,7 @@ def _ranked(evaluation: Evaluation) -> list[PolicyResult]:
 
 
 def _shown(evaluation: Evaluation) -> list[str]:
-    return [name for name in COLUMNS if any(name in result.columns for result in evaluation.results)]
+    return [name for name in evaluation.columns if any(name in result.columns for result in evaluation.results)]
 
 
 def _legend(evaluation: Evaluation) -> str:

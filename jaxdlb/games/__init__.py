@@ -1,28 +1,65 @@
-"""The games, and the registry that finds them by name."""
+"""The games, and the registry that finds them by name.
 
-import difflib
-import inspect
-from collections.abc import Callable
+`GAMES` is the one list of games. A game of a user's own package is found as `package.module:ENTRY`, or under the name
+that the package announces in the entry-point group `jaxdlb.games`.
+"""
+
+import dataclasses
 from typing import Any
 
-from jaxdlb.games.dlb import DLB
+from jaxdlb.catalogue import Catalogue, did_you_mean
+from jaxdlb.game import Entry, Game
+from jaxdlb.games import dlb
+from jaxdlb.policies import Policy, make_heuristic
+from jaxdlb.ranges import sampler
 
-REGISTRY: dict[str, Callable[..., Any]] = {DLB.name: DLB}
+GAMES: Catalogue[Entry] = Catalogue("game", {each.ENTRY.name: each.ENTRY for each in (dlb,)}, group="jaxdlb.games")
 
 
-def make(name: str, **sizes: Any) -> Any:
+def make(name: str, **sizes: Any) -> Game:
     """The game called `name`, with its static `sizes`.
 
     Raises:
         ValueError: an unknown name (the message lists the known ones and the nearest), an unknown size, or a size out
             of range.
     """
-    if name not in REGISTRY:
-        nearest = difflib.get_close_matches(str(name), REGISTRY, n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise ValueError(f"game is {name!r}; it must be one of {', '.join(REGISTRY)}{hint}")
-    known = inspect.signature(REGISTRY[name]).parameters
+    game: Any = GAMES.find(name).game
+    known = [field.name for field in dataclasses.fields(game)]
     unknown = [size for size in sizes if size not in known]
     if unknown:
-        raise ValueError(f"{unknown[0]} is not a size of {name}; its sizes are {', '.join(known)}")
-    return REGISTRY[name](**sizes)
+        hint = did_you_mean(unknown[0], known)
+        raise ValueError(f"{unknown[0]} is not a size of {name}; its sizes are {', '.join(known)}{hint}")
+    return game(**sizes)
+
+
+def heuristic(name: str, *, game: str | None = None, **options: Any) -> Policy:
+    """The heuristic called `name` with its `options`.
+
+    `game` says whose, where several games have different rules of that name. A rule of a user's own package is found
+    as `package.module:FAMILY`.
+
+    Raises:
+        ValueError: an unknown name (the message lists the known ones and the nearest), an option that the heuristic
+            does not have, or a value out of range.
+    """
+    entries = GAMES.values() if game is None else [GAMES.find(game)]
+    families = [entry.heuristics for entry in entries if name in entry.heuristics]
+    if len({id(each[name]) for each in families}) > 1:
+        owners = ", ".join(entry.name for entry in entries if name in entry.heuristics)
+        raise ValueError(f"heuristic is {name!r}, which several games have; game must say which of {owners}")
+    known = families[0] if families else {k: family for entry in entries for k, family in entry.heuristics.items()}
+    return make_heuristic(known, name, **options)
+
+
+def randomised(game: Game, base: Any = None, **ranges: Any) -> Any:
+    """A pure function from a key to random `params`: `base` with each field of `ranges` drawn from its (low, high).
+
+    Any declared field of the parameters may be drawn, and the shorthands of the game (of `dlb` the `load`); see
+    `ranges.sampler`. `base` is the game's reference instance, if none is given.
+
+    Raises:
+        ValueError: an unknown field, a range out of order, or one that holds a value `game.validate` would refuse.
+    """
+    base = game.default_params() if base is None else base
+    shorthands = next((entry.shorthands for entry in GAMES.values() if entry.game is type(game)), {})
+    return sampler(base, ranges, shorthands, validate=game.validate)

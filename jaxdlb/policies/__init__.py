@@ -1,6 +1,6 @@
 """What plays the games: heuristics, and learned policies, behind one interface."""
 
-from jaxdlb.policies.heuristics import HEURISTICS, Heuristic, heuristic, options_of
-from jaxdlb.policies.policy import Policy
+from jaxdlb.policies.heuristics import NODE_HEURISTICS, Heuristic
+from jaxdlb.policies.policy import KINDS, Family, Policy, find_family, make_heuristic
 
-__all__ = ["HEURISTICS", "Heuristic", "Policy", "heuristic", "options_of"]
+__all__ = ["KINDS", "NODE_HEURISTICS", "Family", "Heuristic", "Policy", "find_family", "make_heuristic"]

@@ -1,19 +1,19 @@
 """The load-balancing heuristics that people use today: each a rule for dispatching and a rule for stealing."""
 
-import difflib
-import inspect
-from collections.abc import Callable, Mapping
-from typing import Any
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, PRNGKeyArray
 
-from jaxdlb.checks import NON_NEGATIVE, check_array, check_size
+from jaxdlb.checks import NON_NEGATIVE, check_array, check_size, check_switch
 from jaxdlb.game import Game
 from jaxdlb.mechanics import chance
 from jaxdlb.mechanics.peer_view import Action, Observation, Own
 from jaxdlb.policies import rules
+from jaxdlb.policies.policy import Family
 from jaxdlb.policies.rules import Rule
 
 
@@ -28,7 +28,7 @@ class Heuristic:
     family: str = struct.field(pytree_node=False)  # the name in the catalogue, without options
     dispatch: Rule
     steal: Rule
-    sees_true_state: bool = struct.field(pytree_node=False, default=False)
+    kind: str = struct.field(pytree_node=False, default="heuristic")  # or oracle, which is handed the truth
 
     @property
     def name(self) -> str:
@@ -69,71 +69,69 @@ def _random(weighted: bool) -> Callable[[], Rule]:
     return lambda: rules.Random(weighted=weighted)
 
 
-def _power_of_d(d: Any = 2, weighted: Any = False) -> Rule:
+def _power_of_d(d: Any = 2, weighted: Any = False, width: Any = None) -> Rule:
+    """`d` peers are sampled for each task; `width` ≥ d makes room for more, so that members of a grid are alike."""
     check_size("d", d, 1)
-    if not isinstance(weighted, bool):
-        raise ValueError(f"weighted is {weighted!r}; it must be true or false")
-    return rules.LeastOfSample(weighted=weighted, d=int(d), width=int(d))
+    check_switch("weighted", weighted)
+    check_size("width", width or d, d)
+    return rules.LeastOfSample(weighted=weighted, d=int(d), width=int(width or d))
 
 
 def _threshold(margin: Any = 4.0) -> Rule:
     return rules.LeastBeyondMargin(margin=float(check_array("margin", margin, (), NON_NEGATIVE)))
 
 
+MARGINS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 14.0, 16.0, 20.0, 24.0, 32.0, 48.0, 64.0, 96.0)
+SAMPLES = (1, 2, 3, 4, 6)
+
+
+def _samples(game: Game) -> dict[str, Sequence[Any]]:
+    """Up to as many as there are peers, all in the shapes of the widest, so that one program plays them."""
+    useful = [d for d in SAMPLES if d <= max(game.num_agents - 1, 1)]
+    return {"d": useful, "weighted": (False, True), "width": (useful[-1],)}
+
+
+def _margins(game: Game) -> dict[str, Sequence[Any]]:
+    return {"margin": MARGINS}
+
+
 _keep: Callable[[], Rule] = rules.Itself
 _ask_nobody: Callable[[], Rule] = rules.Itself
 _steal_when_empty: Callable[[], Rule] = rules.LongestWhenEmpty
 
-# Family: what makes its dispatch rule from the options a user gives, and what makes its steal rule.
-_CATALOGUE: Mapping[str, tuple[Callable[..., Rule], Callable[[], Rule]]] = {
-    "local": (_keep, _ask_nobody),
-    "random": (_random(weighted=False), _ask_nobody),
-    "weighted_random": (_random(weighted=True), _ask_nobody),
-    "round_robin": (rules.RoundRobin, _ask_nobody),
-    "join_shortest_queue": (_least(weighted=False), _ask_nobody),
-    "shortest_expected_delay": (_least(weighted=True), _ask_nobody),
-    "power_of_d": (_power_of_d, _ask_nobody),
-    "join_idle_queue": (rules.IdlePeer, _ask_nobody),
-    "threshold": (_threshold, _ask_nobody),
-    "work_stealing": (_keep, _steal_when_empty),
-    "power_of_d_stealing": (_power_of_d, _steal_when_empty),
-    "threshold_stealing": (_threshold, _steal_when_empty),
-    "oracle_shortest_expected_delay": (_least(weighted=True), _ask_nobody),
+
+class _Family(NamedTuple):
+    """What a family of node heuristics is composed of."""
+
+    dispatch: Callable[..., Rule]  # made from the options
+    steal: Callable[[], Rule] = _ask_nobody
+    grid: Callable[[Game], Mapping[str, Sequence[Any]]] | None = None
+    kind: str = "heuristic"
+
+
+_CATALOGUE: Mapping[str, _Family] = {
+    "local": _Family(_keep),
+    "random": _Family(_random(weighted=False)),
+    "weighted_random": _Family(_random(weighted=True)),
+    "round_robin": _Family(rules.RoundRobin),
+    "join_shortest_queue": _Family(_least(weighted=False)),
+    "shortest_expected_delay": _Family(_least(weighted=True)),
+    "power_of_d": _Family(_power_of_d, grid=_samples),
+    "join_idle_queue": _Family(rules.IdlePeer),
+    "threshold": _Family(_threshold, grid=_margins),
+    "work_stealing": _Family(_keep, _steal_when_empty),
+    "power_of_d_stealing": _Family(_power_of_d, _steal_when_empty, _samples),
+    "threshold_stealing": _Family(_threshold, _steal_when_empty, _margins),
+    "oracle_shortest_expected_delay": _Family(_least(weighted=True), kind="oracle"),
 }
 
-HEURISTICS: tuple[str, ...] = tuple(_CATALOGUE)
+
+def _family(name: str, parts: _Family) -> Family:
+    @functools.wraps(parts.dispatch)  # so that the family's options are those of the rule
+    def make(**options: Any) -> Heuristic:
+        return Heuristic(family=name, dispatch=parts.dispatch(**options), steal=parts.steal(), kind=parts.kind)
+
+    return Family(make, parts.grid)
 
 
-def heuristic(name: str, **options: Any) -> Heuristic:
-    """The heuristic called `name`, one of `HEURISTICS`.
-
-    `power_of_d` and `power_of_d_stealing` take `d` (int ≥ 1, the peers sampled for each task; default 2) and `weighted`
-    (compare expected delays instead of queue lengths; default False); `threshold` and `threshold_stealing` take
-    `margin` (rounds ≥ 0; default 4).
-
-    Raises:
-        ValueError: an unknown name (the message lists the known ones and the nearest), an option that the heuristic
-            does not have, or a value out of range.
-    """
-    if name not in _CATALOGUE:
-        nearest = difflib.get_close_matches(str(name), HEURISTICS, n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise ValueError(f"heuristic is {name!r}; it must be one of {', '.join(HEURISTICS)}{hint}")
-    known = options_of(name)
-    unknown = [option for option in options if option not in known]
-    if unknown:
-        allowed = f"its options are {', '.join(known)}" if known else "it has none"
-        raise ValueError(f"{unknown[0]} is not an option of {name}; {allowed}")
-    make_dispatch, make_steal = _CATALOGUE[name]
-    return Heuristic(
-        family=name,
-        dispatch=make_dispatch(**options),
-        steal=make_steal(),
-        sees_true_state=name.startswith("oracle_"),
-    )
-
-
-def options_of(name: str) -> tuple[str, ...]:
-    """The names of the options that the heuristic `name`, one of `HEURISTICS`, takes."""
-    make_dispatch, _ = _CATALOGUE[name]
-    return tuple(inspect.signature(make_dispatch).parameters)
+NODE_HEURISTICS: Mapping[str, Family] = {name: _family(name, parts) for name, parts in _CATALOGUE.items()}

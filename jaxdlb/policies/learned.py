@@ -28,7 +28,7 @@ class LearnedPolicy:
     greedy: bool = False  # take the likeliest choice rather than draw one
     name: str = "learned"
 
-    sees_true_state = False
+    kind = "learned"
 
     def __post_init__(self) -> None:
         expected = jax.eval_shape(self._fresh_parameters)

@@ -1,10 +1,17 @@
-"""What plays a game: one interface for heuristics and learned policies."""
+"""What plays a game: one interface for heuristics and learned policies, and families of heuristics."""
 
+import dataclasses
+import inspect
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import PRNGKeyArray
 
+from jaxdlb.catalogue import Catalogue, did_you_mean
 from jaxdlb.game import Game
+
+KINDS = ("heuristic", "oracle", "learned", "optimal")
 
 
 @runtime_checkable
@@ -21,8 +28,8 @@ class Policy(Protocol):
         ...
 
     @property
-    def sees_true_state(self) -> bool:
-        """An oracle: whoever plays it hands it `game.true_observation` in place of the time step's observation."""
+    def kind(self) -> str:
+        """One of `KINDS`. Whoever plays an oracle hands it `game.true_observation` in place of the observation."""
         ...
 
     def init(self, game: Game) -> Any:
@@ -32,3 +39,54 @@ class Policy(Protocol):
     def act(self, key: PRNGKeyArray, carry: Any, observation: Any, params: Any) -> tuple[Any, Any]:
         """The memory after this round, and the action of every agent. Consumes `key`."""
         ...
+
+
+Options = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """A heuristic with its options: `make(**options)` gives a policy, and `make`'s keywords are the options.
+
+    `grid(game)` gives the values of each option to try when the family is tuned; without it there is nothing to tune.
+    """
+
+    make: Callable[..., Policy]
+    grid: Callable[[Game], Mapping[str, Sequence[Any]]] | None = None
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The names of the options."""
+        return tuple(inspect.signature(self.make).parameters)
+
+    def members(self, game: Game) -> list[Policy]:
+        """Every combination of its grid for `game`; the family's default where it has no grid."""
+        grid = {} if self.grid is None else self.grid(game)
+        return [self.make(**dict(zip(grid, values, strict=True))) for values in itertools.product(*grid.values())]
+
+
+def make_heuristic(families: Mapping[str, Family], name: str, **options: Any) -> Policy:
+    """The policy that the family `name` makes with `options`.
+
+    Raises:
+        ValueError: an unknown name, an option that the family does not have, or a value that it refuses.
+    """
+    family = find_family(families, name)
+    known = family.options
+    unknown = [option for option in options if option not in known]
+    if unknown:
+        allowed = f"its options are {', '.join(known)}" if known else "it has none"
+        raise ValueError(f"{unknown[0]} is not an option of {name}; {allowed}{did_you_mean(unknown[0], known)}")
+    return family.make(**options)
+
+
+def find_family(families: Mapping[str, Family], name: str) -> Family:
+    """The family called `name`, or that of a user's own package called `package.module:FAMILY`.
+
+    Raises:
+        ValueError: there is none, or the object of that name is no `Family`.
+    """
+    family = Catalogue("heuristic", families, group="jaxdlb.heuristics").find(name)
+    if not isinstance(family, Family):
+        raise ValueError(f"heuristic is {name!r}; it must be a jaxdlb.policies.Family, and this is {family!r}")
+    return family

@@ -1,8 +1,18 @@
 """The distributed load-balancing (DLB) Markov game."""
 
+from jaxdlb.game import Entry, Lengths
 from jaxdlb.games.dlb.game import DLB
-from jaxdlb.games.dlb.generator import Ranges, random_clusters
+from jaxdlb.games.dlb.generator import SHORTHANDS
 from jaxdlb.games.dlb.types import Params, State
 from jaxdlb.mechanics.peer_view import Action, Observation
+from jaxdlb.policies.heuristics import NODE_HEURISTICS
 
-__all__ = ["DLB", "Action", "Observation", "Params", "Ranges", "State", "random_clusters"]
+ENTRY = Entry(
+    game=DLB,
+    params=Params,
+    heuristics=NODE_HEURISTICS,
+    shorthands=SHORTHANDS,
+    lengths=Lengths(2000, warmup=200),
+)
+
+__all__ = ["DLB", "ENTRY", "Action", "Observation", "Params", "State"]

@@ -7,8 +7,9 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxdlb.checks import check_choice, check_size
-from jaxdlb.game import TimeStep
+from jaxdlb import parameters
+from jaxdlb.checks import COUNT, POSITIVE_COUNT
+from jaxdlb.game import Column, TimeStep, mean_of
 from jaxdlb.games.dlb import dynamics, generator, utility
 from jaxdlb.games.dlb.types import Params, State
 from jaxdlb.games.dlb.views import global_state, observe, true_observation
@@ -16,6 +17,7 @@ from jaxdlb.mechanics import chance, heartbeats, peer_view, transit
 from jaxdlb.mechanics.churn import churn
 from jaxdlb.mechanics.indexing import count_each
 from jaxdlb.mechanics.peer_view import Action, Observation
+from jaxdlb.parameters import parameter
 
 METRICS = {
     "arrivals": "tasks that arrived at some node this round",
@@ -48,24 +50,24 @@ class DLB:
         ValueError: a size below its least value, or an unknown `imbalance` or `heartbeats`.
     """
 
-    num_nodes: int = 8  # N
-    capacity: int = 64  # K, the most tasks a node holds
-    max_delay: int = 4  # D, the longest transfer or heartbeat delay that the state can represent
-    imbalance: str = "variance"  # or mean_absolute, range
-    heartbeats: str = "shared"  # or per_link: receivers may lose heartbeats independently
+    num_nodes: int = parameter(POSITIVE_COUNT, 8)  # N: nodes, and so agents
+    capacity: int = parameter(POSITIVE_COUNT, 64)  # K: the most tasks a node holds
+    max_delay: int = parameter(COUNT, 4)  # D: the longest transfer or heartbeat delay that the state can represent
+    imbalance: str = parameter(tuple(utility.IMBALANCES), "variance")  # how imbalance is measured
+    heartbeats: str = parameter(("shared", "per_link"), "shared")  # whether each link may lose a heartbeat of its own
 
     name = "dlb"
 
     def __post_init__(self) -> None:
-        check_size("num_nodes", self.num_nodes, 1)
-        check_size("capacity", self.capacity, 1)
-        check_size("max_delay", self.max_delay, 0)
-        check_choice("imbalance", self.imbalance, tuple(utility.IMBALANCES))
-        check_choice("heartbeats", self.heartbeats, ("shared", "per_link"))
+        parameters.check(self)
 
     @property
     def num_agents(self) -> int:
         return self.num_nodes
+
+    @property
+    def dims(self) -> Mapping[str, int]:
+        return {"N": self.num_nodes, "D": self.max_delay}
 
     @property
     def action_space(self) -> Action:
@@ -75,9 +77,13 @@ class DLB:
     def metrics(self) -> Mapping[str, str]:
         return METRICS
 
+    @property
+    def columns(self) -> Mapping[str, Column]:
+        return columns(self.num_nodes)
+
     def default_params(self, **fields: Any) -> Params:
         """The reference cluster at this size, with `fields` replaced; see `generator.make_params`."""
-        return generator.make_params(self.num_nodes, **fields)
+        return generator.make_params(self, **fields)
 
     def validate(self, params: Params) -> None:
         """Check every field of `params` (of one cluster, not a batch) on the host.
@@ -85,7 +91,7 @@ class DLB:
         Raises:
             ValueError: names the field, the offending entry and the allowed range.
         """
-        generator.validate(params, self.num_nodes, self.capacity, self.max_delay, self.heartbeats)
+        generator.validate(params, self)
 
     def reset(self, key: PRNGKeyArray, params: Params) -> tuple[State, TimeStep[Observation]]:
         """An episode's start: loads as given, nothing under way, initial loads heard, all nodes up, events drawn."""
@@ -178,5 +184,43 @@ class DLB:
             reward=utility.rewards(utilities, params),
             discount=jnp.float32(1.0),
             last=state.round >= params.horizon,
+            elapsed=jnp.float32(1.0),
             metrics=metrics,
         )
+
+
+def columns(num_nodes: int) -> dict[str, Column]:
+    """What tables of the DLB game show."""
+    return {
+        "utility": Column(
+            "utility",
+            "mean over nodes and rounds; 0 is a perfectly balanced cluster at no cost",
+            mean_of("utility"),
+        ),
+        "imbalance": Column(
+            "imbalance",
+            "of the nodes' drain times: their variance in rounds², or as the game is set, in rounds",
+            mean_of("imbalance"),
+        ),
+        "response_time": Column(
+            "response time, rounds",
+            "from a task's arrival to its completion, by Little's law: tasks present over tasks accepted per round",
+            lambda sums: (sums["total_load"] + sums["total_in_transit"]) / (sums["arrivals"] - sums["drops"]),
+        ),
+        "queue_length": Column(
+            "queue length, tasks",
+            "tasks that a node holds, the one in service included",
+            lambda sums: sums["total_load"] / sums["steps"] / num_nodes,
+        ),
+        "migrations_per_arrival": Column(
+            "migrations per arrival",
+            "arrived tasks sent to another node",
+            lambda sums: sums["migrations"] / sums["arrivals"],
+        ),
+        "steal_requests_per_completion": Column(
+            "steal requests per completion",
+            "granted or not",
+            lambda sums: sums["steal_requests"] / sums["completions"],
+        ),
+        "drops": Column("drops per round", "tasks dropped at full nodes, in the whole cluster", mean_of("drops")),
+    }

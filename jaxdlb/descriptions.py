@@ -1,0 +1,110 @@
+"""Declared fields in words, for tables in the documentation and for the help of the command line."""
+
+import dataclasses
+import functools
+import inspect
+import io
+import textwrap
+import tokenize
+from typing import Any
+
+from jaxdlb.checks import LARGEST_INT
+from jaxdlb.parameters import Declaration, PerSize, annotation_of, declarations, is_array, shape_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Described:
+    """A declared field in words, for tables and help."""
+
+    name: str
+    symbol: str  # what stands before the colon in its comment, as in "p: a task arrives"
+    shape: str | None  # such as "[N]"; None of what is no array
+    default: str
+    allowed: str
+    meaning: str
+
+
+def describe(type_: Any) -> list[Described]:
+    """Every declared field of a dataclass in words; the meaning is the comment on its line."""
+    comments = meanings(type_)
+    return [_described(type_, name, each, comments.get(name, "")) for name, each in declarations(type_).items()]
+
+
+def meanings(type_: Any) -> dict[str, str]:
+    """For each field of a dataclass the comment on its line, or on the lines above it; {} where there is no source."""
+    bases = reversed([base for base in inspect.getmro(type_) if dataclasses.is_dataclass(base)])
+    return functools.reduce(lambda found, base: found | _comments(base), bases, {})
+
+
+def _described(type_: Any, name: str, declaration: Declaration, comment: str) -> Described:
+    annotation = annotation_of(type_, name)
+    symbol, colon, meaning = comment.partition(": ")
+    if not colon or " " in symbol:
+        symbol, meaning = "", comment
+    return Described(
+        name=name,
+        symbol=symbol,
+        shape=f"[{', '.join(shape_of(annotation))}]" if is_array(annotation) else None,
+        default=_default_text(declaration),
+        allowed=_allowed_text(declaration),
+        meaning=meaning,
+    )
+
+
+def _default_text(declaration: Declaration) -> str:
+    default = declaration.default
+    if default is dataclasses.MISSING:
+        return ""
+    if declaration.laws is not None:
+        return next(iter(declaration.laws))
+    if isinstance(default, PerSize):
+        return default.text
+    if isinstance(default, bool):
+        return str(default).lower()
+    return (
+        str(list(default))
+        if isinstance(default, tuple)
+        else f"{default:g}"
+        if isinstance(default, float)
+        else str(default)
+    )
+
+
+def _allowed_text(declaration: Declaration) -> str:
+    allowed = declaration.allowed
+    if declaration.laws is not None:
+        return "a law: " + ", ".join(declaration.laws)
+    if allowed is None:
+        return ""
+    if isinstance(allowed, tuple):
+        return ", ".join(allowed)
+    if declaration.at_most is not None:
+        return f"an integer in [{allowed.low:g}, {declaration.at_most}]"
+    text = f"an integer ≥ {allowed.low:g}" if allowed.integer and allowed.high == LARGEST_INT else str(allowed)
+    return text.removeprefix("a finite number in ").removeprefix("a finite number ")
+
+
+def _comments(type_: type) -> dict[str, str]:
+    """The comments beside or above the fields in one class's own source."""
+    try:
+        source = inspect.getsource(type_)
+    except (OSError, TypeError):
+        return {}
+    fields = {field.name for field in dataclasses.fields(type_)}
+    found: dict[str, str] = {}
+    above: list[str] = []  # comments on lines of their own since the last field
+    name = ""  # the field whose line is being read
+    for token in tokenize.generate_tokens(io.StringIO(textwrap.dedent(source)).readline):
+        if token.type == tokenize.COMMENT:
+            text = token.string.lstrip("# ").strip()
+            above, found = (above, found | {name: text}) if name else ([*above, text], found)
+        elif token.type == tokenize.NAME and token.string in fields and _begins(token):
+            name, found, above = token.string, found | ({token.string: " ".join(above)} if above else {}), []
+        elif token.type == tokenize.NEWLINE:
+            name, above = "", []
+    return found
+
+
+def _begins(token: tokenize.TokenInfo) -> bool:
+    """Whether a name is the first on its line and annotated there."""
+    return token.line.lstrip().startswith(f"{token.string}:")

@@ -1,0 +1,63 @@
+"""What happens when a policy plays one cluster of any game: whole states, as they were."""
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
+
+from jaxdlb.checks import check_size
+from jaxdlb.game import Game
+from jaxdlb.policies import Policy
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """One cluster over T rounds, as NumPy arrays.
+
+    `states[t]` is the cluster before round t and `states[T]` the end; `actions[t]` is what was asked for in round t,
+    legal or not; `timesteps[t]` is what round t led to.
+    """
+
+    params: PyTree
+    states: PyTree  # every leaf [T + 1, …]
+    actions: PyTree  # [T, …]
+    timesteps: PyTree  # [T, …]
+
+    @property
+    def num_rounds(self) -> int:
+        return len(self.timesteps.last)
+
+
+def record(game: Game, policy: Policy, params: Any, key: PRNGKeyArray, num_rounds: int) -> Recording:
+    """Play `policy` on one cluster of `game` for `num_rounds` rounds without reset.
+
+    The game's keys depend on `key` and the round alone: by the same key, two policies meet the same chances.
+
+    Raises:
+        ValueError: `num_rounds` below 1.
+    """
+    check_size("num_rounds", num_rounds, 1)
+    first, history = jax.device_get(jax.jit(partial(_history, game, policy, num_rounds))(params, key))
+    states, actions, timesteps = history
+    states = jax.tree.map(lambda start, rest: np.concatenate([start[None], rest]), first, states)
+    return Recording(jax.device_get(params), states, actions, timesteps)
+
+
+def _history(game: Game, policy: Policy, num_rounds: int, params: Any, key: PRNGKeyArray) -> tuple[Any, tuple]:
+    """The state at reset; and of each round the state after it, the action and the time step."""
+    game_key, policy_key = jax.random.split(key)
+    state, timestep = game.reset(jax.random.fold_in(game_key, 0), params)
+
+    def play_round(carry: tuple, round: Int[Array, ""]) -> tuple[tuple, tuple]:
+        memory, state, observation = carry
+        seen = game.true_observation(state, params) if policy.kind == "oracle" else observation
+        memory, action = policy.act(jax.random.fold_in(policy_key, round), memory, seen, params)
+        after, timestep = game.step(jax.random.fold_in(game_key, round + 1), state, action, params)
+        return (memory, after, timestep.observation), (after, action, timestep)
+
+    start = (policy.init(game), state, timestep.observation)
+    return state, jax.lax.scan(play_round, start, jnp.arange(num_rounds))[1]
