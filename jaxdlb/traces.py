@@ -9,6 +9,7 @@ import dataclasses
 import datetime
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxdlb.checks import POSITIVE_COUNT, PROBABILITY, Interval, check_array
+from jaxdlb.checks import POSITIVE_COUNT, PROBABILITY, Interval, check_array, check_choice
 from jaxdlb.mechanics.arrivals import Trace
 
 MOST_SAMPLES = 10_000_000  # a longer record is a mistake in its times, and would fill the memory
 MOST_SECONDS = 1e12  # before or after zero: beyond, a float no longer tells milliseconds apart
+REGULAR = 0.05  # rows are regular where each time between two is this close to a whole number of spacings, in spacings
+
+_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+_UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+TIME_UNITS = ("auto", *_PER_SECOND)
+_FROM_1990_TO_2100 = Interval(631_152_000, 4_102_444_800, high_open=True)  # in seconds since 1970
 
 PathLike = str | os.PathLike[str]
 
@@ -36,6 +43,15 @@ class Workload:
 
 
 @dataclasses.dataclass(frozen=True)
+class _Columns:
+    """What to read of a CSV file."""
+
+    time: str
+    value: str | None  # None: the times alone
+    time_unit: str
+
+
+@dataclasses.dataclass(frozen=True)
 class _Rows:
     """The rows of a CSV file, parsed: seconds since the first row, and values where there are any."""
 
@@ -44,42 +60,63 @@ class _Rows:
     values: Float[np.ndarray, " R"]
 
 
-def read_counts(path: PathLike) -> Workload:
-    """Read a CSV file with the columns `timestamp` and `value` (in any case): requests counted at regular times.
+def read_counts(
+    path: PathLike, *, time_column: str = "timestamp", value_column: str = "value", time_unit: str = "auto"
+) -> Workload:
+    """Read a CSV file with a column of times and one of values (named in any case): requests counted at these times.
 
-    A time is an ISO date and time or a number of seconds. The time between two rows is the median of all; where rows
-    are missing, the count is interpolated, and rows closer than that are averaged in their sample.
+    A sample lasts the median time between two rows, the spacing. If every row comes a whole number of spacings after
+    the one before, give or take a twentieth of one (`REGULAR`), each row is a sample, and missing rows are
+    interpolated. Otherwise the rows are uneven: a UserWarning says so, and each count is spread evenly over the time
+    from its row to the next, so that the samples add up to the counts; the last row lasts to the end of the sample
+    that begins nearest to it.
+
+    A time is an ISO date and time or a number. With `time_unit` "s", "ms", "us" or "ns" a number is in that unit. With
+    "auto" the first row decides for all: milli-, micro- or nanoseconds if in that unit it is a time since 1970 in the
+    years 1990 to 2099, else seconds.
 
     Raises:
         ValueError: a file that cannot be read, a missing column, fewer than two rows, a value that is not a number ≥ 0,
-            times that do not increase, or counts that are all 0; names the file, the line and what is allowed.
+            times that do not increase, or counts that are all 0; names the file, the line and what is allowed. Also a
+            column's name that is not a string, or an unknown `time_unit`.
     """
-    rows = _read_rows(path, value_column="value")
-    _check_increasing(path, rows, strictly=True)
+    _check_column_name("value_column", value_column)
+    columns = _columns(time_column, value_column, time_unit)
+    rows = _read_rows(path, columns)
+    _check_increasing(path, rows, columns, strictly=True)
     if len(rows.lines) < 2:
         raise ValueError(f"{path}: it has 1 row; it must have at least 2, to know the time between two samples")
-    spacing = float(np.median(np.diff(rows.seconds)))
-    slots = np.rint(rows.seconds / spacing)
-    _check_length(path, slots[-1] + 1, f"with {spacing:g} s between two rows")
-    present, slot_of_row = np.unique(slots, return_inverse=True)
-    means = np.bincount(slot_of_row, weights=rows.values) / np.bincount(slot_of_row)
-    counts = np.interp(np.arange(present[-1] + 1), present, means)
+    gaps = np.diff(rows.seconds)
+    spacing = float(np.median(gaps))
+    samples_between = np.maximum(np.rint(gaps / spacing), 1)  # a row closer than half a spacing is a sample too many
+    num_uneven = int(np.sum(np.abs(gaps / spacing - samples_between) > REGULAR))
+    if not num_uneven:
+        return _workload(path, _interpolated(path, rows, samples_between, spacing), spacing)
+    counts = _spread(path, rows, spacing)
+    warnings.warn(
+        f"{path}: its times are uneven ({num_uneven} of {len(rows.lines)} rows not a multiple of {spacing:g} s after "
+        "the row before), so each count was spread evenly over the time to the next row",
+        stacklevel=2,
+    )
     return _workload(path, counts, spacing)
 
 
-def read_instants(path: PathLike, bin_seconds: float | int) -> Workload:
-    """Read a CSV file with a column `timestamp` (in any case), one row an arrival, and count arrivals in equal bins.
+def read_instants(
+    path: PathLike, bin_seconds: float | int, *, time_column: str = "timestamp", time_unit: str = "auto"
+) -> Workload:
+    """Read a CSV file with a column of times (named in any case), one row an arrival, and count arrivals in equal bins.
 
-    A time is an ISO date and time or a number of seconds. Bins begin at the first arrival; the last bin, which the end
-    of the record cuts short, is left out, since it would look like a lull.
+    Times are as in `read_counts`. Bins begin at the first arrival; the last bin, which the end of the record cuts
+    short, is left out, since it would look like a lull.
 
     Raises:
         ValueError: as `read_counts`, but arrivals may coincide; or `bin_seconds` that is not a number > 0, or longer
             than the record.
     """
     check_array("bin_seconds", bin_seconds, (), Interval(0, low_open=True))
-    rows = _read_rows(path, value_column=None)
-    _check_increasing(path, rows, strictly=False)
+    columns = _columns(time_column, None, time_unit)
+    rows = _read_rows(path, columns)
+    _check_increasing(path, rows, columns, strictly=False)
     span = float(rows.seconds[-1])
     num_bins = math.floor(min(span / bin_seconds, 1e300))
     if num_bins < 1:
@@ -192,10 +229,44 @@ def _bisect(increasing: Callable[[float], float], target: float, low: float, hig
     return high
 
 
+def _interpolated(
+    path: PathLike, rows: _Rows, samples_between: Float[np.ndarray, " G"], spacing: float
+) -> Float[np.ndarray, " K"]:
+    """The counts of regular rows, with a straight line over the samples whose rows are missing."""
+    sample_of_row = np.concatenate([[0], np.cumsum(samples_between)])
+    _check_length(path, sample_of_row[-1] + 1, f"with {spacing:g} s between two rows")
+    return np.interp(np.arange(sample_of_row[-1] + 1), sample_of_row, rows.values)
+
+
+def _spread(path: PathLike, rows: _Rows, spacing: float) -> Float[np.ndarray, " K"]:
+    """The counts of uneven rows, each spread evenly over the samples between its time and that of the next row."""
+    num_samples = np.rint(rows.seconds[-1] / spacing) + 1
+    _check_length(path, num_samples, f"with {spacing:g} s between two rows")
+    borders = np.arange(num_samples + 1) * spacing
+    edges = np.append(rows.seconds, borders[-1])
+    cuts = np.union1d(edges, borders)  # between two cuts lies a piece of one row in one sample
+    row_of_piece = np.searchsorted(edges, cuts[:-1], side="right") - 1
+    sample_of_piece = np.searchsorted(borders, cuts[:-1], side="right") - 1
+    share = np.diff(cuts) / np.diff(edges)[row_of_piece]
+    share[share < 1e-9] = 0  # rounding alone: an edge that should lie on a border
+    return np.bincount(sample_of_piece, weights=rows.values[row_of_piece] * share, minlength=int(num_samples))
+
+
 def _workload(path: PathLike, counts: Float[np.ndarray, " K"], seconds_per_sample: float) -> Workload:
     if not np.any(counts):
         raise ValueError(f"{path}: all its counts are 0; at least one must be above 0")
     return Workload(counts=counts, seconds_per_sample=seconds_per_sample, source=str(path))
+
+
+def _columns(time: str, value: str | None, time_unit: str) -> _Columns:
+    _check_column_name("time_column", time)
+    check_choice("time_unit", time_unit, TIME_UNITS)
+    return _Columns(time, value, time_unit)
+
+
+def _check_column_name(key: str, name: Any) -> None:
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"{key} is {name!r}; it must be the name of a column")
 
 
 def _check_length(path: PathLike, num_samples: float, when: str) -> None:
@@ -203,42 +274,43 @@ def _check_length(path: PathLike, num_samples: float, when: str) -> None:
         raise ValueError(f"{path}: {when} it would be {num_samples:g} samples; it must be at most {MOST_SAMPLES}")
 
 
-def _check_increasing(path: PathLike, rows: _Rows, *, strictly: bool) -> None:
+def _check_increasing(path: PathLike, rows: _Rows, columns: _Columns, *, strictly: bool) -> None:
     steps = np.diff(rows.seconds)
     bad = np.flatnonzero(steps <= 0 if strictly else steps < 0)
     if len(bad):
-        rule = "later than" if strictly else "no earlier than"
-        raise ValueError(f"{path}, line {rows.lines[bad[0] + 1]}: the timestamp must be {rule} that of the row before")
+        where, rule = f"{path}, line {rows.lines[bad[0] + 1]}", "later than" if strictly else "no earlier than"
+        raise ValueError(f"{where}: the {columns.time} must be {rule} that of the row before")
 
 
-def _read_rows(path: PathLike, value_column: str | None) -> _Rows:
+def _read_rows(path: PathLike, columns: _Columns) -> _Rows:
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            return _parse(path, csv.reader(file, strict=True), value_column)
+            return _parse(path, csv.reader(file, strict=True), columns)
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}); it must be a CSV file") from None
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not text; it must be a CSV file in UTF-8") from None
 
 
-def _parse(path: PathLike, reader: Any, value_column: str | None) -> _Rows:
+def _parse(path: PathLike, reader: Any, columns: _Columns) -> _Rows:
     records = _records(path, reader)
-    header = [name.strip().lower() for name in next(records, (0, []))[1]]
-    time_index = _column(path, header, "timestamp")
-    value_index = None if value_column is None else _column(path, header, value_column)
+    header = [name.strip() for name in next(records, (0, []))[1]]
+    time_index = _column(path, header, "time_column", columns.time)
+    value_index = None if columns.value is None else _column(path, header, "value_column", columns.value)
     lines: list[int] = []
-    times: list[float | datetime.datetime] = []
+    times: list[str] = []
     values: list[float] = []
     for line, record in records:
         where = f"{path}, line {line}"
         if len(record) != len(header):
             raise ValueError(f"{where}: it has {len(record)} fields; it must have {len(header)}, as the header")
-        times.append(_time(where, record[time_index], first=times[0] if times else None))
-        values.append(0.0 if value_index is None else _value(where, record[value_index]))
         lines.append(line)
+        times.append(record[time_index])
+        values.append(0.0 if value_index is None else _value(where, columns.value, record[value_index]))
     if not times:
         raise ValueError(f"{path}: it has no rows; it must have at least one below the header")
-    return _Rows(lines=lines, seconds=_seconds_since_first(times), values=np.asarray(values, np.float64))
+    seconds = _seconds_since_first(path, lines, times, columns)
+    return _Rows(lines=lines, seconds=seconds, values=np.asarray(values, np.float64))
 
 
 def _records(path: PathLike, reader: Any) -> Iterator[tuple[int, list[str]]]:
@@ -251,28 +323,58 @@ def _records(path: PathLike, reader: Any) -> Iterator[tuple[int, list[str]]]:
         raise ValueError(f"{path}, line {reader.line_num}: {error}; it must be a line of a CSV file") from None
 
 
-def _column(path: PathLike, header: list[str], name: str) -> int:
-    if header.count(name) != 1:
-        columns = ", ".join(header) or "none"
-        raise ValueError(f"{path}, line 1: its columns are {columns}; it must have one column named {name}")
-    return header.index(name)
+def _column(path: PathLike, header: list[str], key: str, name: str) -> int:
+    """The index of the one column of that name, in any case; `key` is how the caller says another name."""
+    lowered = [each.lower() for each in header]
+    wanted = name.strip().lower()
+    if lowered.count(wanted) != 1:
+        raise ValueError(
+            f"{path}, line 1: its columns are {', '.join(header) or 'none'}; "
+            f"it must have one column named {name}, or {key} must name another"
+        )
+    return lowered.index(wanted)
 
 
-def _value(where: str, text: str) -> float:
+def _value(where: str, column: str | None, text: str) -> float:
     value = _number(text)
     if value is None or not 0 <= value < math.inf:
-        raise ValueError(f"{where}: the value is {text!r}; it must be a finite number ≥ 0")
+        raise ValueError(f"{where}: the {column} is {text!r}; it must be a finite number ≥ 0")
     return value
 
 
-def _time(where: str, text: str, first: float | datetime.datetime | None) -> float | datetime.datetime:
-    """Seconds, or a date and time (in UTC, if it does not say); of the same kind as the `first` of the file."""
+def _seconds_since_first(
+    path: PathLike, lines: list[int], texts: list[str], columns: _Columns
+) -> Float[np.ndarray, " R"]:
+    unit = _unit(texts[0]) if columns.time_unit == "auto" else columns.time_unit
+    times: list[Any] = []
+    for line, text in zip(lines, texts, strict=True):
+        where = f"{path}, line {line}: the {columns.time} is {text!r}"
+        times.append(_time(where, text, unit))
+        if type(times[-1]) is not type(times[0]):
+            raise ValueError(f"{where}; all must be ISO dates and times, or all numbers")
+    if isinstance(times[0], datetime.datetime):
+        return np.asarray([(time - times[0]).total_seconds() for time in times])
+    # The difference first: times since 1970 in whole milliseconds are exact, and in seconds they are not.
+    return (np.asarray(times) - times[0]) / _PER_SECOND[unit]
+
+
+def _unit(text: str) -> str:
+    """The unit in which the number is a likely time since 1970, or else seconds."""
+    number = _number(text)
+    for unit in ("ms", "us", "ns"):
+        if number is not None and _FROM_1990_TO_2100.contains(np.asarray(number / _PER_SECOND[unit])):
+            return unit
+    return "s"
+
+
+def _time(where: str, text: str, unit: str) -> float | datetime.datetime:
+    """A number of that unit, or a date and time (in UTC, if it does not say)."""
     number = _number(text)
     time = _datetime(text) if number is None else number
-    if time is None or (isinstance(time, float) and not abs(time) < MOST_SECONDS):
-        raise ValueError(f"{where}: the timestamp is {text!r}; it must be an ISO date and time, or a number of seconds")
-    if first is not None and type(time) is not type(first):
-        raise ValueError(f"{where}: the timestamp is {text!r}; all must be ISO dates and times, or all seconds")
+    if time is None or (number is not None and not abs(number) / _PER_SECOND[unit] < MOST_SECONDS):
+        raise ValueError(
+            f"{where}; it must be an ISO date and time, or a number of {_UNIT_NAMES[unit]} within ±{MOST_SECONDS:g} s"
+        )
     return time
 
 
@@ -289,10 +391,3 @@ def _datetime(text: str) -> datetime.datetime | None:
     except ValueError:
         return None
     return time if time.tzinfo else time.replace(tzinfo=datetime.UTC)
-
-
-def _seconds_since_first(times: list[Any]) -> Float[np.ndarray, " R"]:
-    first = times[0]
-    if isinstance(first, datetime.datetime):
-        return np.asarray([(time - first).total_seconds() for time in times])
-    return np.asarray(times) - first

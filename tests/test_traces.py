@@ -1,6 +1,7 @@
 """Recorded workloads: reading, splitting and rescaling."""
 
 import datetime
+import re
 from pathlib import Path
 
 import jax
@@ -54,11 +55,169 @@ def test_counts_tolerate_other_columns_case_order_blank_lines_a_byte_order_mark_
     assert read.seconds_per_sample == 60.5
 
 
-def test_a_missing_row_is_interpolated_and_close_rows_are_averaged(write):
+def test_a_missing_row_is_interpolated(write):
     gap = traces.read_counts(write("timestamp,value\n0,10\n10,20\n20,30\n40,50\n50,6\n"))
     np.testing.assert_allclose(gap.counts, [10, 20, 30, 40, 50, 6])
-    close = traces.read_counts(write("timestamp,value\n0,10\n10,20\n12,40\n20,5\n30,6\n40,7\n"))
-    np.testing.assert_allclose(close.counts, [10, 30, 5, 6, 7])
+
+
+def counts_file(seconds, values):
+    return "timestamp,value\n" + "\n".join(f"{second},{value}" for second, value in zip(seconds, values, strict=True))
+
+
+def test_rows_within_a_twentieth_of_the_spacing_are_regular_however_far_they_drift(write):
+    seconds = np.cumsum(np.tile([60, 60, 60, 62, 62], 100))  # a whole minute late after 75 rows
+    values = np.arange(1, 501)
+    read = traces.read_counts(write(counts_file(seconds, values)))
+    np.testing.assert_array_equal(read.counts, values)
+    assert read.seconds_per_sample == 60
+
+
+def test_uneven_rows_are_spread_over_the_time_to_the_next_with_a_warning(write):
+    path = write("timestamp,value\n0,10\n60,20\n180,30\n270,40\n")
+    says = (
+        f"{path}: its times are uneven (2 of 4 rows not a multiple of 90 s after the row before), "
+        "so each count was spread evenly over the time to the next row"
+    )
+    with pytest.warns(UserWarning, match=re.escape(says)) as warned:
+        read = traces.read_counts(path)
+    np.testing.assert_allclose(read.counts, [10 + 20 / 4, 20 * 3 / 4, 30, 40])
+    assert read.seconds_per_sample == 90
+    assert len(warned) == 1
+    assert "\n" not in str(warned[0].message)
+
+
+def test_rows_closer_than_half_the_spacing_are_added_up_with_a_warning(write):
+    for second, uneven in ((12, 2), (10.0001, 1)):
+        with pytest.warns(UserWarning, match=f"uneven .{uneven} of 6 rows"):
+            close = traces.read_counts(write(f"timestamp,value\n0,10\n10,20\n{second},40\n20,5\n30,6\n40,7\n"))
+        np.testing.assert_allclose(close.counts, [10, 60, 5, 6, 7])
+
+
+def test_uneven_rows_without_requests_stay_samples_without_requests(write):
+    text = counts_file([0, 0.1, 0.2, 0.3, 0.4, 0.43, 0.5, 0.6, 0.7], [1, 0, 0, 1, 0, 0, 0, 1, 0])
+    with pytest.warns(UserWarning, match=r"uneven .2 of 9 rows"):
+        read = traces.read_counts(write(text))
+    np.testing.assert_array_equal(read.counts > 0, [True, False, False, True, False, False, True, False])
+
+
+def overlap(start, end, low, high):
+    return max(0, min(end, high) - max(start, low))
+
+
+@settings(max_examples=50, deadline=None)
+@given(gaps=st.lists(st.integers(1, 1000), min_size=2, max_size=30), seed=st.integers(0, 100))
+def test_uneven_rows_agree_with_a_count_by_hand_and_lose_nothing(tmp_path_factory, gaps, seed):
+    spacing = float(np.median(gaps))
+    times = [0, *np.cumsum(gaps).tolist()]
+    values = np.random.default_rng(seed).integers(1, 100, len(times)).tolist()
+    path = tmp_path_factory.mktemp("counts") / "record.csv"
+    path.write_text(counts_file(times, values))
+    if all(abs(gap / spacing - max(round(gap / spacing), 1)) <= 0.05 for gap in gaps):
+        return
+    with pytest.warns(UserWarning, match="its times are uneven"):
+        read = traces.read_counts(path)
+    ends = [*times[1:], spacing * len(read.counts)]
+    by_hand = [
+        sum(
+            value * overlap(start, end, k * spacing, (k + 1) * spacing) / (end - start)
+            for start, end, value in zip(times, ends, values, strict=True)
+        )
+        for k in range(len(read.counts))
+    ]
+    np.testing.assert_allclose(read.counts, by_hand, atol=1e-6)
+    assert read.counts.sum() == pytest.approx(sum(values))
+    assert 0.5 <= (ends[-1] - times[-1]) / spacing <= 1.5
+
+
+def test_columns_of_other_names_are_read_where_they_are_named(write):
+    path = write("When,Host,Requests\n0,a,1\n60,b,2\n120,c,3\n180,d,4\n")
+    read = traces.read_counts(path, time_column="when", value_column=" REQUESTS")
+    np.testing.assert_array_equal(read.counts, [1, 2, 3, 4])
+    np.testing.assert_array_equal(traces.read_instants(path, 90, time_column="WHEN").counts, [2, 1])
+
+
+def test_a_column_that_is_not_there_is_refused_with_its_key_and_the_columns_there_are(write):
+    path = write("When,Requests\n0,1\n60,2\n")
+    with pytest.raises(
+        ValueError, match=r"its columns are When, Requests; .* named timestamp, or time_column must name"
+    ):
+        traces.read_counts(path)
+    with pytest.raises(
+        ValueError, match=r"columns are When, Requests; .* one column named n, or value_column must name"
+    ):
+        traces.read_counts(path, time_column="When", value_column="n")
+    with pytest.raises(ValueError, match="named hour, or time_column must name"):
+        traces.read_instants(path, 60, time_column="hour")
+
+
+def test_sentences_about_a_row_name_the_column_as_it_was_mapped(write):
+    path = write("when,n\n0,1\n60,-2\n")
+    with pytest.raises(ValueError, match="line 3: the n is '-2'"):
+        traces.read_counts(path, time_column="when", value_column="n")
+    with pytest.raises(ValueError, match="line 3: the when must be later than"):
+        traces.read_counts(write("when,value\n0,1\n0,2\n"), time_column="when")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"time_column": ""}, "time_column is ''; it must be the name of a column"),
+        ({"value_column": " "}, "value_column is ' '; it must be the name of a column"),
+        ({"time_unit": "min"}, "time_unit is 'min'; it must be one of auto, s, ms, us, ns"),
+    ],
+)
+def test_a_bad_option_is_refused_before_the_file_is_read(tmp_path, options, says):
+    with pytest.raises(ValueError, match=says):
+        traces.read_counts(tmp_path / "none.csv", **options)
+
+
+NOON = 1_397_131_200  # 2014-04-10 12:00 UTC, in seconds since 1970
+PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+
+@pytest.mark.parametrize("unit", PER_SECOND)
+def test_times_since_1970_are_read_in_the_unit_that_their_size_says(write, unit):
+    seconds = [NOON + 300 * k for k in range(4)]
+    text = counts_file([second * PER_SECOND[unit] for second in seconds], [1, 2, 3, 4])
+    for time_unit in ("auto", unit):
+        read = traces.read_counts(write(text), time_unit=time_unit)
+        np.testing.assert_array_equal(read.counts, [1, 2, 3, 4])
+        assert read.seconds_per_sample == pytest.approx(300, rel=1e-8)
+        instants = traces.read_instants(write(text), 450, time_unit=time_unit)
+        np.testing.assert_array_equal(instants.counts, [2, 1])
+
+
+@pytest.mark.parametrize("unit", ["ms", "us", "ns"])
+@pytest.mark.parametrize("year", [1990, 2099])
+def test_the_unit_is_told_by_size_for_the_years_from_1990_to_2099(write, unit, year):
+    second = int(datetime.datetime(year, 1, 2, tzinfo=datetime.UTC).timestamp())
+    times = [(second + 10 * k) * PER_SECOND[unit] for k in range(3)]
+    assert traces.read_counts(write(counts_file(times, [1, 2, 3]))).seconds_per_sample == pytest.approx(10)
+
+
+def test_numbers_of_another_size_are_seconds_unless_the_unit_is_given(write):
+    path = write(counts_file([0, 1000, 2000], [1, 2, 3]))
+    assert traces.read_counts(path).seconds_per_sample == 1000
+    assert traces.read_counts(path, time_unit="ms").seconds_per_sample == 1
+    epoch = write(counts_file([NOON * 1000, NOON * 1000 + 60], [1, 2]))
+    with pytest.raises(
+        ValueError, match=r"line 2: the timestamp is '1397131200000'; .* number of seconds within ±1e\+12 s"
+    ):
+        traces.read_counts(epoch, time_unit="s")
+
+
+def test_the_bound_on_times_holds_after_their_conversion(write):
+    path = write(counts_file([0, 2e12, 4e12], [1, 2, 3]))
+    with pytest.raises(ValueError, match=r"line 3: the timestamp is '2000000000000\.0'"):
+        traces.read_counts(path)
+    assert traces.read_counts(path, time_unit="ms").seconds_per_sample == 2e9
+    with pytest.raises(ValueError, match=r"line 3: .* a number of milliseconds"):
+        traces.read_counts(write(f"timestamp,value\n{NOON}000,1\n{NOON}000000000,2\n"))  # the first row decides
+
+
+def test_the_unit_says_nothing_about_dates(write):
+    path = write("timestamp,value\n2024-01-01 00:00,1\n2024-01-01 00:05,2\n")
+    assert traces.read_counts(path, time_unit="ms").seconds_per_sample == 300
 
 
 def test_times_in_another_zone_are_told_apart(write):
@@ -130,7 +289,7 @@ COUNTS, INSTANTS = traces.read_counts, lambda path: traces.read_instants(path, 1
         (COUNTS, "timestamp,value\nyesterday,1\n", "line 2: the timestamp is 'yesterday'"),
         (COUNTS, "timestamp,value\nnan,1\n", "line 2: the timestamp is 'nan'"),
         (COUNTS, "timestamp,value\n1e300,1\n", "line 2: the timestamp is '1e300'"),
-        (COUNTS, "timestamp,value\n0,1\n2024-01-01,1\n", "line 3: .*all seconds"),
+        (COUNTS, "timestamp,value\n0,1\n2024-01-01,1\n", "line 3: .*all numbers"),
         (COUNTS, "timestamp,value\n0,0\n1,0\n", "all its counts are 0"),
         (COUNTS, "timestamp,value\n0,1\n1,1\n2,1\n1e9,1\n", "samples; it must be at most"),
         (COUNTS, 'timestamp,value\n0,1\n1,"2\n', "line 3"),
