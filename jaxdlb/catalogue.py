@@ -67,9 +67,9 @@ class Catalogue(Mapping[str, Entry], Generic[Entry]):
         return {point.name: point for point in importlib.metadata.entry_points(group=self._group)}
 
 
-def nearest(name: object, known: Iterable[str]) -> str | None:
-    """The known name that is most like `name`; None where none is like it."""
-    return next(iter(difflib.get_close_matches(str(name), list(known), n=1)), None)
+def nearest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known name that is most like `name`; None where none is alike by `cutoff`, of 1 for the same name."""
+    return next(iter(difflib.get_close_matches(str(name), list(known), n=1, cutoff=cutoff)), None)
 
 
 def did_you_mean(name: object, known: Iterable[str], written: Callable[[str], str] = str) -> str:

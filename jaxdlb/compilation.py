@@ -1,9 +1,12 @@
-"""How XLA compiles for the CPU: options that make games run quicker and everything compile quicker.
+"""How XLA compiles: options for the CPU that make games run and everything compile quicker, and the cache on disk.
 
-On accelerators they have no effect.
+On accelerators the options have no effect.
 """
 
 import os
+from pathlib import Path
+
+import jax
 
 # Without the first, loops over a few nodes are unrolled before they could be vectorised; the second allows vectors of
 # 512 bits where the processor has them.
@@ -22,3 +25,14 @@ def tune_for_cpu(*, whole_loops: bool = False) -> None:
     extra = f"{_NO_UNROLLING},{_WHOLE_LOOPS}" if whole_loops else _NO_UNROLLING
     own = [f"{name}={value}" for name, value in ((_EXTRA, extra), (_WIDTH, "512")) if name not in given]
     os.environ["XLA_FLAGS"] = " ".join([*given.split(), *own])
+
+
+def use_cache() -> None:
+    """Keep compiled programs in the user's cache folder, so that the next start is quicker.
+
+    JAX_COMPILATION_CACHE_DIR names another folder, or none if it is empty.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
+        return
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    jax.config.update("jax_compilation_cache_dir", str(root / "jaxdlb" / "xla"))

@@ -16,8 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from jaxdlb import compilation
-from train import cli, compose, config, errors, launch
+from train import cli, compose, config, errors, launch, reference
 
 _SWEEP = ("-m", "--multirun")
 
@@ -29,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: a signal asked to stop, or --help or the like was answered.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
+    if set(cli.HELP) & set(arguments):
+        print(_help())
+        return 0
     arguments = sorted(arguments, key=lambda text: text not in _SWEEP)  # hydra cannot find a flag between overrides
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra then raises what is wrong, instead of printing it and exiting
     config.register()
@@ -40,10 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given.run_dir = os.path.relpath(HydraConfig.get().runtime.output_dir)
         statuses.append(cli.run(lambda: launch.prepare(given, overrides), launch.execute, overrides))
 
-    before, sys.argv = sys.argv, ["train", *arguments]
+    before = sys.argv
     try:
         with errors.refusals(arguments):
-            _check(arguments)
+            arguments = compose.understood(arguments)
+            if (asked := _check(arguments)) is not None:
+                print(asked)
+                return 0
+            sys.argv = ["train", *arguments]
             hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")(job)()
     except errors.Refusal as refusal:
         print(refusal, file=sys.stderr)
@@ -53,8 +59,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return max(statuses, default=0)
 
 
-def _check(arguments: Sequence[str]) -> None:
+def _help() -> str:
+    return (
+        f"{(__doc__ or '').strip()}\n\nGroups and their choices:\n{reference.groups()}\n\n"
+        f"Keys, their defaults and what they mean:\n{reference.keys(compose.from_conf([]))}"
+    )
+
+
+def _check(arguments: Sequence[str]) -> str | None:
     """Check the flags and, of a sweep, every job before the first is run: one that is wrong leaves nothing behind.
+
+    Returns:
+        The config with every key's meaning, where --cfg job asks for it.
 
     Raises:
         ValueError, HydraException, OmegaConfBaseException: something given is wrong.
@@ -62,8 +78,10 @@ def _check(arguments: Sequence[str]) -> None:
     parser = get_args_parser()
     parser.error = _refuse_flags  # type: ignore[method-assign]
     given = parser.parse_args(list(arguments))
+    if given.cfg == "job":
+        return reference.keys(compose.from_conf(given.overrides))
     if not given.multirun:
-        return
+        return None
     for overrides in compose.jobs(given.overrides):
         composed = compose.from_conf(overrides)
         for key in ("run_dir", "resume"):
@@ -72,6 +90,7 @@ def _check(arguments: Sequence[str]) -> None:
                     f"{key} is {composed[key]!r}; it must not be given in a sweep, whose runs have their own"
                 )
         launch.prepare(composed, overrides)
+    return None
 
 
 def _refuse_flags(message: str) -> NoReturn:
@@ -79,6 +98,5 @@ def _refuse_flags(message: str) -> NoReturn:
 
 
 if __name__ == "__main__":
-    compilation.tune_for_cpu()
-    launch.use_compilation_cache()
+    cli.tune()
     sys.exit(main())

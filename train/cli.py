@@ -1,4 +1,4 @@
-"""What all launchers share: the exit status, and one sentence for everything that is wrong."""
+"""What all launchers share: help, the exit status, and one sentence for everything that is wrong."""
 
 import signal
 import sys
@@ -6,9 +6,35 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from train import errors, loop
+from jaxdlb import compilation
+from train import compose, errors, loop, reference
 
 Prepared = TypeVar("Prepared")
+HELP = ("-h", "--help")
+
+
+def main(
+    description: str | None,
+    schema: type,
+    prepare: Callable[[Sequence[str]], Prepared],
+    work: Callable[[Prepared], object],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Run a launcher's command line (without the program's name), and return the exit status.
+
+    --help prints the `description`, and every key of `schema` (a kind of `config.Settings`) with what it means.
+    """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if set(HELP) & set(given):
+        print(f"{(description or '').strip()}\n\n{reference.keys(compose.from_conf([], schema))}")
+        return 0
+    return run(lambda: prepare(given), work, given)
+
+
+def tune() -> None:
+    """What a process of a launcher sets up before its first computation: XLA's options, and where programs are kept."""
+    compilation.tune_for_cpu()
+    compilation.use_cache()
 
 
 def run(prepare: Callable[[], Prepared], work: Callable[[Prepared], object], overrides: Sequence[str]) -> int:

@@ -9,9 +9,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxdlb import checkpoint, evaluation
+from jaxdlb import checkpoint, evaluation, recording
 from jaxdlb.evaluation import Evaluation
 from jaxdlb.evaluation.report import write_report
+from jaxdlb.policies import Family, Policy
+from jaxdlb.recording import Recording
 from train import build
 from train.build import Scenario
 from train.loggers import Row
@@ -35,25 +37,40 @@ def learned_policies(path: Path, game: Any, *, step: int | None, greedy: bool) -
     return [dataclasses.replace(policy, name=f"{policy.name}(seed={k})") for k, policy in enumerate(found)]
 
 
-def heuristics(scenario: Scenario, settings: Any) -> list[Any]:
+def heuristics(scenario: Scenario, settings: Any) -> list[Policy]:
     """The heuristics that an evaluation's `settings` list; without a list all, tuned on the clusters to train on."""
+    families = scenario.entry.heuristics
     if settings.heuristics is not None:
-        return build.heuristics(settings.heuristics)
-    sizes = {"num_episodes": settings.tuning_episodes, "num_rounds": settings.tuning_rounds}
-    warmup = min(settings.warmup, settings.tuning_rounds // 4)
-    return evaluation.contenders(scenario.game, scenario.train, jax.random.key(settings.seed), warmup=warmup, **sizes)
+        return build.heuristics(settings.heuristics, families)
+    return list(tuned(scenario, settings, families).values())
 
 
-def compare(scenario: Scenario, settings: Any, policies: Sequence[Any], about: Mapping[str, Any]) -> Evaluation:
+def tuned(scenario: Scenario, settings: Any, families: Mapping[str, Family]) -> dict[str, Policy]:
+    """The best member of each family on the clusters to train on, by name."""
+    lengths = build.lengths(settings, scenario.entry)
+    num_rounds = min(settings.tuning_rounds, lengths.num_rounds)
+    return evaluation.tune(
+        scenario.game,
+        families,
+        scenario.train,
+        jax.random.key(settings.seed),
+        num_episodes=settings.tuning_episodes,
+        num_rounds=num_rounds,
+        warmup=min(lengths.warmup, num_rounds // 4),
+    )
+
+
+def compare(scenario: Scenario, settings: Any, policies: Sequence[Policy], about: Mapping[str, Any]) -> Evaluation:
     """Play `policies` on the clusters to evaluate on; `about` is kept with the result."""
+    lengths = build.lengths(settings, scenario.entry)
     return evaluation.compare(
         scenario.game,
         policies,
         scenario.test,
         jax.random.key(settings.seed),
         num_episodes=settings.num_episodes,
-        num_rounds=settings.num_rounds,
-        warmup=settings.warmup,
+        num_rounds=lengths.num_rounds,
+        warmup=lengths.warmup,
         settings=about,
     )
 
@@ -67,20 +84,22 @@ def figures(
     made = {"utilities": ("Mean utility of every policy, with 95% intervals", plots.utilities(result))}
     if rows:
         made["learning_curve"] = ("Utility in training, against the heuristics", _learning_curve(result, rows))
+    if scenario.entry.viewer is None:
+        return made
     learned = [each.name for each in result.results if each.kind == "learned"]
     by_name = {policy.name: policy for policy in policies}
     recordings = {
         name: record(scenario, by_name[name], settings.seed, settings.recorded_rounds)
         for name in (*learned[:1], result.best_heuristic)
     }
-    return made | {"loads": ("Loads of the nodes over the same rounds", plots.heat_maps(recordings))}
+    return made | scenario.entry.viewer().figures(recordings)
 
 
-def record(scenario: Scenario, policy: Any, seed: int, num_rounds: int) -> evaluation.Recording:
+def record(scenario: Scenario, policy: Policy, seed: int, num_rounds: int) -> Recording:
     """One episode of one of the clusters to evaluate on, the same for every policy."""
     cluster_key, episode_key = (jax.random.fold_in(jax.random.key(seed), k) for k in (_CLUSTER, _EPISODE))
     params = jax.jit(scenario.test)(cluster_key)
-    return evaluation.record(scenario.game, policy, params, episode_key, num_rounds)
+    return recording.record(scenario.game, policy, params, episode_key, num_rounds)
 
 
 def write(folder: Path, title: str, result: Evaluation, drawn: Figures, config_text: str) -> dict[str, Path]:

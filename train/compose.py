@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from jaxdlb.games import GAMES
 from train import config, errors
 
 SAVED = "config.yaml"  # the resolved settings in a run's folder
 
-# Where each group of a saved config takes its schema from, and the key that says which schema it was.
-_SCHEMAS = {
-    "game": ("schema/game", "name"),
-    "game/params/arrival_modulation": ("schema/arrival_modulation", "kind"),
-    "learner": ("schema/learner", None),
-    "network": ("schema/network", None),
-    "logger": ("schema/logger", "name"),
-}
-_ONLY_SCHEMA = {"learner": "mappo", "network": "actor_critic"}
+# Where each group of a saved config takes its schema from; the key `name` says which schema it was.
+_SCHEMAS = {"game": "schema/game", "learner": "schema/learner", "network": "schema/network", "logger": "schema/logger"}
+_DECIMAL = re.compile(r"\d+(\.\d*)?([eE][+]?\d+)?")
+_ONLY_SCHEMA = {"network": "actor_critic"}
 
 
 def settings(given: DictConfig, overrides: Sequence[str]) -> Any:
@@ -41,10 +38,46 @@ def settings(given: DictConfig, overrides: Sequence[str]) -> Any:
     return OmegaConf.to_object(given)
 
 
-def from_conf(overrides: Sequence[str], config_name: str = "config") -> DictConfig:
-    """What `python -m train` composes from the same command line."""
+def from_conf(overrides: Sequence[str], schema: type = config.Settings) -> DictConfig:
+    """What `python -m train` composes from the same command line; `schema` is a kind of `config.Settings`."""
     with _hydra():
-        return compose(config_name, overrides=list(overrides))
+        ConfigStore.instance().store(name="settings", node=schema)
+        try:
+            return compose("config", overrides=understood(overrides))
+        finally:
+            ConfigStore.instance().store(name="settings", node=config.Settings)
+
+
+def understood(overrides: Sequence[str]) -> list[str]:
+    """The command line as hydra takes it.
+
+    `game.name=…` takes the group of that game, which may be one of a user's own package; `experiment=null` is what
+    there is without it; an integer may be written as 2e6.
+
+    Raises:
+        ValueError: no such game.
+    """
+    chosen = any(text.startswith("game=") for text in overrides)
+    kept = [_with_integers(text) for text in overrides if text != "experiment=null"]
+    return kept if chosen else [_group_of_game(text) for text in kept]
+
+
+def _with_integers(text: str) -> str:
+    key, equals, value = text.partition("=")
+    if key.lstrip("+") not in config.integer_keys():
+        return text
+    return f"{key}{equals}{_DECIMAL.sub(lambda number: _as_integer(number.group()), value)}"
+
+
+def _as_integer(number: str) -> str:
+    return str(int(float(number))) if float(number).is_integer() else number
+
+
+def _group_of_game(text: str) -> str:
+    key, _, name = text.partition("=")
+    if key != "game.name" or "," in name:
+        return text
+    return f"game={name if name in GAMES else config.register_foreign(name)}"
 
 
 def from_run(folder: Path, overrides: Sequence[str], schema: type) -> DictConfig:
@@ -57,11 +90,12 @@ def from_run(folder: Path, overrides: Sequence[str], schema: type) -> DictConfig
     """
     saved = _load(folder)
     with _hydra():
+        overrides = understood(overrides)
         chosen = {o.key_or_group: o.value() for o in _parse(overrides) if o.key_or_group in _SCHEMAS}
         groups = {group: option for group, option in chosen.items() if isinstance(option, str)}
         defaults = ["run_schema", *_defaults(saved, groups), "_self_"]
         for group in groups:
-            _drop(saved, group.split("/"))
+            saved.pop(group, None)
         store = ConfigStore.instance()
         store.store(name="run_schema", node=schema)
         store.store(name="run", node={"defaults": defaults, **saved})
@@ -72,7 +106,7 @@ def from_run(folder: Path, overrides: Sequence[str], schema: type) -> DictConfig
 def jobs(overrides: Sequence[str]) -> list[list[str]]:
     """The command lines of the jobs of a sweep."""
     with _hydra():
-        parsed = _parse(overrides)
+        parsed = _parse(understood(overrides))
         return [list(job) for job in BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]]
 
 
@@ -107,31 +141,22 @@ def _load(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder} holds no {SAVED}; it must be the folder of a run") from None
     except Exception as error:
         raise ValueError(f"{path} cannot be read ({type(error).__name__}); it must be what a run saved") from None
-    if not isinstance(loaded, dict) or not set(_SCHEMAS) - {"game/params/arrival_modulation"} <= set(loaded):
+    if not isinstance(loaded, dict) or not set(_SCHEMAS) <= set(loaded):
         raise ValueError(f"{path} lacks some of the groups game, learner, network, logger; it must be what a run saved")
     return {str(key): value for key, value in loaded.items()}
 
 
 def _defaults(saved: dict[str, Any], groups: dict[str, str]) -> list[dict[str, str]]:
     """hydra's defaults list: the groups chosen afresh from `conf/`, the schema alone for the others."""
-    entries = []
-    for group, (schema, key) in _SCHEMAS.items():
-        if group in groups:
-            entries.append({group: groups[group]})
-        elif group.split("/")[0] not in groups:
-            kind = _ONLY_SCHEMA[group] if key is None else _select(saved, group.split("/")).get(key)
-            entries.append({f"{schema}@{group.replace('/', '.')}": str(kind)})
-    return entries
+    return [
+        {group: groups[group]} if group in groups else {f"{schema}@{group}": _schema_of(group, saved)}
+        for group, schema in _SCHEMAS.items()
+    ]
 
 
-def _select(saved: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
-    for name in path:
-        saved = saved.get(name, {})
-    return saved
-
-
-def _drop(saved: dict[str, Any], path: Sequence[str]) -> None:
-    _select(saved, path[:-1]).pop(path[-1], None)
+def _schema_of(group: str, saved: dict[str, Any]) -> str:
+    name = _ONLY_SCHEMA.get(group) or str(saved[group].get("name"))
+    return config.register_foreign(name) if group == "game" and name not in GAMES else name
 
 
 def _refuse_unknown(node: DictConfig, key: str = "") -> None:
@@ -141,7 +166,7 @@ def _refuse_unknown(node: DictConfig, key: str = "") -> None:
     for name in map(str, node):
         full = f"{key}.{name}" if key else name
         if name not in known:
-            raise ValueError(errors.unknown_key(full, known))
+            raise ValueError(errors.unknown_key(full, known, errors.paths(node)))
         child = _child(node, name)
         if isinstance(child, DictConfig):
             _refuse_unknown(child, full)

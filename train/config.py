@@ -1,35 +1,99 @@
 """What a user may set, as dataclasses that hydra checks every key and type against.
 
-Sizes, parameters and hyper-parameters are those of the library's own dataclasses, so that each name and each default
-stands once, there; the files under `conf/` choose among them.
+They follow from the registries of the library: for each game its sizes, parameters, ranges and recorded input, for each
+learner its settings, so that each name and each default stands once, there. The files under `conf/` choose among them.
 """
 
 import dataclasses
-import types
-import typing
+import functools
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from jaxdlb.games.dlb import DLB, Params, Ranges
-from jaxdlb.learners import MAPPOConfig
-from jaxdlb.mechanics import arrivals
+from jaxdlb import descriptions, parameters
+from jaxdlb.game import Entry
+from jaxdlb.games import GAMES
+from jaxdlb.learners import LEARNERS
 from jaxdlb.networks import NetworkConfig
+from jaxdlb.parameters import Declaration, PerSize, Shorthands
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
-_PLAIN = (int, float, bool, str)
-MODULATIONS: dict[str, type] = {
-    "constant": arrivals.Constant,
-    "sinusoidal": arrivals.Sinusoidal,
-    "step": arrivals.Step,
-    "markov": arrivals.MarkovModulated,
-}
-
-
 Fields = dict[str, tuple[Any, Any]]  # type and default of each field
+
+
+@dataclasses.dataclass
+class GameSettings:
+    """A game; the group `game` says which."""
+
+    name: str = MISSING  # in the registry, or package.module:ENTRY of a package of your own
+
+
+@dataclasses.dataclass
+class LearnerSettings:
+    """A learner; the group `learner` says which."""
+
+    name: str = MISSING  # in the registry
+    num_seeds: int = 1  # seeds that train side by side in one program
+
+
+@dataclasses.dataclass
+class LoggerSettings:
+    """Where metrics go beside the progress on the terminal and metrics.csv; the group `logger` says which."""
+
+    name: str = MISSING  # console or wandb
+
+
+@dataclasses.dataclass
+class WandbSettings(LoggerSettings):
+    """Weights & Biases."""
+
+    project: str = "jaxdlb"  # of wandb
+    entity: str | None = None  # a user or team; null: the one logged in
+    group: str | None = None  # runs that wandb shows together
+    tags: list[str] = dataclasses.field(default_factory=list)  # of the run
+    mode: str | None = None  # online, offline or disabled; null: what WANDB_MODE says, else online
+    upload_checkpoint: bool = True  # the newest one as an artifact, when training ends
+
+
+@dataclasses.dataclass
+class EvaluationSettings:
+    """How policies are compared, at the end of training and by train.evaluate."""
+
+    enabled: bool = True  # compare at the end of training
+    num_episodes: int = 64  # independent episodes of each policy
+    num_rounds: int | None = None  # rounds of an episode; null: as many as the game asks for
+    warmup: int | None = None  # rounds at the start of each episode that are left out; null: as the game asks
+    greedy: bool = False  # the learned policy takes its likeliest choice rather than draw one
+    seed: int = 1  # of the evaluation
+    heuristics: list[Any] | None = None  # names, or mappings of name and options; null: all, tuned
+    tuning_episodes: int = 32  # episodes of each member of a grid
+    tuning_rounds: int = 800  # rounds of each, at most as many as an episode has
+    recorded_rounds: int = 200  # rounds that the pictures of a game show
+
+
+@dataclasses.dataclass
+class Settings:
+    """Everything about a run."""
+
+    game: GameSettings = MISSING
+    learner: LearnerSettings = MISSING
+    network: Any = MISSING
+    logger: LoggerSettings = MISSING
+    evaluation: EvaluationSettings = dataclasses.field(default_factory=EvaluationSettings)
+    seed: int = 0  # of training
+    total_agent_rounds: int = 4_000_000  # the budget of each seed: rounds × agents × environments
+    logging_interval: int = 10  # updates between two visits to the host
+    checkpoint_interval: int = 100  # updates; a checkpoint is taken at the first visit to the host from then on
+    runs_dir: str = "runs"  # where folders of runs are made
+    run_dir: str | None = None  # this run's folder, new or empty; null: one by time, game and learner
+    resume: str | None = None  # a run's folder to go on with
+    resume_step: int | None = None  # the checkpoint to go on from; null: the newest
 
 
 def schema(name: str, library: type, changed: Fields | None = None, *, base: type = object) -> type:
@@ -39,22 +103,109 @@ def schema(name: str, library: type, changed: Fields | None = None, *, base: typ
     frozen one, and not types of arrays: of those only their default's type is asked for.
     """
     fields = {field.name: (_plain_type(field), field.default) for field in dataclasses.fields(library)}
-    return _dataclass(name, fields | (changed or {}), base)
+    return _dataclass(name, fields | (changed or {}), _words(library), base)
 
 
-def params_schema(name: str, params: type, changed: Fields) -> type:
-    """A schema for a game's parameters, all null by default: null stands for the game's own default.
+def game_schema(entry: Entry) -> type:
+    """A game's sizes; under `params` its parameters, under `randomise` their ranges, under `trace` a recorded input."""
+    params = params_schema(f"{entry.name}_params", entry.params, entry.shorthands)
+    ranges = ranges_schema(f"{entry.name}_ranges", entry.params, entry.shorthands)
+    parts: Fields = {"params": (params, params), "randomise": (ranges, ranges)}
+    if entry.recorded is not None:
+        recorded = schema(f"{entry.name}_recorded", entry.recorded)
+        parts["trace"] = (recorded, recorded)
+    return schema(f"{entry.name}_game", entry.game, parts, base=GameSettings)
 
-    A scalar must be a number; a parameter with an entry for each node may be one number or a list of them.
+
+def params_schema(name: str, declared: type, shorthands: Shorthands) -> type:
+    """A game's parameters with their defaults; null where the default depends on the sizes, and stands for it.
+
+    A scalar must be a number; a parameter with entries may be one number for all or a list; a law has the fields of
+    all its kinds, null for those that were not given.
     """
-    types_ = {field.name: _number_type(field.type) for field in dataclasses.fields(params)}
-    return _dataclass(name, {field: (type_, None) for field, type_ in types_.items()} | changed, object)
+    fields: Fields = {short: (float | None, None) for short in shorthands}
+    for field in dataclasses.fields(declared):
+        fields[field.name] = _parameter_type(f"{name}_{field.name}", field)
+    return _dataclass(name, fields, _words(declared) | _words_of_shorthands(shorthands), object)
 
 
-def _dataclass(name: str, fields: Fields, base: type) -> type:
+def ranges_schema(name: str, declared: type, shorthands: Shorthands) -> type:
+    """For each parameter the range that it is drawn from in every episode; of a law, a mapping of such ranges."""
+    declarations = parameters.declarations(declared)
+    names = [*shorthands, *declarations]
+    words = {name: "[low, high], drawn anew for every episode" for name in names}
+    words |= {name: "such ranges, by field of the law" for name, each in declarations.items() if each.laws is not None}
+    return _dataclass(name, {each: (Any, None) for each in names}, words, object)
+
+
+def groups() -> dict[str, dict[str, type]]:
+    """The schemas of each group of settings, by name."""
+    schedule: Fields = {"schedule_updates": (int | None, None)}  # null: as many as the run has
+    return {
+        "game": {name: game_schema(entry) for name, entry in GAMES.items()},
+        "learner": {
+            name: schema(f"{name}_learner", learner.config, schedule, base=LearnerSettings)
+            for name, learner in LEARNERS.items()
+        },
+        "network": {"actor_critic": schema("network_settings", NetworkConfig)},
+        "logger": {"console": LoggerSettings, "wandb": WandbSettings},
+    }
+
+
+def register() -> None:
+    """Tell hydra of the schemas; the files under `conf/` name them in their defaults."""
+    store = ConfigStore.instance()
+    store.store(name="settings", node=Settings)
+    for group, schemas in groups().items():
+        for name, node in schemas.items():
+            store.store(group=f"schema/{group}", name=name, node=node)
+
+
+@functools.cache
+def integer_keys() -> frozenset[str]:
+    """The keys that want an integer, as dotted paths."""
+    schemas = [(f"{group}.", each) for group, known in groups().items() for each in known.values()]
+    return frozenset(key for path, each in [("", Settings), *schemas] for key in _integers(each, path))
+
+
+def _integers(type_: Any, path: str = "") -> Iterator[str]:
+    for field in dataclasses.fields(type_):
+        if field.type in (int, int | None):
+            yield path + field.name
+        elif dataclasses.is_dataclass(field.type):
+            yield from _integers(field.type, f"{path}{field.name}.")
+
+
+def register_foreign(name: str) -> str:
+    """Tell hydra of the game of a user's own package, and return what it is called in the groups of hydra.
+
+    Raises:
+        ValueError: no such game.
+    """
+    entry, called = _entry(name), re.sub(r"\W", "_", name)
+    store = ConfigStore.instance()
+    store.store(group="schema/game", name=called, node=game_schema(entry))
+    store.store(group="game", name=called, node={"defaults": [{"/schema/game@_here_": called}, "_self_"], "name": name})
+    return called
+
+
+def words_of(type_: type) -> Mapping[str, str]:
+    """For each field of a schema, what it means; fields that nothing is said of are missing."""
+    return getattr(type_, "words", None) or descriptions.meanings(type_)
+
+
+def _entry(name: str) -> Entry:
+    entry = GAMES.find(name)
+    if not isinstance(entry, Entry):
+        raise ValueError(f"game.name is {name!r}; it must be a jaxdlb.game.Entry, and this is {entry!r}")
+    return entry
+
+
+def _dataclass(name: str, fields: Fields, words: Mapping[str, str], base: type) -> type:
     entries = [(field, type_, _default(value)) for field, (type_, value) in fields.items()]
     made = dataclasses.make_dataclass(name, entries, bases=(base,))
     made.__module__ = __name__
+    made.words = {**(words_of(base) if dataclasses.is_dataclass(base) else {}), **words}  # type: ignore[attr-defined]
     return made
 
 
@@ -66,131 +217,61 @@ def _default(value: Any) -> Any:
 
 
 def _plain_type(field: dataclasses.Field) -> Any:
-    options = typing.get_args(field.type) if isinstance(field.type, types.UnionType) else (field.type,)
-    plain = [option for option in options if option is not types.NoneType]
-    known = all(option in _PLAIN or typing.get_origin(option) is tuple for option in plain)
-    return field.type if known else type(field.default)
+    """What hydra may check; of an array the type of its default."""
+    annotation: Any = field.type
+    return type(field.default) if parameters.is_array(annotation) or annotation is Any else annotation
 
 
-def _number_type(annotation: Any) -> Any:
-    """Of a jaxtyping annotation: Any for an array, else an optional int or float."""
-    if getattr(annotation, "dim_str", "").strip():
-        return Any
-    return int | None if "int32" in getattr(annotation, "dtypes", ()) else float | None
+def _parameter_type(name: str, field: dataclasses.Field) -> tuple[Any, Any]:
+    """Type and default of a game's parameter."""
+    declaration: Declaration = field.metadata["declaration"]
+    if declaration.laws is not None:
+        law = law_schema(name, declaration.laws)
+        return law, law
+    default = declaration.default
+    default = None if default is dataclasses.MISSING or isinstance(default, PerSize) else default
+    if parameters.shape_of(field.type):
+        return Any, default
+    number = int if parameters.dtype_of(field.type) == jnp.int32 else float
+    return number | None, default
 
 
-@dataclasses.dataclass
-class ModulationSettings:
-    """A law by which arrivals vary; the group game/params/arrival_modulation says which."""
-
-    kind: str = MISSING
-
-
-@dataclasses.dataclass
-class TraceSettings:
-    """A recorded workload to play as arrival modulation; none without a path."""
-
-    path: str | None = None
-    kind: str = "counts"  # columns timestamp and value; or instants, one row an arrival
-    bin_seconds: float = 60.0  # for instants: how long each count is
-    rounds_per_sample: int = 10
-    held_out: float = 0.3  # the share at the end that policies are evaluated on, and not trained
+def law_schema(name: str, laws: Mapping[str, type]) -> type:
+    """The kind of a law, and the fields of all kinds: null leaves the default; another kind's is refused."""
+    fields: Fields = {"kind": (str, next(iter(laws)))}
+    words = {"kind": f"one of {', '.join(laws)}"}
+    for kind, law in laws.items():
+        for each in descriptions.describe(law):
+            fields[each.name] = (Any, None)
+            words[each.name] = f"of {kind}: {_with_default(each)}"
+    return _dataclass(name, fields, words, object)
 
 
-@dataclasses.dataclass
-class GameSettings:
-    """A game; the group `game` says which."""
-
-    name: str = MISSING
-
-
-@dataclasses.dataclass
-class LoggerSettings:
-    """Where metrics go beside the progress on the terminal and metrics.csv; the group `logger` says which."""
-
-    name: str = MISSING
+def _words(declared: type) -> dict[str, str]:
+    """What each field means, with its symbol, what is allowed, and its default where null stands for it."""
+    described = {each.name: _sentence(each) for each in descriptions.describe(declared)}
+    return dict(descriptions.meanings(declared)) | described
 
 
-@dataclasses.dataclass
-class WandbSettings(LoggerSettings):
-    """Weights & Biases."""
-
-    project: str = "jaxdlb"
-    entity: str | None = None
-    group: str | None = None
-    tags: list[str] = dataclasses.field(default_factory=list)
-    mode: str | None = None  # online, offline or disabled; null leaves it to WANDB_MODE
-    upload_checkpoint: bool = True  # as an artifact, when training ends
+def _sentence(each: descriptions.Described) -> str:
+    symbol = f"{each.symbol}: " if each.symbol else ""
+    return f"{symbol}{each.meaning}" + (f" ({each.allowed})" if each.allowed else "") + _null(each.default)
 
 
-@dataclasses.dataclass
-class EvaluationSettings:
-    """How policies are compared, at the end of training and by train.evaluate."""
-
-    enabled: bool = True  # at the end of training
-    num_episodes: int = 64
-    num_rounds: int = 2000
-    warmup: int = 200  # rounds at the start of each episode that are left out
-    greedy: bool = False  # the learned policy takes its likeliest action rather than draw one
-    seed: int = 1
-    heuristics: list[Any] | None = None  # names, or mappings of name and options; null: all, tuned
-    tuning_episodes: int = 32
-    tuning_rounds: int = 800
-    recorded_rounds: int = 200  # shown in the heat map
+def _with_default(each: descriptions.Described) -> str:
+    return f"{each.meaning} ({each.allowed}); null: {each.default or 'must be given'}"
 
 
-PARAMS = params_schema(
-    "DLBParams",
-    Params,
-    {"load": (float | None, None), "arrival_modulation": (ModulationSettings, ModulationSettings)},
-)
-RANGES = schema("DLBRanges", Ranges)
-DLB_SETTINGS = schema(
-    "DLBSettings",
-    DLB,
-    {"params": (PARAMS, PARAMS), "randomise": (RANGES, RANGES), "trace": (TraceSettings, TraceSettings)},
-    base=GameSettings,
-)
-NETWORK_SETTINGS = schema("NetworkSettings", NetworkConfig)
-LEARNER_SETTINGS = schema(
-    "LearnerSettings",
-    MAPPOConfig,
-    {
-        "name": (str, MISSING),
-        "num_seeds": (int, 1),  # trained side by side in one program
-        "schedule_updates": (int | None, None),  # null: as many as the run has
-    },
-)
+def _null(default: str) -> str:
+    return f"; null: {default}" if default and not re.fullmatch(r"[-\d.e]+|\w+|\[.*\]", default) else ""
 
 
-@dataclasses.dataclass
-class Settings:
-    """Everything about a run."""
-
-    game: GameSettings = MISSING
-    learner: LEARNER_SETTINGS = MISSING  # type: ignore[valid-type]
-    network: NETWORK_SETTINGS = MISSING  # type: ignore[valid-type]
-    logger: LoggerSettings = MISSING
-    evaluation: EvaluationSettings = dataclasses.field(default_factory=EvaluationSettings)
-    seed: int = 0
-    total_agent_rounds: int = 4_000_000  # the budget of each seed: rounds × agents × environments
-    logging_interval: int = 10  # updates between two visits to the host
-    checkpoint_interval: int = 100  # updates; taken at the first visit to the host from then on
-    runs_dir: str = "runs"
-    run_dir: str | None = None  # null: <runs_dir>/<date_time>_<game>_<learner>
-    resume: str | None = None  # a run's folder to go on with
-    resume_step: int | None = None  # null: its newest checkpoint
+def _words_of_shorthands(shorthands: Shorthands) -> dict[str, str]:
+    return {
+        name: f"{each.meaning}; null: {each.default:g}, unless {_listed(each.sets)} is given"
+        for name, each in shorthands.items()
+    }
 
 
-def register() -> None:
-    """Tell hydra of the schemas; the files under `conf/` name them in their defaults."""
-    store = ConfigStore.instance()
-    store.store(name="settings", node=Settings)
-    store.store(group="schema/game", name="dlb", node=DLB_SETTINGS)
-    store.store(group="schema/learner", name="mappo", node=LEARNER_SETTINGS)
-    store.store(group="schema/network", name="actor_critic", node=NETWORK_SETTINGS)
-    store.store(group="schema/logger", name="console", node=LoggerSettings)
-    store.store(group="schema/logger", name="wandb", node=WandbSettings)
-    for kind, law in MODULATIONS.items():
-        node = schema(f"{law.__name__}Settings", law, base=ModulationSettings)
-        store.store(group="schema/arrival_modulation", name=kind, node=node)
+def _listed(names: Iterable[str]) -> str:
+    return " or ".join(names)

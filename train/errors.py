@@ -1,9 +1,9 @@
 """Turns what hydra, OmegaConf and the library refuse into one sentence that names the field, the value and the rule."""
 
 import contextlib
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
@@ -17,6 +17,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
+from jaxdlb.catalogue import did_you_mean, nearest
 from train import config
 
 STATUS = 2  # of a process that was given something wrong
@@ -50,7 +51,7 @@ def sentence(error: Exception, overrides: Sequence[str] = ()) -> str:
     if isinstance(error, MissingConfigException):
         text = _unknown_option(error)
     elif isinstance(error, OverrideParseException):
-        text = f"{error.override!r} cannot be read ({_first_line(error.message)}); it must be written key=value"
+        text = _of_override(error)
     elif isinstance(cause, OmegaConfBaseException):
         text = _of_key(cause)
     elif isinstance(error, ConfigCompositionException):
@@ -62,14 +63,35 @@ def sentence(error: Exception, overrides: Sequence[str] = ()) -> str:
     return " ".join(text.split())
 
 
-def unknown_key(key: str, known: Iterable[str]) -> str:
-    """The sentence on a key that does not exist, with the nearest one that does, or all beside it."""
+def unknown_key(key: str, known: Iterable[str], everywhere: Iterable[str] = ()) -> str:
+    """The sentence on a key that does not exist, with the nearest one that does: beside it, or else anywhere."""
     parent, _, name = key.rpartition(".")
     names = sorted({str(each) for each in known} - {"hydra"})
-    nearest = difflib.get_close_matches(name, names, n=1)
+    found = nearest(name, names)
+    beside = _join(parent, found) if found is not None else None
+    hint = _elsewhere(name, everywhere, cutoff=1.0) or beside or _elsewhere(name, everywhere)
     where = f" of {parent}" if parent else ""
-    hint = f"; did you mean {_join(parent, nearest[0])}?" if nearest else ""
-    return f"{key} is no known key; the keys{where} are {', '.join(names)}{hint}"
+    return f"{key} is no known key; the keys{where} are {', '.join(names)}{f'; did you mean {hint}?' if hint else ''}"
+
+
+def paths(node: DictConfig) -> list[str]:
+    """Every key of the whole config that `node` is a part of, as dotted paths."""
+    root = node._get_root()
+    return list(_paths_below(OmegaConf.to_container(root, throw_on_missing=False))) if root is not None else []
+
+
+def _paths_below(container: Any, parent: str = "") -> Iterator[str]:
+    for name, child in container.items() if isinstance(container, dict) else ():
+        yield _join(parent, str(name))
+        yield from _paths_below(child, _join(parent, str(name)))
+
+
+def _elsewhere(name: str, everywhere: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The path whose last name is most like `name`, the shortest of several."""
+    known = [path for path in everywhere if not path.startswith("hydra")]
+    by_name = {path.rpartition(".")[2]: path for path in sorted(known, key=len, reverse=True)}
+    found = nearest(name, by_name, cutoff)
+    return by_name[found] if found is not None else None
 
 
 def refuse_numbers_for_switches(given: DictConfig, overrides: Sequence[Any]) -> None:
@@ -85,7 +107,8 @@ def refuse_numbers_for_switches(given: DictConfig, overrides: Sequence[Any]) -> 
 def _of_key(error: OmegaConfBaseException) -> str:
     key, message = error.full_key or str(error.key), _first_line(error.msg or str(error))
     if isinstance(error, ConfigAttributeError | ConfigKeyError):
-        return unknown_key(key, error.parent_node.keys() if error.parent_node is not None else ())
+        parent = error.parent_node
+        return unknown_key(key, *((parent.keys(), paths(parent)) if isinstance(parent, DictConfig) else ((),)))
     if isinstance(error, MissingMandatoryValue):
         return f"{key} is not given; it must be, as {key}=…"
     if isinstance(error, ConfigTypeError):
@@ -111,9 +134,18 @@ def _unknown_option(error: MissingConfigException) -> str:
     options = sorted(error.options or ())
     if not options:
         return f"{group or option} is {option!r}; no such choice exists under conf/"
-    nearest = difflib.get_close_matches(option, options, n=1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    return f"{group} is {option!r}; it must be one of {', '.join(options)}{hint}"
+    return f"{group} is {option!r}; it must be one of {', '.join(options)}{did_you_mean(option, options, repr)}"
+
+
+def _of_override(error: OverrideParseException) -> str:
+    """What cannot be read; a run's folder that stands alone is one of the commonest."""
+    text = str(error.override)
+    if Path(text).is_dir():
+        return (
+            f"{text!r} stands alone; it must be written resume={text} (python -m train goes on with that run) or "
+            f"checkpoint={text} (train.evaluate and train.render)"
+        )
+    return f"{text!r} cannot be read ({_first_line(error.message)}); it must be written key=value"
 
 
 def _of_group(overrides: Sequence[str]) -> str:

@@ -16,8 +16,8 @@ from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from jaxdlb import checkpoint, compilation, evaluation
-from train import build, cli, comparison, compose, config, launch, run_folder
+from jaxdlb import checkpoint, evaluation
+from train import build, cli, comparison, compose, config, run_folder
 from train.build import Scenario
 
 FOLDER = "evaluations"  # in a run's folder
@@ -28,8 +28,8 @@ class EvaluateSettings(config.Settings):
     """Settings of a run, and which of its policies to evaluate."""
 
     checkpoint: str = MISSING  # a run's folder, its checkpoints folder or that of one step
-    step: int | None = None  # null: the newest
-    output: str | None = None  # null: <run>/evaluations/<date_time>
+    step: int | None = None  # which checkpoint; null: the newest
+    output: str | None = None  # a new or empty folder; null: <run>/evaluations/<date_time>
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,14 +89,9 @@ def execute(plan: Plan) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (without the program's name), and return the exit status."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if {"-h", "--help"} & set(arguments):
-        print(__doc__)
-        return 0
-    return cli.run(lambda: prepare(arguments), execute, arguments)
+    return cli.main(__doc__, EvaluateSettings, prepare, execute, arguments)
 
 
 if __name__ == "__main__":
-    compilation.tune_for_cpu()
-    launch.use_compilation_cache()
+    cli.tune()
     sys.exit(main())

@@ -1,12 +1,10 @@
 """A run from settings to table: prepared and checked first, then trained, evaluated and written."""
 
 import dataclasses
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 from jaxtyping import PyTree
 from omegaconf import DictConfig, OmegaConf
 
@@ -111,17 +109,6 @@ def execute(plan: Plan) -> Path:
             logger.close(newest)
     print(f"the run is in {folder}")
     return folder
-
-
-def use_compilation_cache() -> None:
-    """Keep compiled programs in the user's cache folder, so that the next start is quicker.
-
-    JAX_COMPILATION_CACHE_DIR names another folder, or none if it is empty.
-    """
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    jax.config.update("jax_compilation_cache_dir", str(root / "jaxdlb" / "xla"))
 
 
 def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], seconds: float) -> None:

@@ -1,7 +1,8 @@
-"""Draw a game: `python -m train.render checkpoint=<run> [policy=learned] [output=game.gif] [rounds=25] [key=value …]`.
+"""Draw a game: `python -m train.render [checkpoint=<run>] [policy=learned] [output=game.gif] [key=value …]`.
 
-An animated GIF of one cluster: nodes as bars, tasks that move, the age of heartbeats. `policy` is `learned` or the name
-of a heuristic, or {name: …} with its options; the settings are those of the run, as in train.evaluate.
+An animated GIF of one cluster of the game. `policy` is `learned`, or the name of a heuristic, which is tuned as in the
+tables, or {name: …} with its options; a list of several shows them side by side, on the same scales, meeting the same
+chances. With a checkpoint the settings are those of the run, as in train.evaluate; else those of python -m train.
 
 Exit status: 0 when all went well; 2 when something given is wrong, of which one line on stderr says what, and then
 nothing has been written.
@@ -13,24 +14,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxdlb import compilation
 from jaxdlb.checks import check_size
-from train import build, cli, comparison, evaluate, launch
+from jaxdlb.policies import Policy, find_family
+from train import build, cli, comparison, compose, config, evaluate
 from train.build import Scenario
 
 LEARNED = "learned"
 
 
 @dataclasses.dataclass
-class RenderSettings(evaluate.EvaluateSettings):
+class RenderSettings(config.Settings):
     """Settings of a run, and what to draw of it."""
 
-    output: str = "game.gif"
-    policy: Any = LEARNED
+    step: int | None = None  # which checkpoint; null: the newest
+    checkpoint: str | None = None  # a run's folder, its checkpoints folder or that of one step; a rule needs none
+    output: str = "game.gif"  # the file, in a folder that exists
+    policy: Any = None  # learned, a heuristic's name, {name: …} with options, or a list; null: learned, if it can be
     seed_index: int = 0  # which of several seeds
-    rounds: int = 25
-    first_round: int = 100
-    frames_per_round: int = 4
+    rounds: int = 25  # rounds to draw
+    first_round: int = 100  # rounds played before
+    frames_per_round: int = 4  # pictures a round
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +42,8 @@ class Plan:
 
     settings: Any
     scenario: Scenario
-    policy: Any
+    wanted: list[Any]  # entries of `policy`
+    learned: Policy | None
 
 
 def prepare(overrides: Sequence[str]) -> Plan:
@@ -48,7 +52,7 @@ def prepare(overrides: Sequence[str]) -> Plan:
     Raises:
         ValueError, OmegaConfBaseException: something given is wrong.
     """
-    _, settings, located = evaluate.from_run(overrides, RenderSettings)
+    settings, located = _settings(overrides)
     build.check(settings)
     for name, least in {"rounds": 1, "first_round": 0, "frames_per_round": 1}.items():
         check_size(name, getattr(settings, name), least)
@@ -56,26 +60,28 @@ def prepare(overrides: Sequence[str]) -> Plan:
     if output.suffix != ".gif" or not output.absolute().parent.is_dir() or output.is_dir():
         raise ValueError(f"output is {settings.output!r}; it must be a file named ….gif in a folder that exists")
     scenario = build.scenario(settings.game)
-    if settings.policy != LEARNED:
-        return Plan(settings, scenario, build.heuristic(settings.policy, "policy"))
-    greedy = settings.evaluation.greedy
-    learned = comparison.learned_policies(located.folder, scenario.game, step=located.step, greedy=greedy)
-    if not 0 <= settings.seed_index < len(learned):
-        raise ValueError(f"seed_index is {settings.seed_index}; it must be an integer in [0, {len(learned) - 1}]")
-    return Plan(settings, scenario, learned[settings.seed_index])
+    if scenario.entry.viewer is None:
+        raise ValueError(f"game.name is {settings.game.name!r}; it must be a game that can be drawn")
+    wanted = settings.policy if isinstance(settings.policy, list) else [settings.policy or LEARNED]
+    _check_rules(wanted, scenario)
+    learned = _learned(settings, scenario, located) if LEARNED in wanted else None
+    return Plan(settings, scenario, wanted, learned)
 
 
 def execute(plan: Plan) -> None:
     """Play, draw and write."""
-    from jaxdlb.evaluation import plots
-
-    settings = plan.settings
+    settings, scenario = plan.settings, plan.scenario
     num_rounds = settings.first_round + settings.rounds
-    recording = comparison.record(plan.scenario, plan.policy, settings.evaluation.seed, num_rounds)
-    plots.animation(
-        recording,
+    policies = [plan.learned if entry == LEARNED else _rule(entry, plan) for entry in plan.wanted]
+    recordings = {
+        policy.name: comparison.record(scenario, policy, settings.evaluation.seed, num_rounds)
+        for policy in policies
+        if policy is not None
+    }
+    assert scenario.entry.viewer is not None
+    scenario.entry.viewer().animation(
+        recordings,
         settings.output,
-        title=plan.policy.name,
         first_round=settings.first_round,
         num_frames=settings.rounds * settings.frames_per_round,
         frames_per_round=settings.frames_per_round,
@@ -85,14 +91,46 @@ def execute(plan: Plan) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (without the program's name), and return the exit status."""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if {"-h", "--help"} & set(arguments):
-        print(__doc__)
-        return 0
-    return cli.run(lambda: prepare(arguments), execute, arguments)
+    return cli.main(__doc__, RenderSettings, prepare, execute, arguments)
+
+
+def _settings(overrides: Sequence[str]) -> tuple[Any, Any]:
+    """The settings of the run that is named, and the step to load; without a run those of the command line."""
+    if any(text.startswith("checkpoint=") for text in overrides):
+        _, settings, located = evaluate.from_run(overrides, RenderSettings)
+        return settings, located
+    given = compose.from_conf(overrides, RenderSettings)
+    return compose.settings(given, overrides), None
+
+
+def _learned(settings: Any, scenario: Scenario, located: Any) -> Policy:
+    if located is None:
+        raise ValueError(
+            f"checkpoint is not given; it must be where policy is {LEARNED} (a heuristic is drawn without: policy=…)"
+        )
+    greedy = settings.evaluation.greedy
+    learned = comparison.learned_policies(located.folder, scenario.game, step=located.step, greedy=greedy)
+    if not 0 <= settings.seed_index < len(learned):
+        raise ValueError(f"seed_index is {settings.seed_index}; it must be an integer in [0, {len(learned) - 1}]")
+    return learned[settings.seed_index]
+
+
+def _check_rules(wanted: Sequence[Any], scenario: Scenario) -> None:
+    """Raise ValueError for an entry that names no heuristic of the game, or options that it refuses."""
+    for entry in wanted:
+        if entry != LEARNED:
+            build.heuristic(entry, "policy", scenario.entry.heuristics)
+
+
+def _rule(entry: Any, plan: Plan) -> Policy:
+    """The heuristic that an entry asks for: tuned where it stands without options, as in the tables."""
+    families = plan.scenario.entry.heuristics
+    if not isinstance(entry, str):
+        return build.heuristic(entry, "policy", families)
+    family = {entry: find_family(families, entry)}
+    return comparison.tuned(plan.scenario, plan.settings.evaluation, family)[entry]
 
 
 if __name__ == "__main__":
-    compilation.tune_for_cpu()
-    launch.use_compilation_cache()
+    cli.tune()
     sys.exit(main())

@@ -16,7 +16,7 @@ from jaxdlb.learners.advantage import generalised_advantages
 from jaxdlb.learners.config import Hyperparameters, MAPPOConfig, hyperparameters
 from jaxdlb.learners.rollout import Environments, Rollout, SampleParams
 from jaxdlb.mechanics import chance
-from jaxdlb.networks import distributions, normalisation
+from jaxdlb.networks import NetworkConfig, build, distributions, normalisation
 from jaxdlb.networks.actor_critic import ActorCritic, features, forget, unroll
 from jaxdlb.networks.normalisation import Moments, ReturnScale
 
@@ -70,9 +70,7 @@ class MAPPO:
         if not self._has_memory:
             count, unit = count * self.config.rollout_length, "steps of an update"
         if count % self.config.num_minibatches:
-            raise ValueError(
-                f"learner.num_minibatches is {self.config.num_minibatches}; it must divide the {count} {unit}"
-            )
+            raise ValueError(f"num_minibatches is {self.config.num_minibatches}; it must divide the {count} {unit}")
 
     @property
     def _has_memory(self) -> bool:
@@ -305,6 +303,16 @@ class MAPPO:
         after = self._apply_critic(state, memory, self._normalise(state, seen))[1]
         following = jnp.concatenate([steps.value[1:], after[None]])
         return jnp.where(steps.last[..., None], steps.next_value, following)
+
+
+def make(game: Game, network: NetworkConfig, config: MAPPOConfig, sample_params: SampleParams) -> MAPPO:
+    """The learner, with an actor and a critic of the kind that `network` asks for.
+
+    Raises:
+        ValueError: sizes that do not fit together, or a network that the game cannot feed.
+    """
+    actor_critic = build(game, network, critic=config.critic, share_parameters=config.share_parameters)
+    return MAPPO(game=game, network=actor_critic, config=config, sample_params=sample_params)
 
 
 _ADAM = optax.scale_by_adam(eps=1e-5)

@@ -31,14 +31,14 @@ class NetworkConfig:
     precision: str = "float32"  # or bfloat16, quick on accelerators: of the arithmetic; parameters stay float32
 
     def __post_init__(self) -> None:
-        check_choice("network.kind", self.kind, tuple(TORSOS))
-        check_choice("network.precision", self.precision, ("float32", "bfloat16"))
+        check_choice("kind", self.kind, tuple(TORSOS))
+        check_choice("precision", self.precision, ("float32", "bfloat16"))
         for name in ("hidden", "critic_hidden"):
             sizes = getattr(self, name)
             if not sizes:
-                raise ValueError(f"network.{name} is empty; it must name the width of at least one layer")
+                raise ValueError(f"{name} is empty; it must name the width of at least one layer")
             for size in sizes:
-                check_size(f"network.{name}", size, 1)
+                check_size(name, size, 1)
 
 
 def features(observation: Any) -> dict[str, Array]:
@@ -220,7 +220,7 @@ def build(
     Raises:
         ValueError: an unknown `critic`, or an action space without a head.
     """
-    check_choice("learner.critic", critic, ("global_state", "observation"))
+    check_choice("critic", critic, ("global_state", "observation"))
     actor = build_actor(game, config, share_parameters)
     if critic == "global_state":
         module = _GlobalValueModule(config.critic_hidden, game.num_agents)

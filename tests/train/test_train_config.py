@@ -6,11 +6,13 @@ from pathlib import Path
 import jax
 import pytest
 
-from jaxdlb.games.dlb import DLB, Params, Ranges
-from jaxdlb.learners import MAPPOConfig
-from jaxdlb.mechanics import arrivals
+from jaxdlb import compilation
+from jaxdlb.games import GAMES
+from jaxdlb.games.dlb import DLB, Params
+from jaxdlb.learners import LEARNERS, MAPPOConfig
+from jaxdlb.mechanics.arrivals import LAWS
 from jaxdlb.networks import NetworkConfig
-from train import build, compose, config, launch
+from train import build, compose, config, launch, reference
 
 
 def composed(*overrides):
@@ -35,8 +37,50 @@ def test_defaults_are_those_of_the_library(default, group, library):
 
 
 def test_every_parameter_and_range_of_the_game_can_be_set(default):
-    assert {field.name for field in dataclasses.fields(Params)} < set(vars(default.game.params))
-    assert set(vars(default.game.randomise)) == {field.name for field in dataclasses.fields(Ranges)}
+    names = {field.name for field in dataclasses.fields(Params)} | {"load"}
+    assert set(vars(default.game.params)) == set(vars(default.game.randomise)) == names
+
+
+def test_every_key_is_printed_with_its_default_and_what_it_means():
+    printed = reference.keys(compose.from_conf([]))
+    lines = {line.split(":")[0].strip(): line for line in reversed(printed.splitlines())}
+    for name, default in {"migration_cost": "0.1", "horizon": "500", "num_nodes": "8", "gamma": "0.95"}.items():
+        assert lines[name].split(":")[1].split("#")[0].strip() == default
+    assert "null: linspace(0.2, 0.9, N)" in " ".join(printed.split()).replace("# ", "")
+    silent = [line for line in printed.splitlines() if "#" not in line and not line.endswith(":")]
+    assert not silent, silent
+
+
+def test_every_game_and_learner_of_the_registries_can_be_chosen():
+    for name in GAMES:
+        assert composed(f"game={name}").game.name == name
+    for name in LEARNERS:
+        assert composed(f"learner={name}").learner.name == name
+
+
+def test_an_integer_may_be_written_as_a_float_that_is_one():
+    settings = composed("total_agent_rounds=2e6", "learner.num_envs=3.2e1", "game.num_nodes=4.0", "learner.gamma=1")
+    assert (settings.total_agent_rounds, settings.learner.num_envs, settings.game.num_nodes) == (2_000_000, 32, 4)
+    assert all(isinstance(value, int) for value in (settings.total_agent_rounds, settings.learner.num_envs))
+
+
+def test_without_an_experiment_is_what_there_is_without_it():
+    assert dataclasses.asdict(composed("experiment=null")) == dataclasses.asdict(composed())
+
+
+def test_a_game_of_a_users_own_package_is_taken_by_its_place(tmp_path, monkeypatch):
+    (tmp_path / "my_games.py").write_text(
+        "import dataclasses\nfrom jaxdlb.games import dlb\n"
+        "class Mine(dlb.DLB):\n    name = 'mine'\n"
+        "ENTRY = dataclasses.replace(dlb.ENTRY, game=Mine)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = composed("game.name=my_games:ENTRY", "game.num_nodes=3", "game.params.load=0.5")
+    scenario = build.scenario(settings.game)
+    assert (type(scenario.game).__name__, scenario.game.num_nodes) == ("Mine", 3)
+    compose.save(compose.from_conf(["game.name=my_games:ENTRY", "game.num_nodes=3"]), tmp_path)
+    again = compose.settings(compose.from_run(tmp_path, [], config.Settings), [])
+    assert (again.game.name, again.game.num_nodes) == ("my_games:ENTRY", 3)
 
 
 def test_without_overrides_the_game_is_the_reference_cluster(default):
@@ -46,13 +90,18 @@ def test_without_overrides_the_game_is_the_reference_cluster(default):
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), scenario.train(jax.random.key(0)), reference))
 
 
-@pytest.mark.parametrize("kind", list(config.MODULATIONS))
+@pytest.mark.parametrize("kind", [kind for kind in LAWS if kind != "trace"])
 def test_every_law_of_arrivals_can_be_chosen_with_the_defaults_of_the_library(kind):
-    scenario = build.scenario(composed(f"game/params/arrival_modulation={kind}").game)
+    scenario = build.scenario(composed(f"game.params.arrival_modulation.kind={kind}").game)
     law = scenario.params.arrival_modulation
-    expected = arrivals.as_arrays(config.MODULATIONS[kind]())
-    assert type(law) is config.MODULATIONS[kind]
+    expected = DLB().default_params(arrival_modulation=LAWS[kind]()).arrival_modulation
+    assert type(law) is LAWS[kind]
     assert jax.tree.leaves(law) == jax.tree.leaves(expected)
+
+
+def test_a_law_takes_lists_too():
+    given = ["game.params.arrival_modulation.kind=trace", "game.params.arrival_modulation.factors=[0.5,1.5]"]
+    assert build.scenario(composed(*given).game).params.arrival_modulation.factors.tolist() == [0.5, 1.5]
 
 
 def test_a_parameter_of_each_node_is_one_number_or_a_list():
@@ -78,8 +127,9 @@ def test_every_choice_under_conf_makes_a_run_that_can_be_planned(choice, tmp_pat
 
 
 def test_ippo_is_mappo_with_a_critic_on_the_own_observation():
-    mappo, ippo = composed("learner=mappo").learner, composed("learner=ippo").learner
-    assert dataclasses.replace(ippo, name="mappo", critic="global_state") == mappo
+    mappo, ippo = (vars(composed(f"learner={name}").learner) for name in ("mappo", "ippo"))
+    assert ippo | {"name": "mappo", "critic": "global_state"} == mappo
+    assert ippo["critic"] == "observation"
 
 
 def test_the_budget_is_spent_to_the_end_and_the_schedules_end_with_it():
@@ -91,7 +141,7 @@ def test_the_budget_is_spent_to_the_end_and_the_schedules_end_with_it():
 
 
 def test_a_saved_config_comes_back_as_it_was_and_groups_can_be_chosen_afresh(tmp_path):
-    given = ["game.params.load=0.5", "game.num_nodes=4", "network=pointer", "game/params/arrival_modulation=step"]
+    given = ["game.params.load=0.5", "game.num_nodes=4", "network=pointer", "game.params.arrival_modulation.kind=step"]
     compose.save(compose.from_conf(given), tmp_path)
     again = compose.settings(compose.from_run(tmp_path, [], config.Settings), [])
     assert dataclasses.asdict(again) == dataclasses.asdict(composed(*given))
@@ -108,7 +158,7 @@ def test_compiled_programs_are_kept_in_the_users_cache_unless_jax_is_told_otherw
     monkeypatch.setenv(variable, str(tmp_path))
     before = jax.config.jax_compilation_cache_dir
     try:
-        launch.use_compilation_cache()
+        compilation.use_cache()
         found = jax.config.jax_compilation_cache_dir
     finally:
         jax.config.update("jax_compilation_cache_dir", before)

@@ -3,6 +3,7 @@
 from jaxdlb.game import Entry, Lengths
 from jaxdlb.games.dlb.game import DLB
 from jaxdlb.games.dlb.generator import SHORTHANDS
+from jaxdlb.games.dlb.recorded import Recorded
 from jaxdlb.games.dlb.types import Params, State
 from jaxdlb.mechanics.peer_view import Action, Observation
 from jaxdlb.policies.heuristics import NODE_HEURISTICS
@@ -12,6 +13,7 @@ ENTRY = Entry(
     params=Params,
     heuristics=NODE_HEURISTICS,
     shorthands=SHORTHANDS,
+    recorded=Recorded,
     lengths=Lengths(2000, warmup=200),
 )
 

@@ -39,7 +39,9 @@ def make_params(game: Any, **fields: Any) -> Params:
         ValueError: an unknown field, an entry out of range or of the wrong length, or a `load` that asks for arrival
             probabilities above 1.
     """
-    return parameters.make(Params, game, fields, SHORTHANDS)
+    params = parameters.make(Params, game, fields, SHORTHANDS)
+    validate(params, game)
+    return params
 
 
 def validate(params: Params, game: Any) -> None:
