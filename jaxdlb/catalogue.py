@@ -4,7 +4,7 @@ import difflib
 import importlib
 import importlib.metadata
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 Entry = TypeVar("Entry")
 
@@ -12,14 +12,15 @@ Entry = TypeVar("Entry")
 class Catalogue(Mapping[str, Entry], Generic[Entry]):
     """What there is of one kind, by name.
 
-    `find` knows more than the names listed: `package.module:OBJECT`, whatever such an object is called there, and what
-    installed packages announce under the entry-point `group`.
+    With an entry-point `group`, `find` knows more than the names listed: `package.module:OBJECT`, whatever such an
+    object is called there, and what installed packages announce in that group. `of` is the class that all of them have.
     """
 
-    def __init__(self, noun: str, entries: Mapping[str, Entry], *, group: str | None = None) -> None:
+    def __init__(self, noun: str, entries: Mapping[str, Entry], *, group: str | None = None, of: type = object) -> None:
         self._noun = noun
         self._entries = dict(entries)
         self._group = group
+        self._of: Any = of
 
     def __getitem__(self, name: str) -> Entry:
         return self._entries[name]
@@ -37,29 +38,33 @@ class Catalogue(Mapping[str, Entry], Generic[Entry]):
         """The entry called `name`.
 
         Raises:
-            ValueError: there is none; the message lists the known names and the nearest.
+            ValueError: there is none (the message lists the known names and the nearest), it cannot be imported, or it
+                is of another class.
         """
-        if name in self._entries:
+        if isinstance(name, str) and name in self._entries:
             return self._entries[name]
-        if self._group is not None and isinstance(name, str) and ":" in name:
-            return self._imported(name)
         announced = self._announced()
-        if name in announced:
-            return announced[name].load()
-        known = [*self, *announced]
+        if isinstance(name, str) and (name in announced or (self._group is not None and ":" in name)):
+            return self._imported(name, announced[name].value if name in announced else name)
+        known = list(dict.fromkeys([*self, *announced]))
         raise ValueError(
             f"{self._noun} is {name!r}; it must be one of {', '.join(known)}{did_you_mean(name, known, repr)}"
         )
 
-    def _imported(self, name: str) -> Entry:
-        module, _, attribute = name.partition(":")
+    def _imported(self, name: str, place: str) -> Entry:
+        """The object at a `place` such as package.module:OBJECT."""
+        module, _, attribute = place.partition(":")
         wanted = f"{self._noun} is {name!r}; it must be package.module:OBJECT"
         try:
-            return getattr(importlib.import_module(module), attribute)
-        except (ImportError, ValueError) as error:
+            imported = importlib.import_module(module)
+        except (ImportError, TypeError, ValueError) as error:
             raise ValueError(f"{wanted}, and {module!r} cannot be imported ({error})") from None
-        except AttributeError:
-            raise ValueError(f"{wanted}, and {module!r} has no {attribute!r}") from None
+        if not hasattr(imported, attribute):
+            raise ValueError(f"{wanted}, and {module!r} has no {attribute!r}")
+        found = getattr(imported, attribute)
+        if not isinstance(found, self._of):
+            raise ValueError(f"{wanted} of the class {self._of.__qualname__}, and this is {found!r}")
+        return found
 
     def _announced(self) -> dict[str, importlib.metadata.EntryPoint]:
         if self._group is None:

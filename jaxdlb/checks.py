@@ -62,7 +62,7 @@ def check_array(name: str, value: Any, shape: tuple[int, ...], allowed: Interval
     Raises:
         ValueError: names the field, the first offending entry and what is allowed.
     """
-    array = _as_number_array(name, value)
+    array = as_numbers(name, value)
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}; it must have shape {shape}")
     bad = np.argwhere(~allowed.contains(array))
@@ -74,7 +74,7 @@ def check_array(name: str, value: Any, shape: tuple[int, ...], allowed: Interval
 
 def broadcast_array(name: str, value: Any, shape: tuple[int, ...], allowed: Interval) -> np.ndarray:
     """As `check_array`, but one number stands for as many equal entries as `shape` has."""
-    array = _as_number_array(name, value)
+    array = as_numbers(name, value)
     if array.ndim == 0:
         check_array(name, array, (), allowed)
         return np.broadcast_to(array, shape)
@@ -93,13 +93,20 @@ def check_size(name: str, value: Any, least: int) -> None:
         raise ValueError(f"{name} is {value!r}; it must be an integer ≥ {least}")
 
 
+def check_whole(name: str, value: Any, allowed: Interval) -> None:
+    """Raise ValueError unless `value` is an int within `allowed`."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not allowed.contains(np.asarray(value)):
+        raise ValueError(f"{name} is {value!r}; it must be {allowed}")
+
+
 def check_switch(name: str, value: Any) -> None:
     """Raise ValueError unless `value` is true or false."""
     if not isinstance(value, bool | np.bool_):
         raise ValueError(f"{name} is {value!r}; it must be true or false")
 
 
-def _as_number_array(name: str, value: Any) -> np.ndarray:
+def as_numbers(name: str, value: Any) -> np.ndarray:
+    """`value` as a NumPy array of float64; raises ValueError if it is no number and no even list of numbers."""
     try:
         return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):

@@ -25,7 +25,18 @@ import numpy as np
 from jaxtyping import Array
 
 from jaxdlb.catalogue import Catalogue, did_you_mean
-from jaxdlb.checks import Interval, Switch, broadcast_array, check_array, check_choice, check_size, check_switch
+from jaxdlb.checks import (
+    LARGEST_INT,
+    Interval,
+    Switch,
+    as_numbers,
+    broadcast_array,
+    check_array,
+    check_choice,
+    check_size,
+    check_switch,
+    check_whole,
+)
 
 Declared = TypeVar("Declared")
 
@@ -118,14 +129,19 @@ def make(
 ) -> Declared:
     """An instance of arrays: the defaults at these `sizes` (a game), with `values` in their place.
 
-    A single number stands for all entries of an array; None stands for the default; a law is an instance of its class,
-    its kind, or a mapping of `kind` and fields.
+    A single number stands for all entries of an array, but for one whose length is free; None stands for the default;
+    a law is an instance of its class, its kind, or a mapping of `kind` and fields. A default beyond the size that
+    bounds it is that size. What stands here may be called while JAX traces a function, but not with traced values.
 
     Raises:
-        ValueError: an unknown name; a shorthand beside what it sets; an entry out of range or of the wrong shape; a
-            field that must be given and is not.
+        ValueError: an unknown name; a shorthand beside what it sets; an entry out of range, of the wrong shape or
+            traced; a field that must be given and is not.
     """
-    shorthands = shorthands or {}
+    with jax.ensure_compile_time_eval():
+        return _made_of(type_, sizes, values, shorthands or {})
+
+
+def _made_of(type_: type[Declared], sizes: Any, values: Mapping[str, Any], shorthands: Shorthands) -> Declared:
     given = {name: value for name, value in values.items() if value is not None}
     _check_known(type_, sizes, given, shorthands)
     short = {name: each for name, each in shorthands.items() if _takes_part(name, each, given)}
@@ -140,6 +156,7 @@ def make(
     made: Any = type_(**fields)
     for name, each in short.items():
         value = given.get(name, each.default)
+        _refuse_traced(name, value)
         check_array(name, value, (), each.within(made))
         made = each.apply(made, jnp.float32(value))
     if pending:
@@ -158,7 +175,9 @@ def check(instance: Any, sizes: Any = None) -> None:
     for path, type_, name, declaration, value in _walk(instance):
         if _is_array(type_, name):
             _check_entries(path, type_, name, value, declaration.within(sizes), sizes)
-        elif declaration.laws is None:
+        elif declaration.laws is not None:
+            _check_law(path, declaration.laws, type(value), value)
+        elif declaration.allowed is not None:
             _check_setting(path, declaration.allowed, value)
 
 
@@ -186,8 +205,10 @@ def _array_type(annotation: Any) -> Any:
 
 
 def annotation_of(type_: Any, name: str) -> Any:
-    """The annotation of a dataclass's field."""
-    return next(field.type for field in dataclasses.fields(type_) if field.name == name)
+    """The annotation of a dataclass's field, evaluated where the module postpones that."""
+    annotation = next(field.type for field in dataclasses.fields(type_) if field.name == name)
+    owner = type_ if isinstance(type_, type) else type(type_)
+    return typing.get_type_hints(owner)[name] if isinstance(annotation, str) else annotation
 
 
 def _is_array(type_: Any, name: str) -> bool:
@@ -202,7 +223,11 @@ def dtype_of(annotation: Any) -> Any:
 
 def _default(declaration: Declaration, sizes: Any) -> Any:
     default = declaration.default
-    return default.of(sizes) if isinstance(default, PerSize) else default
+    if isinstance(default, PerSize):
+        return default.of(sizes)
+    if declaration.at_most is None or default is dataclasses.MISSING:
+        return default
+    return np.minimum(default, declaration.within(sizes).high)
 
 
 def _made(type_: type, name: str, declaration: Declaration, value: Any, sizes: Any) -> Any:
@@ -210,11 +235,32 @@ def _made(type_: type, name: str, declaration: Declaration, value: Any, sizes: A
         return _made_law(name, declaration.laws, value, sizes)
     if value is dataclasses.MISSING:
         raise ValueError(f"{name} is not given; it must be {declaration.allowed}")
-    annotation, allowed = annotation_of(type_, name), declaration.within(sizes)
-    shape = _shape(annotation, sizes, value)
-    array = broadcast_array(name, value, shape, allowed)
+    _refuse_traced(name, value)
+    annotation, allowed, array = annotation_of(type_, name), declaration.within(sizes), as_numbers(name, value)
+    shape = _shape(annotation, sizes, array)
     _check_free(name, array, annotation, sizes)
-    return jnp.asarray(array, dtype_of(annotation))
+    array = (check_array if _free(annotation, sizes) else broadcast_array)(name, array, shape, allowed)
+    return jnp.asarray(_held(name, array, dtype_of(annotation), allowed))
+
+
+def _held(name: str, array: np.ndarray, dtype: Any, allowed: Interval) -> np.ndarray:
+    """The array in the type in which it is held, whose rounding may not leave the range."""
+    with np.errstate(over="ignore"):
+        held = array.astype(dtype)
+    bad = np.argwhere(~allowed.contains(held.astype(np.float64)))
+    if len(bad):
+        entry = tuple(bad[0])
+        where = f"{name}[{', '.join(map(str, entry))}]" if entry else name
+        raise ValueError(f"{where} is {array[entry]:g}, which float32 holds as {held[entry]:g}; it must be {allowed}")
+    return held
+
+
+def _refuse_traced(name: str, value: Any) -> None:
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
+        raise ValueError(
+            f"{name} is traced, and parameters are checked on the host; it must be a number there: make the parameters "
+            "outside of jit, vmap and grad, or put a traced array in their place with dataclasses.replace"
+        )
 
 
 def _made_law(name: str, laws: Catalogue, value: Any, sizes: Any) -> Any:
@@ -231,17 +277,23 @@ def _made_law(name: str, laws: Catalogue, value: Any, sizes: Any) -> Any:
 
 
 def _law_and_fields(name: str, laws: Catalogue, value: Any) -> tuple[type, Mapping[str, Any]]:
-    if isinstance(value, type):
-        return value, {}
     if isinstance(value, str):
         value = {"kind": value}
     if isinstance(value, Mapping):
+        kind = value.get("kind")
         with prefixed(name):
-            type_ = laws.find(value.get("kind", next(iter(laws))))
+            type_ = laws.find(next(iter(laws)) if kind is None else kind)
         return type_, {field: each for field, each in value.items() if field != "kind"}
-    if type(value) not in laws.values():
-        raise ValueError(f"{name} is {value!r}; it must be one of the laws {', '.join(laws)}")
+    if isinstance(value, type):
+        _check_law(name, laws, value, value)
+        return value, {}
+    _check_law(name, laws, type(value), value)
     return type(value), {field: getattr(value, field) for field in declarations(value)}
+
+
+def _check_law(name: str, laws: Catalogue, type_: type, value: Any) -> None:
+    if type_ not in laws.values():
+        raise ValueError(f"{name} is {value!r}; it must be one of the laws {', '.join(laws)}")
 
 
 @contextlib.contextmanager
@@ -256,28 +308,31 @@ def prefixed(path: str) -> Iterator[None]:
 def _blank(type_: type, name: str, sizes: Any) -> Array:
     """Zeros in the place of a field that a shorthand is about to set."""
     annotation = annotation_of(type_, name)
-    return jnp.zeros(_shape(annotation, sizes, 0), dtype_of(annotation))
+    return jnp.zeros(_shape(annotation, sizes, np.zeros(())), dtype_of(annotation))
 
 
-def _shape(annotation: Any, sizes: Any, value: Any) -> tuple[int, ...]:
-    """The shape that the annotation and the sizes ask for; a free dimension is as long as the value has it."""
-    dims = getattr(sizes, "dims", {})
-    found = np.shape(value) if isinstance(value, np.ndarray | jax.Array | list | tuple) else ()
-    names = shape_of(annotation)
-    ends = (*found, *([1] * len(names)))
+def _shape(annotation: Any, sizes: Any, array: np.ndarray) -> tuple[int, ...]:
+    """The shape that the annotation and the sizes ask for; a free dimension is as long as the array has it."""
+    dims, names = getattr(sizes, "dims", {}), shape_of(annotation)
+    ends = (*array.shape[-len(names) :], *([1] * len(names)))
     return tuple(int(name) if name.isdigit() else dims.get(name, ends[axis]) for axis, name in enumerate(names))
 
 
+def _free(annotation: Any, sizes: Any) -> list[str]:
+    """The dimensions whose length neither the annotation nor the sizes tell."""
+    return [name for name in shape_of(annotation) if not name.isdigit() and name not in getattr(sizes, "dims", {})]
+
+
 def _check_free(name: str, array: np.ndarray, annotation: Any, sizes: Any) -> None:
-    free = [each for each in shape_of(annotation) if not each.isdigit() and each not in getattr(sizes, "dims", {})]
-    if free and array.size == 0:
+    if array.size == 0 and _free(annotation, sizes):
         raise ValueError(f"{name} is empty; it must hold at least one sample")
 
 
 def _check_entries(path: str, type_: Any, name: str, value: Any, allowed: Interval, sizes: Any) -> None:
-    annotation = annotation_of(type_, name)
-    _check_free(path, np.asarray(value), annotation, sizes)
-    check_array(path, value, _shape(annotation, sizes, value), allowed)
+    _refuse_traced(path, value)
+    annotation, array = annotation_of(type_, name), as_numbers(path, value)
+    _check_free(path, array, annotation, sizes)
+    check_array(path, array, _shape(annotation, sizes, array), allowed)
 
 
 def _check_setting(path: str, allowed: Any, value: Any) -> None:
@@ -288,8 +343,10 @@ def _check_setting(path: str, allowed: Any, value: Any) -> None:
         check_choice(path, value, allowed)
     elif isinstance(value, tuple | list):
         _check_list(path, allowed, value)
-    elif allowed.integer:
+    elif allowed.integer and allowed.high >= LARGEST_INT:
         check_size(path, value, int(allowed.low))
+    elif allowed.integer:
+        check_whole(path, value, allowed)
     else:
         check_array(path, value, (), allowed)
 

@@ -7,8 +7,10 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
+from jaxdlb.catalogue import did_you_mean
 from jaxdlb.checks import Interval, check_array
 from jaxdlb.parameters import Declaration, Shorthands, annotation_of, declarations, dtype_of
 
@@ -37,8 +39,9 @@ def sampler(
     given = {name: bounds for name, bounds in _flat(ranges).items() if bounds is not None}
     for path, bounds in given.items():
         _check_range(path, bounds, base, shorthands)
+    _check_shorthands(given, shorthands)
     for end in (0, 1):
-        ends = {path: jnp.asarray(bounds[end]) for path, bounds in given.items() if path not in shorthands}
+        ends = {path: bounds[end] for path, bounds in given.items() if path not in shorthands}
         validate(functools.reduce(lambda params, item: _with_full(params, *item), ends.items(), base))
 
     def draw(key: PRNGKeyArray) -> Params:
@@ -64,12 +67,22 @@ def _declared_at(params: Any, path: str) -> tuple[Any, str, Declaration]:
     for step in outer:
         params = getattr(params, step, None)
     known = declarations(params) if dataclasses.is_dataclass(params) else {}
-    if name not in known or known[name].laws is not None:
-        raise ValueError(f"{path} is nothing that can be drawn from a range; it must be a parameter that is a number")
     return params, name, known[name]
 
 
+def _drawable(params: Any, path: str = "") -> list[str]:
+    """What can be drawn from a range: every field that is a number, and those of the laws that `params` has."""
+    paths = []
+    for name, each in declarations(params).items():
+        paths += [path + name] if each.laws is None else _drawable(getattr(params, name), f"{path}{name}.")
+    return paths
+
+
 def _check_range(path: str, bounds: Any, base: Any, shorthands: Shorthands) -> None:
+    known = [*shorthands, *_drawable(base)]
+    if path not in known:
+        hint = did_you_mean(path, known)
+        raise ValueError(f"{path} cannot be drawn from a range; what can be drawn is {', '.join(known)}{hint}")
     allowed = shorthands[path].allowed if path in shorthands else _declared_at(base, path)[2].allowed
     assert isinstance(allowed, Interval)
     low, high = check_array(path, bounds, (2,), allowed)
@@ -77,14 +90,24 @@ def _check_range(path: str, bounds: Any, base: Any, shorthands: Shorthands) -> N
         raise ValueError(f"{path} has the range {low:g} to {high:g}; its low end must not exceed its high end")
 
 
-def _with(params: Any, path: str, value: Array) -> Any:
+def _check_shorthands(given: Mapping[str, Any], shorthands: Shorthands) -> None:
+    for name, each in shorthands.items():
+        beside = [field for field in each.sets if field in given]
+        if name in given and beside:
+            raise ValueError(
+                f"{name} and {beside[0]} both have a range; give one of them, since {name} sets {beside[0]}"
+            )
+
+
+def _with(params: Any, path: str, value: Array | np.ndarray) -> Any:
     first, _, rest = path.partition(".")
     return dataclasses.replace(params, **{first: _with(getattr(params, first), rest, value) if rest else value})
 
 
-def _with_full(params: Any, path: str, value: Array) -> Any:
+def _with_full(params: Any, path: str, value: Any) -> Any:
     owner, name, _ = _declared_at(params, path)
-    return _with(params, path, jnp.broadcast_to(value, jnp.shape(getattr(owner, name))))
+    dtype = dtype_of(annotation_of(owner, name))
+    return _with(params, path, np.full(jnp.shape(getattr(owner, name)), value, dtype))
 
 
 def _with_drawn(key: PRNGKeyArray, params: Any, path: str, bounds: Range, shorthands: Shorthands) -> Any:
@@ -95,8 +118,9 @@ def _with_drawn(key: PRNGKeyArray, params: Any, path: str, bounds: Range, shorth
     shape = jnp.shape(getattr(owner, name))
     if dtype_of(annotation_of(owner, name)) == jnp.float32:
         return _with(params, path, jax.random.uniform(key, shape, minval=low, maxval=high))
-    drawn = jax.random.randint(key, shape, int(low), int(high) + 1, dtype=jnp.int32)
-    return _with(params, path, drawn.astype(dtype_of(annotation_of(owner, name))))
+    # From 0 on, since the high end, which is included, may be the largest int32; uint32 holds one more than that.
+    steps = jax.random.randint(key, shape, 0, np.uint32(int(high) - int(low) + 1), dtype=jnp.uint32)
+    return _with(params, path, (int(low) + steps.astype(jnp.int32)).astype(dtype_of(annotation_of(owner, name))))
 
 
 def _number_of(path: str) -> int:

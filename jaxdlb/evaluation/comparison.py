@@ -1,6 +1,7 @@
 """Compares policies that play the same episodes."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from jaxtyping import PRNGKeyArray
 from jaxdlb.evaluation.results import Evaluation, PolicyResult
 from jaxdlb.evaluation.rollouts import evaluate_all
 from jaxdlb.evaluation.side_by_side import SampleParams
-from jaxdlb.evaluation.statistics import estimate, paired_difference
+from jaxdlb.evaluation.statistics import Estimate, estimate, paired_difference
 from jaxdlb.game import Game
 from jaxdlb.policies import Policy
 
@@ -44,7 +45,7 @@ def compare(
     samples = evaluate_all(game, policies, sample_params, key, **sizes)
     columns = [{name: estimate(values) for name, values in each.items()} for each in samples]
     contest = [place for place, kind in enumerate(kinds) if kind == "heuristic"]
-    best = max(contest, key=lambda place: columns[place]["utility"].mean)
+    best = max(contest, key=lambda place: _rank(columns[place]["utility"]))
     results = [
         PolicyResult(
             name=names[place],
@@ -55,12 +56,17 @@ def compare(
         for place in range(len(policies))
     ]
     return Evaluation(
-        results=tuple(sorted(results, key=lambda result: -result.columns["utility"].mean)),
+        results=tuple(sorted(results, key=lambda result: -_rank(result.columns["utility"]))),
         best_heuristic=names[best],
         columns={name: (column.header, column.meaning) for name, column in game.columns.items()},
         settings={"game": game.name, **_sizes_of(game), **(settings or {})},
         **sizes,
     )
+
+
+def _rank(utility: Estimate) -> float:
+    """The mean; whose episodes ended before the warm-up did, and so have none, comes last."""
+    return -math.inf if math.isnan(utility.mean) else utility.mean
 
 
 def _sizes_of(game: Game) -> dict[str, Any]:

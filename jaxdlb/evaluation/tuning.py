@@ -43,5 +43,5 @@ def tune(
 
 
 def _best(policies: list[Policy], results: list[dict[str, np.ndarray]]) -> Policy:
-    utilities = [float(np.mean(result["utility"])) for result in results]
-    return policies[int(np.argmax(utilities))]
+    utilities = np.array([np.mean(result["utility"]) for result in results])
+    return policies[int(np.argmax(np.where(np.isnan(utilities), -np.inf, utilities)))]  # NaN: nothing counted

@@ -7,13 +7,17 @@ that the package announces in the entry-point group `jaxdlb.games`.
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from jaxdlb.catalogue import Catalogue, did_you_mean
 from jaxdlb.game import Entry, Game
 from jaxdlb.games import dlb
 from jaxdlb.policies import Policy, make_heuristic
 from jaxdlb.ranges import sampler
 
-GAMES: Catalogue[Entry] = Catalogue("game", {each.ENTRY.name: each.ENTRY for each in (dlb,)}, group="jaxdlb.games")
+GAMES: Catalogue[Entry] = Catalogue(
+    "game", {each.ENTRY.name: each.ENTRY for each in (dlb,)}, group="jaxdlb.games", of=Entry
+)
 
 
 def make(name: str, **sizes: Any) -> Game:
@@ -29,7 +33,7 @@ def make(name: str, **sizes: Any) -> Game:
     if unknown:
         hint = did_you_mean(unknown[0], known)
         raise ValueError(f"{unknown[0]} is not a size of {name}; its sizes are {', '.join(known)}{hint}")
-    return game(**sizes)
+    return game(**{size: each.item() if isinstance(each, np.integer) else each for size, each in sizes.items()})
 
 
 def heuristic(name: str, *, game: str | None = None, **options: Any) -> Policy:

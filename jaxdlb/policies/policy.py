@@ -86,7 +86,4 @@ def find_family(families: Mapping[str, Family], name: str) -> Family:
     Raises:
         ValueError: there is none, or the object of that name is no `Family`.
     """
-    family = Catalogue("heuristic", families, group="jaxdlb.heuristics").find(name)
-    if not isinstance(family, Family):
-        raise ValueError(f"heuristic is {name!r}; it must be a jaxdlb.policies.Family, and this is {family!r}")
-    return family
+    return Catalogue("heuristic", families, group="jaxdlb.heuristics", of=Family).find(name)

@@ -8,11 +8,17 @@ import numpy as np
 import pytest
 from reference.episodes import assert_frequency
 
-from jaxdlb.mechanics.arrivals import Constant, MarkovModulated, Modulation, Sinusoidal, Step, Trace, as_arrays
+from jaxdlb import parameters
+from jaxdlb.mechanics.arrivals import LAWS as BY_KIND
+from jaxdlb.mechanics.arrivals import Constant, MarkovModulated, Modulation, Sinusoidal, Step, Trace
 
 KEY = jax.random.key(0)
 TRACE = [0.5, 1.0, 2.0, 4.0, 0.0]
 LAWS = [Constant(), Sinusoidal(), Step(), MarkovModulated(), Trace(factors=TRACE)]
+
+
+def as_arrays(law):
+    return parameters.make(type(law), None, vars(law))
 
 
 def factors(law, rounds, state=0):
@@ -91,9 +97,9 @@ def test_laws_without_regimes_keep_their_state(law):
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: type(law).__name__)
 def test_every_law_keeps_the_interface_and_its_types(law):
     assert isinstance(law, Modulation)
-    law.validate()
+    parameters.check(law)
     law = as_arrays(law)
-    law.validate()
+    parameters.check(law)
     state = law.start(KEY)
     for value, dtype in ((state, jnp.int32), (law.advance(KEY, state), jnp.int32)):
         assert (value.shape, value.dtype) == ((), dtype)
@@ -105,3 +111,8 @@ def test_arrays_are_of_the_annotated_kind_whatever_was_given():
     law = as_arrays(Trace(factors=[1, 2], rounds_per_sample=np.int64(3), random_start=0))
     assert [leaf.dtype for leaf in jax.tree.leaves(law)] == [jnp.float32, jnp.int32, jnp.bool_]
     assert as_arrays(Step(at=2, before=1, after=2)).before.dtype == jnp.float32
+
+
+def test_every_law_has_a_kind_and_the_first_is_constant():
+    assert {type(law) for law in LAWS} == set(BY_KIND.values())
+    assert next(iter(BY_KIND.values())) is Constant

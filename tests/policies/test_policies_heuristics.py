@@ -13,7 +13,8 @@ import pytest
 
 import jaxdlb
 from jaxdlb.mechanics.peer_view import Own, Peer, observe
-from jaxdlb.policies import HEURISTICS, heuristic, options_of
+from jaxdlb import heuristic
+from jaxdlb.policies import NODE_HEURISTICS, Family, Heuristic, make_heuristic
 
 NUM_NODES = 5
 NUM_KEYS = 3000
@@ -170,7 +171,7 @@ def test_heuristics_that_share_a_rule_with_one_of_the_cases():
     assert (oracle.dispatch, oracle.steal) == (heard.dispatch, heard.steal)
     idle, thief = heuristic("local"), heuristic("work_stealing")
     assert idle.dispatch == thief.dispatch and idle.steal == heard.steal
-    assert {*CASES, "round_robin", "local", "oracle_shortest_expected_delay"} == set(HEURISTICS)
+    assert {*CASES, "round_robin", "local", "oracle_shortest_expected_delay"} == set(NODE_HEURISTICS)
 
 
 def test_a_sample_larger_than_the_cluster_is_all_of_it():
@@ -226,12 +227,14 @@ def test_names_tell_the_options():
 
 
 def test_only_oracles_see_the_true_state():
-    assert [name for name in HEURISTICS if heuristic(name).sees_true_state] == ["oracle_shortest_expected_delay"]
+    kinds = {name: heuristic(name).kind for name in NODE_HEURISTICS}
+    assert {name for name, kind in kinds.items() if kind == "oracle"} == {"oracle_shortest_expected_delay"}
+    assert set(kinds.values()) == {"heuristic", "oracle"}
 
 
 def test_which_heuristics_have_options():
-    with_options = {name: options_of(name) for name in HEURISTICS if options_of(name)}
-    sampling, margin = ("d", "weighted"), ("margin",)
+    with_options = {name: family.options for name, family in NODE_HEURISTICS.items() if family.options}
+    sampling, margin = ("d", "weighted", "width"), ("margin",)
     assert with_options == {
         "power_of_d": sampling,
         "power_of_d_stealing": sampling,
@@ -246,7 +249,9 @@ def test_which_heuristics_have_options():
         ("power_of_two", {}, r"heuristic is 'power_of_two'; it must be one of local, .*; did you mean 'power_of_d'\?"),
         ("xyz", {}, r"heuristic is 'xyz'; it must be one of local, [\w, ]*oracle_shortest_expected_delay$"),
         ("local", {"d": 2}, "d is not an option of local; it has none"),
-        ("power_of_d", {"margin": 2}, "margin is not an option of power_of_d; its options are d, weighted"),
+        ("power_of_d", {"margin": 2}, "margin is not an option of power_of_d; its options are d, weighted, width"),
+        ("power_of_d", {"d": 3, "width": 2}, "width is 2; it must be an integer ≥ 3"),
+        ("threshold", {"margins": 2}, r"margins is not an option of threshold; .*; did you mean margin\?$"),
         ("power_of_d", {"d": 0}, "d is 0; it must be an integer ≥ 1"),
         ("power_of_d", {"d": 2.0}, r"d is 2.0; it must be an integer ≥ 1"),
         ("power_of_d_stealing", {"weighted": 1}, "weighted is 1; it must be true or false"),

@@ -37,7 +37,7 @@ def make_params(game: Any, **fields: Any) -> Params:
 
     Raises:
         ValueError: an unknown field, an entry out of range or of the wrong length, or a `load` that asks for arrival
-            probabilities above 1.
+            probabilities above 1; whatever `validate` refuses.
     """
     params = parameters.make(Params, game, fields, SHORTHANDS)
     validate(params, game)

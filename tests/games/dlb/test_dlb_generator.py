@@ -1,13 +1,15 @@
 """The reference cluster, clusters given field by field, and random ones."""
 
 import dataclasses
+import operator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdlb.games.dlb import DLB, Params, Ranges, random_clusters
+import jaxdlb
+from jaxdlb.games.dlb import DLB, Params
 from jaxdlb.mechanics.arrivals import Constant, Sinusoidal
 
 REFERENCE = {
@@ -80,7 +82,7 @@ def test_default_params_refuses(fields, message):
         DLB().default_params(**fields)
 
 
-RANGES = Ranges(
+RANGES = dict(
     load=(0.3, 0.8),
     completion_prob=(0.25, 0.75),
     heartbeat_period=(2, 5),
@@ -89,14 +91,25 @@ RANGES = Ranges(
     migration_cost=(0.0, 0.5),
     steal_cost=(0.2, 0.3),
     heartbeat_loss=(0.0, 0.4),
+    imbalance_weight=(0.5, 1.5),
+    holding_weight=(0.0, 0.1),
+    drop_cost=(1, 20),
+    heartbeat_phase=(3, 9),
+    failure_prob=(0.0, 0.01),
+    repair_prob=(0.5, 1.0),
+    selfishness=(0.0, 1.0),
+    horizon=(50, 53),
+    initial_load=(0, 4),
+    arrival_modulation={"period": (10.0, 30.0), "amplitude": (0.1, 0.9)},
 )
-DRAWN = [field.name for field in dataclasses.fields(Ranges) if field.name != "load"]
+OF_THE_LAW = {f"arrival_modulation.{name}": bounds for name, bounds in RANGES["arrival_modulation"].items()}
+FLAT = {name: bounds for name, bounds in RANGES.items() if name not in ("load", "arrival_modulation")} | OF_THE_LAW
 GAME = DLB(4, max_delay=3, heartbeats="per_link")
 BASE = GAME.default_params(horizon=77, selfishness=0.5, arrival_modulation=Sinusoidal(period=20.0))
 
 
 def draw_many(ranges, size=2000):
-    return jax.jit(jax.vmap(random_clusters(GAME, BASE, ranges)))(jax.random.split(jax.random.key(31), size))
+    return jax.jit(jax.vmap(jaxdlb.randomised(GAME, BASE, **ranges)))(jax.random.split(jax.random.key(31), size))
 
 
 @pytest.fixture(scope="module")
@@ -104,10 +117,14 @@ def many():
     return draw_many(RANGES)
 
 
-@pytest.mark.parametrize("name", DRAWN)
+def test_every_parameter_is_drawn_above_but_the_arrivals_which_follow_from_the_load():
+    assert {field.name for field in dataclasses.fields(Params)} == RANGES.keys() - {"load"} | {"arrival_prob"}
+
+
+@pytest.mark.parametrize("name", FLAT)
 def test_random_clusters_fill_their_range_evenly(many, name):
-    low, high = getattr(RANGES, name)
-    values = np.asarray(getattr(many, name)).ravel()
+    low, high = FLAT[name]
+    values = np.asarray(operator.attrgetter(name)(many)).ravel()
     assert low <= values.min()
     assert values.max() <= high
     if values.dtype == np.int32:
@@ -126,8 +143,8 @@ def test_random_clusters_have_a_load_within_its_range(many):
 
 
 def test_random_clusters_differ_by_key_and_in_every_drawn_field(many):
-    for name in [*DRAWN, "arrival_prob"]:
-        values = np.asarray(getattr(many, name))
+    for name in [*FLAT, "arrival_prob"]:
+        values = np.asarray(operator.attrgetter(name)(many))
         assert len(np.unique(values.reshape(len(values), -1), axis=0)) > 1, name
     speeds = np.asarray(many.completion_prob)
     assert len(np.unique(speeds)) > 0.99 * speeds.size
@@ -135,7 +152,7 @@ def test_random_clusters_differ_by_key_and_in_every_drawn_field(many):
 
 
 def test_a_key_gives_the_same_cluster_alone_as_in_a_batch(many):
-    draw = random_clusters(GAME, BASE, RANGES)
+    draw = jaxdlb.randomised(GAME, BASE, **RANGES)
     for i in (0, 7):
         alone = draw(jax.random.split(jax.random.key(31), 2000)[i])
         for one, batch in zip(jax.tree.leaves(alone), jax.tree.leaves(many), strict=True):
@@ -149,7 +166,7 @@ def test_every_random_cluster_is_valid(many):
 
 @pytest.mark.parametrize("ranges", [{}, {"steal_cost": (0.2, 0.3)}])
 def test_what_has_no_range_stays_as_in_the_base_cluster(ranges):
-    drawn = draw_many(Ranges(**ranges), size=3)
+    drawn = draw_many(ranges, size=3)
     for name in REFERENCE.keys() - ranges.keys():
         expected = getattr(BASE, name)
         np.testing.assert_array_equal(getattr(drawn, name), np.broadcast_to(expected, (3, *expected.shape)), name)
@@ -176,10 +193,10 @@ def test_what_has_no_range_stays_as_in_the_base_cluster(ranges):
 )
 def test_ranges_are_refused(ranges, message):
     with pytest.raises(ValueError, match=message):
-        random_clusters(GAME, BASE, Ranges(**ranges))
+        jaxdlb.randomised(GAME, BASE, **ranges)
 
 
 def test_a_range_of_losses_needs_heartbeats_per_link():
     game = DLB(4)
     with pytest.raises(ValueError, match=r"heartbeat_loss is 0\.4; it must be 0 with heartbeats=shared"):
-        random_clusters(game, game.default_params(), Ranges(heartbeat_loss=(0.0, 0.4)))
+        jaxdlb.randomised(game, heartbeat_loss=(0.0, 0.4))

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from reference.episodes import batch_player, entry, play, player, random_actions, random_clusters, resetter
 
-from jaxdlb.games.dlb import DLB, Action, Ranges
-from jaxdlb.games.dlb import random_clusters as draw_clusters
+import jaxdlb
+from jaxdlb.games.dlb import DLB, Action
 from jaxdlb.mechanics.arrivals import MarkovModulated
 
 GAME = DLB(4, capacity=6, max_delay=2, heartbeats="per_link")
@@ -109,7 +109,7 @@ def test_reset_and_step_are_traced_once_whatever_the_parameters():
             horizon=7,
             arrival_modulation=MarkovModulated(calm=1, busy=np.float64(2)),
         ),
-        draw_clusters(GAME, base, Ranges(load=(0.1, 0.9), completion_prob=(0.2, 1.0), transfer_delay=(0, 2)))(
+        jaxdlb.randomised(GAME, base, load=(0.1, 0.9), completion_prob=(0.2, 1.0), transfer_delay=(0, 2))(
             jax.random.key(0)
         ),
     ]
