@@ -1,42 +1,20 @@
-"""Checkpoints on disk: the learner's whole state, the policy apart from it, and what is needed to use either.
-
-A checkpoints folder holds one folder a step, named by the number of updates made. In it lie `state` (everything that
-training needs to go on), `policy` (what acting needs) and `about` (JSON: format, game, network, checksums). A step
-appears under its name only when it is written whole.
-"""
+"""Reads checkpoints: the state of a run that is to go on, the policies that it trained, and what is known of both."""
 
 import contextlib
 import dataclasses
 import gc
-import logging
-import math
-import os
-import shutil
-import sys
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
 from jaxdlb import games
+from jaxdlb.checkpoint.packing import FOLDER, FORMAT, ITEMS, Arrays, CheckpointError, PathLike, checksum, quiet, unpack
 from jaxdlb.networks import NetworkConfig, build_actor, features, normalisation
 from jaxdlb.policies.learned import LearnedPolicy
-
-FORMAT = 1
-FOLDER = "checkpoints"  # its name in a run's folder
-_ITEMS = ("state", "policy", "about")
-
-PathLike = str | os.PathLike[str]
-Arrays = dict[str, np.ndarray]
-
-
-class CheckpointError(ValueError):
-    """A folder that holds no checkpoint, one of something else, or one that is damaged."""
 
 
 class _DamagedError(CheckpointError):
@@ -49,68 +27,6 @@ class Location:
 
     folder: Path
     step: int | None
-
-
-class Writer:
-    """Writes checkpoints into `folder`, in the background; keeps the `num_latest` newest and the best by utility.
-
-    `about` (JSON-able) is saved with each of them. Close it, or use it as a context: a step still being written is
-    finished then.
-    """
-
-    def __init__(self, folder: PathLike, about: Mapping[str, Any], *, num_latest: int = 2) -> None:
-        import orbax.checkpoint as ocp
-        from orbax.checkpoint import checkpoint_managers as managers
-
-        keep = managers.AnyPreservationPolicy(
-            [managers.LatestN(num_latest), managers.BestN(get_metric_fn=_utility, n=1)]
-        )
-        options = ocp.CheckpointManagerOptions(
-            preservation_policy=keep,
-            best_fn=_utility,  # the policy decides alone, but without this orbax does not write the utility down
-            cleanup_tmp_directories=True,
-        )
-        self._about = dict(about)
-        with _quiet():
-            self._manager = ocp.CheckpointManager(Path(folder).absolute(), options=options)
-
-    def save(self, step: int, state: PyTree, policy: PyTree, utility: float) -> None:
-        """Begin to write a step; returns once the arrays have left the device.
-
-        `utility` is the score by which the best step is kept.
-
-        Raises:
-            ValueError: a utility that is not finite, by which no step can be ranked.
-        """
-        import orbax.checkpoint as ocp
-
-        if not math.isfinite(utility):
-            raise ValueError(f"utility is {utility}; it must be finite, since checkpoints are ranked by it")
-        parts = {"state": pack(state), "policy": pack(policy)}
-        checksums = {name: checksum(arrays) for name, arrays in parts.items()}
-        about = {"format": FORMAT, "step": step, "utility": utility, "checksums": checksums, **self._about}
-        arguments = {name: ocp.args.StandardSave(arrays) for name, arrays in parts.items()}
-        composite = ocp.args.Composite(about=ocp.args.JsonSave(about), **arguments)
-        with _quiet():
-            self._manager.save(step, args=composite, metrics={"utility": utility})
-
-    def wait(self) -> None:
-        """Return when every step begun is on disk."""
-        self._manager.wait_until_finished()
-
-    def close(self) -> None:
-        with _quiet():
-            self._manager.close()
-
-    def __enter__(self) -> "Writer":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-
-def _utility(metrics: Mapping[str, float]) -> float:
-    return metrics["utility"]
 
 
 def locate(path: PathLike, key: str = "checkpoint") -> Location:
@@ -128,7 +44,7 @@ def locate(path: PathLike, key: str = "checkpoint") -> Location:
         folder = folder / FOLDER
     if steps(folder):
         return Location(folder, None)
-    if folder.name.isdigit() and any((folder / item).is_dir() for item in _ITEMS):
+    if folder.name.isdigit() and any((folder / item).is_dir() for item in ITEMS):
         return Location(folder.parent, int(folder.name))
     raise CheckpointError(f"{key} is {str(path)!r}; it must be the folder of a run, and this holds no checkpoint")
 
@@ -207,95 +123,12 @@ def load_policy(
     )
 
 
-def describe(game: Any, network: NetworkConfig, share_parameters: bool, num_seeds: int) -> dict[str, Any]:
-    """What `load_policy` must know beside the arrays, as a `Writer`'s `about`."""
-    return {
-        "game": {"name": game.name, "sizes": dataclasses.asdict(game)},
-        "network": dataclasses.asdict(network),
-        "share_parameters": share_parameters,
-        "num_seeds": num_seeds,
-    }
-
-
 def _fresh_variables(game: Any, network: NetworkConfig, shared: bool) -> PyTree:
     key = jax.random.key(0)
     _, timestep = game.reset(key, game.default_params())
     view = normalisation.symlog(features(timestep.observation))
     actor = build_actor(game, network, shared)
     return {"actor": actor.init(key, view), "moments": normalisation.initial_moments(view)}
-
-
-def set_aside_after(folder: PathLike, step: int, destination: PathLike) -> list[int]:
-    """Move every step later than `step` to `destination`, and return them: a resumed run writes them anew."""
-    later = [other for other in steps(folder) if other > step]
-    for other in later:
-        target = Path(destination) / str(other)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            shutil.rmtree(target)
-        shutil.move(Path(folder) / str(other), target)
-    return later
-
-
-def pack(tree: PyTree) -> Arrays:
-    """A pytree as NumPy arrays by the path of each leaf; random keys as their data, empty arrays left out."""
-    leaves = {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in _named_leaves(tree)}
-    return {name: np.asarray(leaf) for name, leaf in jax.device_get(leaves).items() if np.size(leaf)}
-
-
-def unpack(template: PyTree, arrays: Arrays, source: str) -> PyTree:
-    """The reverse of `pack`, given the structure, shapes and types.
-
-    Raises:
-        CheckpointError: names the first leaf that is missing, superfluous, or of another shape or type.
-    """
-    wanted = dict(_named_leaves(template))
-    names = {name for name, leaf in wanted.items() if math.prod(leaf.shape)}
-    for name in sorted(names ^ set(arrays)):
-        problem = "lacks" if name in names else "has"
-        raise CheckpointError(
-            f"{source} {problem} {name}, so it was made with other settings; give those it was made with"
-        )
-    leaves = [_unpack_leaf(name, leaf, arrays, source) for name, leaf in wanted.items()]
-    return jax.tree.unflatten(jax.tree.structure(template), leaves)
-
-
-def checksum(arrays: Arrays) -> int:
-    """CRC-32 over names and bytes of all arrays."""
-    value = 0
-    for name in sorted(arrays):
-        value = zlib.crc32(name.encode(), value)
-        value = zlib.crc32(np.ascontiguousarray(arrays[name]).tobytes(), value)
-    return value
-
-
-def _unpack_leaf(name: str, leaf: Any, arrays: Arrays, source: str) -> jax.Array:
-    plain = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
-    array = arrays.get(name, np.zeros(plain.shape, plain.dtype))
-    if array.shape != plain.shape or array.dtype != plain.dtype:
-        raise CheckpointError(
-            f"{source} holds {name} as {array.dtype} {list(array.shape)}; "
-            f"it must be {plain.dtype} {list(plain.shape)} to fit these settings"
-        )
-    if _is_key(leaf):
-        return jax.random.wrap_key_data(jnp.asarray(array), impl=_key_impl(leaf))
-    return jnp.asarray(array)
-
-
-def _named_leaves(tree: PyTree) -> list[tuple[str, Any]]:
-    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
-    return [(jax.tree_util.keystr(path, simple=True, separator=".") or "value", leaf) for path, leaf in leaves]
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
-def _key_impl(leaf: Any) -> Any:
-    """The generator of typed keys, of which only shape and type may be known."""
-    found = []
-    jax.eval_shape(lambda keys: found.append(jax.random.key_impl(keys)), leaf)
-    return found[0]
 
 
 def _choose(path: PathLike, step: int | None) -> tuple[Path, int]:
@@ -324,8 +157,8 @@ def _read(folder: Path, step: int, part: str | None = None) -> tuple[dict[str, A
 def _open(folder: Path, step: int, part: str | None) -> tuple[dict[str, Any], Arrays]:
     import orbax.checkpoint as ocp
 
-    if not any((folder / str(step) / item).is_dir() for item in _ITEMS):
-        raise CheckpointError(f"step {step} of {folder} is no checkpoint of jaxdlb: it has none of {', '.join(_ITEMS)}")
+    if not any((folder / str(step) / item).is_dir() for item in ITEMS):
+        raise CheckpointError(f"step {step} of {folder} is no checkpoint of jaxdlb: it has none of {', '.join(ITEMS)}")
     about = _restored(lambda: ocp.Checkpointer(ocp.JsonCheckpointHandler()), folder / str(step) / "about")
     found = about.get("format") if isinstance(about, dict) else None
     if found != FORMAT:
@@ -341,7 +174,7 @@ def _open(folder: Path, step: int, part: str | None) -> tuple[dict[str, Any], Ar
 
 def _restored(checkpointer: Callable[[], Any], path: Path) -> Any:
     """What orbax reads from `path`; whatever else it raises, a damaged step is what it means."""
-    with _quiet(), checkpointer() as reader:
+    with quiet(), checkpointer() as reader:
         try:
             return reader.restore(path.absolute())
         except Exception as error:
@@ -363,17 +196,3 @@ def _alternative(folder: Path, step: int, part: str | None) -> str:
 
 def _listed(known: Sequence[int]) -> str:
     return ", ".join(map(str, known))
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence orbax's log and the complaints of its abandoned coroutines: errors reach the user as exceptions."""
-    log = logging.getLogger("absl")
-    level, hook = log.level, sys.unraisablehook
-    log.setLevel(logging.CRITICAL)
-    sys.unraisablehook = lambda unraisable: None
-    try:
-        yield
-    finally:
-        log.setLevel(level)
-        sys.unraisablehook = hook

@@ -1,0 +1,101 @@
+"""Pytrees as named NumPy arrays and back, with a checksum; and what the writer and the reader share."""
+
+import contextlib
+import logging
+import math
+import os
+import sys
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+FORMAT = 1
+FOLDER = "checkpoints"  # its name in a run's folder
+ITEMS = ("state", "policy", "about")
+
+PathLike = str | os.PathLike[str]
+Arrays = dict[str, np.ndarray]
+
+
+class CheckpointError(ValueError):
+    """A folder that holds no checkpoint, one of something else, or one that is damaged."""
+
+
+def pack(tree: PyTree) -> Arrays:
+    """A pytree as NumPy arrays by the path of each leaf; random keys as their data, empty arrays left out."""
+    leaves = {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in _named_leaves(tree)}
+    return {name: np.asarray(leaf) for name, leaf in jax.device_get(leaves).items() if np.size(leaf)}
+
+
+def unpack(template: PyTree, arrays: Arrays, source: str) -> PyTree:
+    """The reverse of `pack`, given the structure, shapes and types.
+
+    Raises:
+        CheckpointError: names the first leaf that is missing, superfluous, or of another shape or type.
+    """
+    wanted = dict(_named_leaves(template))
+    names = {name for name, leaf in wanted.items() if math.prod(leaf.shape)}
+    for name in sorted(names ^ set(arrays)):
+        problem = "lacks" if name in names else "has"
+        raise CheckpointError(
+            f"{source} {problem} {name}, so it was made with other settings; give those it was made with"
+        )
+    leaves = [_unpack_leaf(name, leaf, arrays, source) for name, leaf in wanted.items()]
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
+def checksum(arrays: Arrays) -> int:
+    """CRC-32 over names and bytes of all arrays."""
+    value = 0
+    for name in sorted(arrays):
+        value = zlib.crc32(name.encode(), value)
+        value = zlib.crc32(np.ascontiguousarray(arrays[name]).tobytes(), value)
+    return value
+
+
+def _unpack_leaf(name: str, leaf: Any, arrays: Arrays, source: str) -> jax.Array:
+    plain = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+    array = arrays.get(name, np.zeros(plain.shape, plain.dtype))
+    if array.shape != plain.shape or array.dtype != plain.dtype:
+        raise CheckpointError(
+            f"{source} holds {name} as {array.dtype} {list(array.shape)}; "
+            f"it must be {plain.dtype} {list(plain.shape)} to fit these settings"
+        )
+    if _is_key(leaf):
+        return jax.random.wrap_key_data(jnp.asarray(array), impl=_key_impl(leaf))
+    return jnp.asarray(array)
+
+
+def _named_leaves(tree: PyTree) -> list[tuple[str, Any]]:
+    leaves = jax.tree_util.tree_flatten_with_path(tree)[0]
+    return [(jax.tree_util.keystr(path, simple=True, separator=".") or "value", leaf) for path, leaf in leaves]
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _key_impl(leaf: Any) -> Any:
+    """The generator of typed keys, of which only shape and type may be known."""
+    found = []
+    jax.eval_shape(lambda keys: found.append(jax.random.key_impl(keys)), leaf)
+    return found[0]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence orbax's log and the complaints of its abandoned coroutines: errors reach the user as exceptions."""
+    log = logging.getLogger("absl")
+    level, hook = log.level, sys.unraisablehook
+    log.setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda unraisable: None
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+        sys.unraisablehook = hook

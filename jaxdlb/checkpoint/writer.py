@@ -1,0 +1,98 @@
+"""Writes checkpoints in the background, whole or not at all."""
+
+import dataclasses
+import math
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import PyTree
+
+from jaxdlb.checkpoint.packing import FORMAT, PathLike, checksum, pack, quiet
+from jaxdlb.checkpoint.reader import steps
+from jaxdlb.networks import NetworkConfig
+
+
+class Writer:
+    """Writes checkpoints into `folder`, in the background; keeps the `num_latest` newest and the best by utility.
+
+    `about` (JSON-able) is saved with each of them. Close it, or use it as a context: a step still being written is
+    finished then.
+    """
+
+    def __init__(self, folder: PathLike, about: Mapping[str, Any], *, num_latest: int = 2) -> None:
+        import orbax.checkpoint as ocp
+        from orbax.checkpoint import checkpoint_managers as managers
+
+        keep = managers.AnyPreservationPolicy(
+            [managers.LatestN(num_latest), managers.BestN(get_metric_fn=_utility, n=1)]
+        )
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=keep,
+            best_fn=_utility,  # the policy decides alone, but without this orbax does not write the utility down
+            cleanup_tmp_directories=True,
+        )
+        self._about = dict(about)
+        with quiet():
+            self._manager = ocp.CheckpointManager(Path(folder).absolute(), options=options)
+
+    def save(self, step: int, state: PyTree, policy: PyTree, utility: float) -> None:
+        """Begin to write a step; returns once the arrays have left the device.
+
+        `utility` is the score by which the best step is kept.
+
+        Raises:
+            ValueError: a utility that is not finite, by which no step can be ranked.
+        """
+        import orbax.checkpoint as ocp
+
+        if not math.isfinite(utility):
+            raise ValueError(f"utility is {utility}; it must be finite, since checkpoints are ranked by it")
+        parts = {"state": pack(state), "policy": pack(policy)}
+        checksums = {name: checksum(arrays) for name, arrays in parts.items()}
+        about = {"format": FORMAT, "step": step, "utility": utility, "checksums": checksums, **self._about}
+        arguments = {name: ocp.args.StandardSave(arrays) for name, arrays in parts.items()}
+        composite = ocp.args.Composite(about=ocp.args.JsonSave(about), **arguments)
+        with quiet():
+            self._manager.save(step, args=composite, metrics={"utility": utility})
+
+    def wait(self) -> None:
+        """Return when every step begun is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        with quiet():
+            self._manager.close()
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def _utility(metrics: Mapping[str, float]) -> float:
+    return metrics["utility"]
+
+
+def describe(game: Any, network: NetworkConfig, share_parameters: bool, num_seeds: int) -> dict[str, Any]:
+    """What `load_policy` must know beside the arrays, as a `Writer`'s `about`."""
+    return {
+        "game": {"name": game.name, "sizes": dataclasses.asdict(game)},
+        "network": dataclasses.asdict(network),
+        "share_parameters": share_parameters,
+        "num_seeds": num_seeds,
+    }
+
+
+def set_aside_after(folder: PathLike, step: int, destination: PathLike) -> list[int]:
+    """Move every step later than `step` to `destination`, and return them: a resumed run writes them anew."""
+    later = [other for other in steps(folder) if other > step]
+    for other in later:
+        target = Path(destination) / str(other)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():
+            shutil.rmtree(target)
+        shutil.move(Path(folder) / str(other), target)
+    return later
