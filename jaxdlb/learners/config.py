@@ -1,14 +1,16 @@
-"""The settings of a learner: what may be swept as arrays, and what fixes shapes."""
+"""The settings of MAPPO and IPPO: what may be swept as arrays, and what fixes shapes."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
-from jaxdlb.checks import NON_NEGATIVE, PROBABILITY, Interval, check_array, check_choice, check_size
+from jaxdlb import parameters
+from jaxdlb.checks import NON_NEGATIVE, POSITIVE, POSITIVE_COUNT, PROBABILITY, SWITCH
+from jaxdlb.parameters import parameter
 
-_POSITIVE = Interval(0, low_open=True)
+Scalar = Float[Array, ""] | float
 
 
 @jax.tree_util.register_dataclass
@@ -16,32 +18,17 @@ _POSITIVE = Interval(0, low_open=True)
 class Hyperparameters:
     """Numbers that a population may differ in; as arrays they are part of the learner's state and may be vmapped."""
 
-    learning_rate: Any = 3e-3
-    final_learning_rate: Any = 1e-4
-    entropy_coef: Any = 0.003
-    final_entropy_coef: Any = 0.0
-    schedule_updates: Any = 500  # updates over which both schedules run, linearly
-    gamma: Any = 0.95
-    gae_lambda: Any = 0.9
-    clip_epsilon: Any = 0.2
-    value_clip: Any = 0.5  # in deviations of the return
-    value_coef: Any = 0.5
-    max_grad_norm: Any = 0.5
-
-
-_ALLOWED = {
-    "learning_rate": NON_NEGATIVE,
-    "final_learning_rate": NON_NEGATIVE,
-    "entropy_coef": NON_NEGATIVE,
-    "final_entropy_coef": NON_NEGATIVE,
-    "schedule_updates": _POSITIVE,
-    "gamma": PROBABILITY,
-    "gae_lambda": PROBABILITY,
-    "clip_epsilon": _POSITIVE,
-    "value_clip": _POSITIVE,
-    "value_coef": NON_NEGATIVE,
-    "max_grad_norm": _POSITIVE,
-}
+    learning_rate: Scalar = parameter(NON_NEGATIVE, 3e-3)  # at the first update
+    final_learning_rate: Scalar = parameter(NON_NEGATIVE, 1e-4)  # at the end of the schedule
+    entropy_coef: Scalar = parameter(NON_NEGATIVE, 0.003)  # weight of the entropy, at the first update
+    final_entropy_coef: Scalar = parameter(NON_NEGATIVE, 0.0)  # at the end of the schedule
+    schedule_updates: Scalar = parameter(POSITIVE, 500)  # updates over which both go linearly from first to last
+    gamma: Scalar = parameter(PROBABILITY, 0.95)  # γ: discount for a unit of the game's time
+    gae_lambda: Scalar = parameter(PROBABILITY, 0.9)  # λ: of the advantage estimation
+    clip_epsilon: Scalar = parameter(POSITIVE, 0.2)  # ε: how far a probability ratio may move
+    value_clip: Scalar = parameter(POSITIVE, 0.5)  # how far a value may move, in deviations of the return
+    value_coef: Scalar = parameter(NON_NEGATIVE, 0.5)  # weight of the value loss
+    max_grad_norm: Scalar = parameter(POSITIVE, 0.5)  # global norm to which gradients are clipped
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,29 +39,25 @@ class MAPPOConfig(Hyperparameters):
         ValueError: names the setting, its value and what is allowed.
     """
 
-    num_envs: int = 64
-    rollout_length: int = 32
-    num_epochs: int = 4
-    num_minibatches: int = 4
-    critic: str = "global_state"  # or observation: IPPO
-    share_parameters: bool = True  # one set for all agents, or one each
-    normalise_observations: bool = True
-    normalise_values: bool = True
-    normalise_advantages: bool = True
+    num_envs: int = parameter(POSITIVE_COUNT, 64)  # clusters played side by side
+    rollout_length: int = parameter(POSITIVE_COUNT, 32)  # rounds of each in an update
+    num_epochs: int = parameter(POSITIVE_COUNT, 4)  # passes over a rollout
+    num_minibatches: int = parameter(POSITIVE_COUNT, 4)  # must divide num_envs · rollout_length; with memory, num_envs
+    critic: str = parameter(("global_state", "observation"), "global_state")  # what the critic sees in training
+    share_parameters: bool = parameter(SWITCH, True)  # one set of parameters for all agents, or one each
+    normalise_observations: bool = parameter(SWITCH, True)  # to mean 0 and deviation 1, by running statistics
+    normalise_values: bool = parameter(SWITCH, True)  # returns, for the critic, by running statistics
+    normalise_advantages: bool = parameter(SWITCH, True)  # in each minibatch
 
     def __post_init__(self) -> None:
-        for name in ("num_envs", "rollout_length", "num_epochs", "num_minibatches"):
-            check_size(name, getattr(self, name), 1)
-        check_choice("critic", self.critic, ("global_state", "observation"))
-        for name, allowed in _ALLOWED.items():
-            check_array(name, getattr(self, name), (), allowed)
+        parameters.check(self)
 
 
 @dataclasses.dataclass(frozen=True)
 class IPPOConfig(MAPPOConfig):
     """MAPPO with a critic that sees no more than its agent."""
 
-    critic: str = "observation"
+    critic: str = parameter(("observation", "global_state"), "observation")  # what the critic sees in training
 
 
 def hyperparameters(config: MAPPOConfig) -> Hyperparameters:
