@@ -45,6 +45,7 @@ PARTS = (
         ),
     ),
     Part("learners", "An update of MAPPO"),
+    Part("forms", "What the less obvious forms of the code gain"),
     Part("training", "`make train` until it is three times better than the best heuristic"),
 )
 

@@ -18,7 +18,9 @@ TINY_LEARNERS = (
 )
 TINY_RACE = ("--num-nodes", "3", "--nodes", "12", "--repeats", "2", "--min-seconds", "0.001")
 TINY_GROWTH = ("--num-nodes", "2", "--nodes", "32", "--repeats", "2", "--min-seconds", "0.001")
-AS_FILE = {name: [f"benchmarks/{name}.py"] for name in ("games", "learners", "against_c", "growth", "training")}
+TINY_FORMS = ("--num-nodes", "2", "--nodes", "32", "--network", "--repeats", "2", "--min-seconds", "0.001")
+NAMES = ("games", "learners", "against_c", "growth", "forms", "training")
+AS_FILE = {name: [f"benchmarks/{name}.py"] for name in NAMES}
 
 
 def run(*arguments):
@@ -129,6 +131,16 @@ def test_growth_compares_every_size_with_the_base(tmp_path):
     assert base["state_bytes"] > small["state_bytes"] > 0
 
 
+def test_forms_are_held_against_the_obvious_ones(tmp_path):
+    path = tmp_path / "forms.json"
+    finished = run(*AS_FILE["forms"], *TINY_FORMS, "--json", str(path))
+    assert finished.returncode == 0, finished.stderr
+    (result,) = json.loads(path.read_text())["results"]
+    for form, cost in result["obvious_over_ours"].items():
+        assert 0 < cost["low"] <= cost["median"] <= cost["high"]
+        assert form in finished.stdout
+
+
 @pytest.mark.parametrize(
     ("name", "arguments", "named"),
     [
@@ -138,6 +150,7 @@ def test_growth_compares_every_size_with_the_base(tmp_path):
         ("learners", ["--repeats", "many"], "--repeats"),
         ("against_c", ["--nodes", "-1"], "--nodes"),
         ("growth", ["--num-nodes", "x"], "--num-nodes"),
+        ("forms", ["--network", "clever"], "clever"),
         ("training", ["--json", "missing/folder/results.json"], "missing/folder/results.json"),
         ("learners", ["--num-envs", "2", "--rollout-length", "3", "--num-minibatches", "4"], "num_minibatches"),
     ],

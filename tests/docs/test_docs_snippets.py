@@ -133,7 +133,7 @@ COMMANDS = {
     "python -m train.render": render.prepare,
     **{
         f"python -m benchmarks.{name}": check_benchmark(f"benchmarks.{name}")
-        for name in ("games", "learners", "against_c", "growth", "training")
+        for name in ("games", "learners", "against_c", "growth", "forms", "training")
     },
     "make": check_make,
     "pip": check_pip,

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks.reference import plain
 from jaxdlb.mechanics.heartbeats import NOTHING_SENT, hear_per_link, hear_shared, sends_now
 
 EVERYONE = jnp.ones(4, bool)
@@ -15,13 +16,15 @@ EVERYONE = jnp.ones(4, bool)
     [(0, [1, 0, 0, 0]), (1, [0, 1, 0, 1]), (2, [0, 0, 1, 0]), (3, [1, 0, 0, 0]), (4, [0, 1, 0, 1])],
 )
 def test_nodes_send_when_the_round_is_their_phase_modulo_the_period(round, expected):
-    sends = sends_now(jnp.int32(round), jnp.array([0, 1, 2, 10]), jnp.int32(3), EVERYONE)
-    assert sends.tolist() == [bool(sent) for sent in expected]
+    for form in (sends_now, plain.sends_now):
+        sends = form(jnp.int32(round), jnp.array([0, 1, 2, 10]), jnp.int32(3), EVERYONE)
+        assert sends.tolist() == [bool(sent) for sent in expected]
 
 
 def test_down_nodes_send_nothing():
     alive = jnp.array([True, False, True, False])
-    assert sends_now(jnp.int32(0), jnp.zeros(4, jnp.int32), jnp.int32(1), alive).tolist() == alive.tolist()
+    for form in (sends_now, plain.sends_now):
+        assert form(jnp.int32(0), jnp.zeros(4, jnp.int32), jnp.int32(1), alive).tolist() == alive.tolist()
 
 
 def test_what_is_heard_replaces_and_the_rest_ages():

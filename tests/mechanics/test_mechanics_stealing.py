@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.reference import plain
 from jaxdlb.mechanics.stealing import serve_requests
 
 MOST_NODES = 6
-serve = jax.jit(serve_requests)
+FORMS = {form: jax.jit(form) for form in (serve_requests, plain.serve_all_pairs, plain.serve_sorted)}
 
 
 def one_after_the_other(victim, asks, available, first):
@@ -24,8 +25,8 @@ def one_after_the_other(victim, asks, available, first):
     return granted
 
 
-def served(victim, asks, available, first_thief):
-    granted = serve(
+def served(victim, asks, available, first_thief, form=serve_requests):
+    granted = FORMS[form](
         jnp.array(victim, jnp.int32), jnp.array(asks, bool), jnp.array(available, jnp.int32), jnp.int32(first_thief)
     )
     return granted.tolist()
@@ -67,14 +68,16 @@ def test_requests_are_served_one_after_the_other(data):
         data.draw(nodes),
     )
     expected = one_after_the_other(victim, asks, available, first)
-    assert served(victim, asks, available, first) == expected
+    for form in FORMS:
+        assert served(victim, asks, available, first, form) == expected
 
 
 @pytest.mark.parametrize("num_nodes", [1, 31, 32, 33, 64, 100])
 @pytest.mark.parametrize("num_victims", [1, 3, 100])
-def test_many_thieves_take_turns_in_groups(num_nodes, num_victims):
+@pytest.mark.parametrize("form", FORMS)
+def test_many_thieves_take_turns(num_nodes, num_victims, form):
     random = np.random.default_rng(num_nodes)
     for first in {0, num_nodes // 2, num_nodes - 1}:
         victim = random.integers(0, min(num_victims, num_nodes), num_nodes).tolist()
         asks, available = random.integers(0, 2, num_nodes).tolist(), random.integers(0, 20, num_nodes).tolist()
-        assert served(victim, asks, available, first) == one_after_the_other(victim, asks, available, first)
+        assert served(victim, asks, available, first, form) == one_after_the_other(victim, asks, available, first)

@@ -37,3 +37,18 @@ def test_an_empty_place_may_be_marked_otherwise():
     arriving, rows = transit.advance(rows, jnp.array([7, -1]), jnp.int32(1), nothing=-1, combine=jnp.maximum)
     assert arriving.tolist() == [-1, -1]
     assert rows.tolist() == [[7, -1], [-1, -1]]
+
+
+@pytest.mark.parametrize("delay", [-1, 3, 2**31 - 1])
+@pytest.mark.parametrize("max_delay", [0, 2])
+def test_what_is_sent_with_a_delay_that_no_row_represents_is_not_lost(max_delay, delay):
+    """It travels as long as the rows allow, or not at all."""
+    sent, nothing = jnp.array([5, 0]), jnp.zeros(2, jnp.int32)
+    rows = jnp.zeros((max_delay, 2), jnp.int32)
+    arrivals = []
+    for round in range(4):
+        arriving, rows = transit.advance(rows, sent if round == 0 else nothing, jnp.int32(delay))
+        arrivals.append(arriving.tolist())
+    expected = [[0, 0]] * 4
+    expected[max_delay if delay > 0 else 0] = [5, 0]
+    assert arrivals == expected

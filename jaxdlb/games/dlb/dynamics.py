@@ -3,12 +3,16 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from jaxdlb.games.dlb import utility
 from jaxdlb.games.dlb.types import Params, State
-from jaxdlb.mechanics import heartbeats, transit
-from jaxdlb.mechanics.arrivals import Modulation
-from jaxdlb.mechanics.indexing import add_at
+from jaxdlb.mechanics import chance, heartbeats, indexing, stealing, transit
+from jaxdlb.mechanics.churn import churn
 from jaxdlb.mechanics.peer_view import Action
-from jaxdlb.mechanics.stealing import serve_requests
+
+# What a round's key is folded with for all chance but arrivals and completions, whose numbers are the key's own.
+_HEARTBEATS, _MODULATION, _CHURN = range(3)
+
+Events = tuple[Int[Array, ""], Bool[Array, " N"], Bool[Array, " N"]]  # state of the modulation, arrived, completed
 
 
 def play_legal(state: State, action: Action, num_nodes: int) -> Action:
@@ -37,24 +41,38 @@ def steal(
     num_nodes = load.shape[0]
     asked = action.steal != jnp.arange(num_nodes)
     available = jnp.where(alive, jnp.maximum(load - 1, 0), 0)
-    granted = serve_requests(action.steal, asked, available, round % num_nodes)
-    return add_at(load, action.steal, -granted.astype(load.dtype)), asked, granted
+    granted = stealing.serve_requests(action.steal, asked, available, round % num_nodes)
+    return indexing.add_at(load, action.steal, -granted.astype(load.dtype)), asked, granted
 
 
 def dispatch(
     arrived: Bool[Array, " N"], action: Action, granted: Bool[Array, " N"]
-) -> tuple[Bool[Array, " N"], Int[Array, " N"], Bool[Array, " N"]]:
-    """3. Who keeps its arrived task, how many tasks are sent to each node (stolen ones included), and who migrated."""
+) -> tuple[Bool[Array, " N"], Bool[Array, " N"], Int[Array, " N"]]:
+    """3. Who keeps its arrived task, who migrates it, and how many tasks are sent to each node, stolen ones too."""
     migrated = arrived & (action.dispatch != jnp.arange(arrived.shape[0]))
-    sent_to = add_at(granted.astype(jnp.int32), action.dispatch, migrated)
-    return arrived & ~migrated, sent_to, migrated
+    sent_to = indexing.add_at(granted.astype(jnp.int32), action.dispatch, migrated)
+    return arrived & ~migrated, migrated, sent_to
 
 
-def land(load: Int[Array, " N"], landing: Int[Array, " N"], capacity: int) -> tuple[Int[Array, " N"], Int[Array, " N"]]:
-    """4. Loads after landing, and how many tasks each full node dropped."""
-    total = load + landing
+def land(
+    load: Int[Array, " N"],
+    kept: Bool[Array, " N"],
+    sent_to: Int[Array, " N"],
+    in_transit: Int[Array, "D N"],
+    capacity: int,
+    params: Params,
+) -> tuple[Int[Array, " N"], Int[Array, " N"], Int[Array, "D N"]]:
+    """4. Loads after landing, how many tasks each full node dropped, and the tasks still in transit."""
+    landing, in_transit = transit.advance(in_transit, sent_to, params.transfer_delay)
+    total = load + landing + kept
     drops = jnp.maximum(total - capacity, 0)
-    return total - drops, drops
+    return total - drops, drops, in_transit
+
+
+def fail_and_repair(key: PRNGKeyArray, alive: Bool[Array, " N"], params: Params) -> Bool[Array, " N"]:
+    """5. Who is up after this round's churn."""
+    (number,) = chance.uniforms(chance.fold_in(key, _CHURN), 1, alive.shape[0])
+    return churn(number, alive, params.failure_prob, params.repair_prob)
 
 
 def hear(
@@ -63,39 +81,63 @@ def hear(
     """6. Heard loads, their ages, and the heartbeats still in flight, after those of this round were sent."""
     sends = heartbeats.sends_now(state.round, params.heartbeat_phase, params.heartbeat_period, alive)
     launched = jnp.where(sends, load, heartbeats.NOTHING_SENT)
+    delay = transit.within_rows(params.heartbeat_delay, state.heartbeats_in_flight)
     arriving, in_flight = transit.advance(
-        state.heartbeats_in_flight,
-        launched,
-        params.heartbeat_delay,
-        nothing=heartbeats.NOTHING_SENT,
-        combine=jnp.maximum,
+        state.heartbeats_in_flight, launched, delay, nothing=heartbeats.NOTHING_SENT, combine=jnp.maximum
     )
-    heard, delay = (state.heard_load, state.heard_age), params.heartbeat_delay
+    heard = (state.heard_load, state.heard_age)
     if state.heard_load.ndim == 1:
         return *heartbeats.hear_shared(*heard, arriving, delay), in_flight
+    key = chance.fold_in(key, _HEARTBEATS)
     return *heartbeats.hear_per_link(key, *heard, arriving, delay, params.heartbeat_loss, load), in_flight
 
 
+def utilities(
+    imbalance: str,
+    load: Int[Array, " N"],
+    migrated: Bool[Array, " N"],
+    asked: Bool[Array, " N"],
+    drops: Int[Array, " N"],
+    params: Params,
+) -> Float[Array, " N"]:
+    """7. Each node's utility by the loads after landing; `imbalance` names its measure."""
+    return utility.utilities(utility.imbalance(imbalance, load, params), load, migrated, asked, drops, params)
+
+
 def next_events(
-    numbers: list[Float[Array, " N"]],
+    key: PRNGKeyArray,
+    modulation: Int[Array, ""],
+    round: Int[Array, ""],
     load: Int[Array, " N"],
     alive: Bool[Array, " N"],
-    factor: Float[Array, ""],
+    params: Params,
+) -> Events:
+    """8. The events of the coming `round`, and the state of the arrival modulation in it."""
+    modulation = params.arrival_modulation.advance(chance.fold_in(key, _MODULATION), modulation)
+    return modulation, *_draw_events(key, modulation, round, load, alive, params)
+
+
+def first_events(key: PRNGKeyArray, load: Int[Array, " N"], alive: Bool[Array, " N"], params: Params) -> Events:
+    """The events of an episode's first round, and the state in which the arrival modulation starts."""
+    modulation = params.arrival_modulation.start(chance.fold_in(key, _MODULATION))
+    return modulation, *_draw_events(key, modulation, jnp.int32(0), load, alive, params)
+
+
+def _draw_events(
+    key: PRNGKeyArray,
+    modulation: Int[Array, ""],
+    round: Int[Array, ""],
+    load: Int[Array, " N"],
+    alive: Bool[Array, " N"],
     params: Params,
 ) -> tuple[Bool[Array, " N"], Bool[Array, " N"]]:
-    """8. The next round's arrivals and completions, bool [N] each, for live nodes.
+    """Arrivals at live nodes and completions at live nodes with work, bool [N] each.
 
     One uniform number a node and event decides, whatever the loads: under the same key every policy meets the same
     arrivals and the same chances of completion.
     """
-    arrived = numbers[0] < jnp.clip(params.arrival_prob * factor, 0, 1)
-    completed = numbers[1] < params.completion_prob
+    arrival_number, completion_number = chance.uniforms(key, 2, load.shape[0])
+    factor = params.arrival_modulation.factor(modulation, round)
+    arrived = arrival_number < jnp.clip(params.arrival_prob * factor, 0, 1)
+    completed = completion_number < params.completion_prob
     return arrived & alive, completed & alive & (load > 0)
-
-
-def vary_arrivals(
-    key: PRNGKeyArray, modulation: Modulation, state: Int[Array, ""], round: Int[Array, ""]
-) -> tuple[Int[Array, ""], Float[Array, ""]]:
-    """The state of the arrival modulation in `round`, and the factor on p that it gives."""
-    state = modulation.advance(key, state)
-    return state, modulation.factor(state, round)

@@ -13,9 +13,7 @@ from jaxdlb.game import Column, TimeStep, mean_of
 from jaxdlb.games.dlb import dynamics, generator, utility
 from jaxdlb.games.dlb.types import Params, State
 from jaxdlb.games.dlb.views import global_state, observe, true_observation
-from jaxdlb.mechanics import chance, heartbeats, peer_view, transit
-from jaxdlb.mechanics.churn import churn
-from jaxdlb.mechanics.indexing import count_each
+from jaxdlb.mechanics import heartbeats, peer_view
 from jaxdlb.mechanics.peer_view import Action, Observation
 from jaxdlb.parameters import parameter
 
@@ -34,17 +32,43 @@ METRICS = {
 }
 
 _FLAGS = ("arrivals", "completions", "migrations", "steal_requests", "steals")  # metrics that count nodes
-_HEARTBEATS, _MODULATION = 0, 1  # what a round's key is folded with for chances that few clusters have
 
 
 @dataclasses.dataclass(frozen=True)
 class DLB:
-    """The distributed load-balancing game: N nodes, one agent a node, played in rounds.
+    """The distributed load-balancing game: N nodes, one agent a node, played in rounds of eight stages (`dynamics`).
 
-    Action (`mechanics.peer_view.Action`): `dispatch` int32 [N], `steal` int32 [N].
-    Observation (`mechanics.peer_view.Observation`): `own` float32 [N, 5], `peers` float32 [N, N, 4], `legal` masks.
-    Reward: float32 [N], (1 − κ) · mean utility + κ · own utility, per round.
-    Episode: `params.horizon` rounds; `discount` stays 1, since the game goes on and the episode is only cut.
+    State (`State`); D is `max_delay`, and I is empty with `shared` heartbeats, N with heartbeats `per_link`:
+
+    - `load` int32 [N]: tasks at each node, 0 … K.
+    - `arrived` bool [N]: a task arrived, which waits for its dispatch; drawn at the end of the round before.
+    - `completed` bool [N]: a task completes, which allows a steal request; drawn likewise.
+    - `in_transit` int32 [D, N]: [k, j] tasks land at node j in the (k+1)-th round from now.
+    - `heard_load` int32 [*I, N]: [i, j] is what i last heard of j's load; of [N], row j serves all.
+    - `heard_age` int32 [*I, N]: rounds since that was so.
+    - `heartbeats_in_flight` int32 [D, N]: [k, j] is the load in j's heartbeat that is heard in the (k+1)-th round from
+      now, or −1 where there is none.
+    - `alive` bool [N]: the node is up.
+    - `round` int32 (): rounds played in this episode.
+    - `modulation` int32 (): state of the law by which arrivals vary.
+
+    Observation (`Observation`), the leading axis being the agent; tasks, rounds and probabilities as they are:
+
+    - `own` float32 [N, 5]: own load, arrived, completed, rate q, alive (columns `Own`).
+    - `peers` float32 [N, N, 4]: [i, j] is j's load as i last heard it, its age, j's rate, and whether j is i (columns
+      `Peer`); of itself an agent knows the truth, at age 0.
+    - `legal.dispatch`, `legal.steal` bool [N, N]: [i, k] says that agent i may choose k; all nodes where it has an
+      arrival, or a completion, else itself alone.
+
+    Action (`Action`), node indices; what is illegal is played as the own index:
+
+    - `dispatch` int32 [N]: where the task that arrived goes; the own index keeps it.
+    - `steal` int32 [N]: whom to ask for a task; the own index asks nobody.
+
+    Reward: float32 [N], (1 − κ) · u + κ · u_i, where u_i ≤ 0 is the node's utility in the round, and u their mean.
+
+    Termination: none. `last` is true from round `params.horizon` on; `discount` stays 1, since the game goes on and the
+    episode is only cut.
 
     Raises:
         ValueError: a size below its least value, or an unknown `imbalance` or `heartbeats`.
@@ -98,10 +122,7 @@ class DLB:
         nodes, rows = (self.num_nodes,), (self.max_delay, self.num_nodes)
         load = jnp.asarray(params.initial_load, jnp.int32)
         alive = jnp.ones(nodes, bool)
-        modulation = params.arrival_modulation.start(chance.fold_in(key, _MODULATION))
-        factor = params.arrival_modulation.factor(modulation, jnp.int32(0))
-        numbers = chance.uniforms(key, 2, self.num_nodes)
-        arrived, completed = dynamics.next_events(numbers, load, alive, factor, params)
+        modulation, arrived, completed = dynamics.first_events(key, load, alive, params)
         views = nodes if self.heartbeats == "shared" else (self.num_nodes, self.num_nodes)
         state = State(
             load=load,
@@ -122,23 +143,16 @@ class DLB:
         self, key: PRNGKeyArray, state: State, action: Action, params: Params
     ) -> tuple[State, TimeStep[Observation]]:
         """One round: complete, steal, dispatch, land, churn, heartbeats, utility, next events."""
-        arrival_number, completion_number = chance.uniforms(key, 2, self.num_nodes)
         action = dynamics.play_legal(state, action, self.num_nodes)
         load = dynamics.complete(state.load, state.completed)
         load, asked, granted = dynamics.steal(load, action, state.alive, state.round)
-        kept, sent_to, migrated = dynamics.dispatch(state.arrived, action, granted)
-        landing, in_transit = transit.advance(state.in_transit, sent_to, params.transfer_delay)
-        load, drops = dynamics.land(load, landing + kept, self.capacity)
-        alive, arrival_number = churn(arrival_number, state.alive, params.failure_prob, params.repair_prob)
-        heartbeat_key, modulation_key = (chance.fold_in(key, stream) for stream in (_HEARTBEATS, _MODULATION))
-        heard_load, heard_age, in_flight = dynamics.hear(heartbeat_key, state, load, alive, params)
-        utilities = utility.utilities(
-            utility.imbalance(self.imbalance, load, params), load, migrated, asked, drops, params
-        )
-        modulation, factor = dynamics.vary_arrivals(
-            modulation_key, params.arrival_modulation, state.modulation, state.round + 1
-        )
-        arrived, completed = dynamics.next_events([arrival_number, completion_number], load, alive, factor, params)
+        kept, migrated, sent_to = dynamics.dispatch(state.arrived, action, granted)
+        load, drops, in_transit = dynamics.land(load, kept, sent_to, state.in_transit, self.capacity, params)
+        alive = dynamics.fail_and_repair(key, state.alive, params)
+        heard_load, heard_age, heartbeats_in_flight = dynamics.hear(key, state, load, alive, params)
+        utilities = dynamics.utilities(self.imbalance, load, migrated, asked, drops, params)
+        round = state.round + 1
+        modulation, arrived, completed = dynamics.next_events(key, state.modulation, round, load, alive, params)
         flags = dict(zip(_FLAGS, (state.arrived, state.completed, migrated, asked, granted), strict=True))
         state = State(
             load=load,
@@ -147,9 +161,9 @@ class DLB:
             in_transit=in_transit,
             heard_load=heard_load,
             heard_age=heard_age,
-            heartbeats_in_flight=in_flight,
+            heartbeats_in_flight=heartbeats_in_flight,
             alive=alive,
-            round=state.round + 1,
+            round=round,
             modulation=modulation,
         )
         return state, self._timestep(state, params, flags, drops, utilities)
@@ -170,9 +184,9 @@ class DLB:
         drops: Int[Array, " N"],
         utilities: Float[Array, " N"],
     ) -> TimeStep[Observation]:
-        flags = flags | {"nodes_up": state.alive}
-        metrics = dict(zip(flags, count_each(list(flags.values())), strict=True))
+        metrics = {name: jnp.sum(flag) for name, flag in flags.items()}
         metrics |= {
+            "nodes_up": jnp.sum(state.alive),
             "drops": jnp.sum(drops),
             "total_load": jnp.sum(state.load),
             "total_in_transit": jnp.sum(state.in_transit),

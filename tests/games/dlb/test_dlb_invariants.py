@@ -1,6 +1,9 @@
 """What holds in every round of every run, whatever the agents do."""
 
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from reference.episodes import batch_player, random_actions, random_clusters
@@ -22,12 +25,16 @@ def run(request):
     return game, *jax.tree.map(np.asarray, (params, states, timesteps))
 
 
-def test_tasks_are_conserved_in_every_round(run):
-    _, params, _, timesteps = run
+def assert_conserved(params, timesteps):
     totals = {name: np.cumsum(timesteps.metrics[name], axis=1) for name in ("arrivals", "completions", "drops")}
     present = timesteps.metrics["total_load"] + timesteps.metrics["total_in_transit"]
     initial = params.initial_load.sum(axis=1, keepdims=True)
     np.testing.assert_array_equal(initial + totals["arrivals"], totals["completions"] + totals["drops"] + present)
+
+
+def test_tasks_are_conserved_in_every_round(run):
+    _, params, _, timesteps = run
+    assert_conserved(params, timesteps)
     for name in ("arrivals", "completions", "migrations", "steal_requests", "steals", "drops"):
         assert timesteps.metrics[name].sum() > 1000, f"hardly any {name}: the run tests little"
 
@@ -44,6 +51,21 @@ def test_nothing_is_under_way_beyond_the_transfer_delay(run):
     rows = np.arange(states.in_transit.shape[2])
     too_far = rows >= params.transfer_delay[:, None]
     assert not np.any(states.in_transit.sum(axis=3) * too_far[:, None, :])
+
+
+def test_a_delay_that_the_game_cannot_represent_is_played_as_its_longest(run):
+    """Where nobody called `validate`: tasks are conserved, and heartbeats tell their true age."""
+    game, params, *_ = run
+
+    def play(delay):
+        delays = jnp.full_like(params.transfer_delay, delay)
+        slow = dataclasses.replace(params, transfer_delay=delays, heartbeat_delay=delays)
+        actions = random_actions(np.random.default_rng(7), (CLUSTERS, ROUNDS, game.num_nodes))
+        return batch_player(game)(jax.random.split(jax.random.key(8), CLUSTERS), slow, actions)
+
+    longest, too_long = play(game.max_delay), play(game.max_delay + 3)
+    assert_conserved(params, too_long[1])
+    jax.tree.map(np.testing.assert_array_equal, too_long, longest)
 
 
 def test_what_is_heard_was_true_when_it_was_said(run):

@@ -74,6 +74,19 @@ def test_the_same_key_gives_the_same_run_and_another_key_another(batch):
         assert not np.array_equal(getattr(run[0], name), getattr(other[0], name)), name
 
 
+def test_under_one_key_every_policy_meets_the_same_chances(batch):
+    """Arrivals and who is up are the same, and so are completions where both have work, whatever the agents do."""
+    keys, params, actions = batch
+    others = random_actions(np.random.default_rng(13), (7, ROUNDS, GAME.num_nodes))
+    one, other = (batch_player(GAME)(keys, params, played)[0] for played in (actions, others))
+    for name in ("arrived", "alive", "modulation"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    both_busy = (one.load > 0) & (other.load > 0)
+    np.testing.assert_array_equal(one.completed & both_busy, other.completed & both_busy)
+    assert np.any(one.load != other.load)
+    assert not np.all(one.alive)
+
+
 def test_a_run_does_not_draw_arrivals_and_completions_alike():
     """Two draws that shared a key would be the same numbers."""
     game = DLB(64)
