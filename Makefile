@@ -2,23 +2,36 @@
 PYTHON ?= python3
 python := .venv/bin/python
 
-.PHONY: train test bench lint format clean
+# Under two minutes together with the linters: everything that starts no launcher and trains nothing.
+quick_tests := tests/games tests/mechanics tests/policies tests/theory tests/drawing tests/test_*.py
 
-train: .venv/installed
+.PHONY: help train test quick bench docs lint format clean
+
+help:  ## what there is to make
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+train: .venv/installed  ## train MAPPO on the reference cluster, compare with every heuristic, write a report
 	$(python) -m train experiment=reference
 
-test: .venv/installed
+test: .venv/installed  ## the whole test suite
 	$(python) -m pytest -n 2 --dist loadfile -q
 
-bench: .venv/installed
+quick: lint  ## the linters, and the tests that take under two minutes together
+	$(python) -m pytest -n 2 --dist loadfile -q $(quick_tests)
+
+bench: .venv/installed  ## all benchmarks, and the page of what they measured
 	$(python) -m benchmarks
 
-lint: .venv/installed
+docs: .venv/installed  ## write the tables of the documentation from the declarations
+	$(python) -m docs.tables
+
+lint: .venv/installed  ## style, types, and whether the documentation's tables say what the code does
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
+	$(python) -m docs.tables --check
 
-format: .venv/installed
+format: .venv/installed  ## mend what ruff can mend
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
@@ -28,5 +41,5 @@ format: .venv/installed
 	$(python) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-clean:
+clean:  ## remove everything that was made
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

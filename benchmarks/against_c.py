@@ -22,7 +22,6 @@ import numpy as np
 if not __package__:  # run as a file: the repository's root is not on the path yet
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-import jaxdlb
 from benchmarks import devices, games, reference, report, timing
 from benchmarks.reference import NoCompilerError, Reference
 from jaxdlb.games.dlb import DLB
@@ -157,9 +156,9 @@ def main() -> None:
     for num_nodes in options.num_nodes:
         report.progress(f"N = {num_nodes}")
         try:
-            checked = jaxdlb.make("dlb", num_nodes=num_nodes, capacity=6)
+            checked = DLB(num_nodes, capacity=6)
             check(checked, Reference.compile(num_nodes, checked.max_delay, 6), harsh_params(checked), options.seed)
-            game = jaxdlb.make("dlb", num_nodes=num_nodes)
+            game = DLB(num_nodes)
             c = Reference.compile(num_nodes, game.max_delay, game.capacity)
             check(game, c, game.default_params(), options.seed)
         except (NoCompilerError, DisagreementError) as error:
