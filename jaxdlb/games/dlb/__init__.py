@@ -17,4 +17,4 @@ ENTRY = Entry(
     lengths=Lengths(2000, warmup=200),
 )
 
-__all__ = ["DLB", "ENTRY", "Action", "Observation", "Params", "State"]
+__all__ = ["DLB", "ENTRY", "Action", "Observation", "Params", "Recorded", "State"]
