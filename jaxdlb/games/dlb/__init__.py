@@ -6,12 +6,21 @@ from jaxdlb.games.dlb.generator import SHORTHANDS
 from jaxdlb.games.dlb.types import Params, State
 from jaxdlb.mechanics.peer_view import Action, Observation
 from jaxdlb.policies.heuristics import NODE_HEURISTICS
+from jaxdlb.recording import Viewer
+
+
+def _viewer() -> Viewer:
+    from jaxdlb.games.dlb import viewer
+
+    return viewer
+
 
 ENTRY = Entry(
     game=DLB,
     params=Params,
     heuristics=NODE_HEURISTICS,
     shorthands=SHORTHANDS,
+    viewer=_viewer,
     lengths=Lengths(2000, warmup=200),
 )
 
