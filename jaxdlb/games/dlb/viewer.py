@@ -152,7 +152,7 @@ def animation(
     figure.add_artist(elapsed)
 
     def move(time: float) -> None:
-        share = (time - times[0]) / max(times[-1] - times[0], 1)
+        share = (time - times[0]) / max(times[-1] - times[0], 1e-9)
         elapsed.set_xdata([0, share])
         for panel in panels:
             panel.move(time)
