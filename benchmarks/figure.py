@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jaxdlb.evaluation.plots import BLUE, GREEN, GREY, INK, PALE, VERMILION
+from jaxdlb.drawing.style import BLUE, GREEN, GREY, INK, PALE, VERMILION
 
 # Okabe and Ito's colours, with a marker each for those who cannot tell them apart.
 STYLES = ((BLUE, "o"), (VERMILION, "s"), (GREEN, "D"), ("#cc79a7", "^"), ("#56b4e9", "v"), ("#e69f00", "P"))

@@ -1,8 +1,10 @@
-"""What happens when a policy plays one cluster of any game: whole states, as they were."""
+"""What happens when a policy plays one cluster of any game: whole states, as they were, and what draws them."""
 
 import dataclasses
+import os
+from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +32,39 @@ class Recording:
     @property
     def num_rounds(self) -> int:
         return len(self.timesteps.last)
+
+
+@runtime_checkable
+class Viewer(Protocol):
+    """Draws recorded games, by calling the game's own functions: a module or an object; see `game.Entry.viewer`.
+
+    `recordings` are by the name of the policy that played, and are drawn on shared scales.
+    """
+
+    def figures(self, recordings: Mapping[str, Recording]) -> dict[str, tuple[str, Any]]:
+        """By file name without its end, a caption and a matplotlib figure.
+
+        Raises:
+            ValueError: no recordings.
+        """
+        ...
+
+    def animation(
+        self,
+        recordings: Mapping[str, Recording],
+        path: str | os.PathLike[str],
+        *,
+        first_round: int = 0,
+        num_frames: int = 100,
+        frames_per_round: int = 4,
+        seconds_per_round: float = 0.4,
+    ) -> None:
+        """Write an animated GIF with a panel for each recording.
+
+        Raises:
+            ValueError: no recordings, a `first_round` beyond one of them, or a number below its least.
+        """
+        ...
 
 
 def record(game: Game, policy: Policy, params: Any, key: PRNGKeyArray, num_rounds: int) -> Recording:

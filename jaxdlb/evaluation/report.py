@@ -1,25 +1,23 @@
 """An evaluation as one HTML file that needs nothing else: no network, no other file, no script."""
 
 import base64
-import io
 import os
 from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
-from jaxdlb.evaluation.layout import true_minus
+from jaxdlb.drawing import svg
+from jaxdlb.drawing.layout import true_minus
+from jaxdlb.drawing.style import DARK
+from jaxdlb.drawing.svg import Drawable
+from jaxdlb.evaluation.results import Evaluation, PolicyResult
+from jaxdlb.evaluation.roles import ROLES, role_name
 from jaxdlb.evaluation.statistics import Estimate
-from jaxdlb.evaluation.tables import DIFFERENCE, Evaluation, PolicyResult, conclusion, parts
+from jaxdlb.evaluation.tables import DIFFERENCE, conclusion, mean_and_error
 
 MIME_TYPES = {b"\x89PNG": "image/png", b"GIF8": "image/gif"}
-
-
-@runtime_checkable
-class Figure(Protocol):
-    """Whatever draws itself as a PNG: a matplotlib figure."""
-
-    def savefig(self, fname: Any, *, format: str) -> Any: ...
+SVG = "image/svg+xml"
 
 
 def write_report(
@@ -27,13 +25,13 @@ def write_report(
     *,
     title: str,
     evaluation: Evaluation,
-    figures: Mapping[str, Figure | bytes],
+    figures: Mapping[str, Drawable | bytes],
     config_text: str,
 ) -> None:
     """Write the report of an evaluation: conclusion, table, `figures` by caption, settings and the run's configuration.
 
-    A figure is a matplotlib figure, or the bytes of a PNG or a GIF. The file is complete or is not there at all: it is
-    written beside its place and then moved there.
+    A figure is a matplotlib figure, which is drawn for light and for dark paper, or the bytes of a PNG or a GIF, which
+    stay as they are. The file is complete or is not there at all: it is written beside its place and then moved there.
 
     Raises:
         ValueError: bytes that are neither a PNG nor a GIF.
@@ -41,7 +39,7 @@ def write_report(
     """
     page = PAGE.format(
         title=escape(title),
-        style=STYLE,
+        style=ROLE_COLOURS + STYLE,
         conclusion=escape(conclusion(evaluation)),
         table=_table(evaluation),
         columns=_definitions({header: description for header, description in evaluation.columns.values()}),
@@ -57,24 +55,21 @@ def _table(evaluation: Evaluation) -> str:
     shown = [name for name in evaluation.columns if any(name in result.columns for result in evaluation.results)]
     headers = ["policy", *(evaluation.columns[name][0] for name in shown), DIFFERENCE]
     head = "".join(f'<th scope="col">{escape(header)}</th>' for header in headers)
-    rows = "\n".join(_row(result, shown, evaluation.best_heuristic) for result in evaluation.results)
+    rows = "\n".join(_row(result, shown, role_name(result, evaluation)) for result in evaluation.results)
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
 
 
-def _row(result: PolicyResult, shown: Iterable[str], best_heuristic: str) -> str:
-    is_best = result.name == best_heuristic
-    marks = {"learned": "learned", "oracle": "oracle: sees true loads"}
-    mark = "best heuristic" if is_best else marks.get(result.kind)
-    badge = f' <span class="badge">{escape(mark)}</span>' if mark else ""
+def _row(result: PolicyResult, shown: Iterable[str], role: str) -> str:
+    badge = f' <span class="badge">{escape(ROLES[role].badge)}</span>' if ROLES[role].badge else ""
     name = f'<th scope="row">{escape(result.name).replace("_", "_<wbr>")}{badge}</th>'
     cells = [_cell(result.columns.get(column)) for column in shown]
-    cells.append("<td>–</td>" if is_best else _cell(result.difference))
-    return f'<tr class="{"best" if is_best else escape(result.kind)}">{name}{"".join(cells)}</tr>'
+    cells.append("<td>–</td>" if role == "best" else _cell(result.difference))
+    return f'<tr class="{role}{" bold" if ROLES[role].bold else ""}">{name}{"".join(cells)}</tr>'
 
 
 def _cell(estimate: Estimate | None) -> str:
     """A mean, and half of its 95% interval where there is one."""
-    mean, error = parts(estimate)
+    mean, error = mean_and_error(estimate)
     return f"<td>{true_minus(mean)}{f' <small>± {error}</small>' if error else ''}</td>"
 
 
@@ -91,22 +86,30 @@ def _definitions(entries: Mapping[str, Any]) -> str:
     return f"<dl>\n{pairs}\n</dl>"
 
 
-def _figure(caption: str, figure: Figure | bytes) -> str:
-    image = figure if isinstance(figure, bytes) else _as_png(figure)
+def _figure(caption: str, figure: Drawable | bytes) -> str:
+    shown, paper = (_picture(caption, figure), "white") if isinstance(figure, bytes) else (_drawn(caption, figure), "")
+    return f'<figure><div class="wide {paper}">{shown}</div>\n<figcaption>{escape(caption)}</figcaption></figure>'
+
+
+def _picture(caption: str, image: bytes) -> str:
     mime = next((mime for start, mime in MIME_TYPES.items() if image.startswith(start)), None)
     if mime is None:
         raise ValueError(f"the figure {caption!r} is neither a PNG nor a GIF; it must be one of these, or draw itself")
-    data = base64.b64encode(image).decode("ascii")
+    return f'<img alt="{escape(caption)}" src="{_data(mime, image)}">'
+
+
+def _drawn(caption: str, figure: Drawable) -> str:
+    """The figure twice; the reader's browser chooses by the colour of the page."""
+    light = svg.drawn(figure)
+    dark = _data(SVG, svg.darkened(light).encode())
     return (
-        f'<figure><div class="wide"><img alt="{escape(caption)}" src="data:{mime};base64,{data}"></div>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f'<picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">'
+        f'<img alt="{escape(caption)}" src="{_data(SVG, light.encode())}"></picture>'
     )
 
 
-def _as_png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return file.getvalue()
+def _data(mime: str, content: bytes) -> str:
+    return f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _write_atomically(path: Path, text: str) -> None:
@@ -118,35 +121,39 @@ def _write_atomically(path: Path, text: str) -> None:
         partial.unlink(missing_ok=True)
 
 
+ROLE_COLOURS = "\n".join(
+    f".{name} {{ --role: {role.colour}; --dark-role: {DARK[role.colour]}; }}" for name, role in ROLES.items()
+)
+
 STYLE = """
 :root { color-scheme: light dark; --paper: #fff; --ink: #22303c; --quiet: #5d6b78; --line: #dfe4e8; --tint: #fdf1e8;
-  --learned: #b34700; --best: #00629b; --oracle: #00785a; --panel: #f5f7f9; }
+  --panel: #f5f7f9; }
 @media (prefers-color-scheme: dark) {
-  :root { --paper: #14191f; --ink: #e3e8ed; --quiet: #9aa7b4; --line: #2e3843; --tint: #33241a;
-    --learned: #ff9d5c; --best: #6cbcf0; --oracle: #4fd1a9; --panel: #1d242c; }
+  :root { --paper: #14191f; --ink: #e3e8ed; --quiet: #9aa7b4; --line: #2e3843; --tint: #33241a; --panel: #1d242c; }
+  tr, .conclusion { --role: var(--dark-role) !important; }
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 system-ui, sans-serif; }
-main { max-width: 70rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
+main { max-width: 82rem; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 0 .75rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.2rem; margin: 2.5rem 0 .75rem; }
-.conclusion { font-size: 1.1rem; border-left: 4px solid var(--learned); margin: 0; padding: .25rem 0 .25rem 1rem; }
+.conclusion, dl, p { max-width: 64rem; }
+.conclusion { font-size: 1.1rem; border-left: 4px solid var(--role); margin: 0; padding: .25rem 0 .25rem 1rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; width: 100%; }
 th, td { padding: .4rem .5rem; text-align: right; white-space: nowrap; border-bottom: 1px solid var(--line); }
 thead th { vertical-align: bottom; white-space: normal; min-width: 5rem; color: var(--quiet); font-weight: 600; }
 th:first-child { text-align: left; position: sticky; left: 0; background: var(--paper); }
-tbody th { font-weight: 500; white-space: normal; overflow-wrap: anywhere; min-width: 9rem; max-width: 18rem; }
+tbody th { font-weight: 500; white-space: normal; overflow-wrap: anywhere; width: 22rem; min-width: 9rem; }
 @media (min-width: 60rem) { tbody th { min-width: 13.5rem; } }
-tr.learned td, tr.learned th:first-child { background: var(--tint); font-weight: 700; }
-tr.best th, tr.best td { font-weight: 700; }
+tr.learned td, tr.learned th:first-child { background: var(--tint); }
+tr.bold th, tr.bold td { font-weight: 700; }
 small { color: var(--quiet); font-weight: 400; }
 .badge { display: inline-block; font-size: .72rem; font-weight: 600; padding: 0 .45em; border-radius: 1em;
-  border: 1px solid currentColor; color: var(--quiet); white-space: nowrap; }
-tr.learned .badge { color: var(--learned); } tr.best .badge { color: var(--best); }
-tr.oracle .badge { color: var(--oracle); }
+  border: 1.5px solid var(--role); white-space: nowrap; }
 figure { margin: 0 0 2rem; }
-figure .wide { background: #fff; border: 1px solid var(--line); border-radius: .5rem; padding: .75rem; }
+figure .wide { border: 1px solid var(--line); border-radius: .5rem; padding: .75rem; }
+figure .white { background: #fff; }
 img { display: block; width: 100%; max-width: 56rem; min-width: 30rem; height: auto; margin: 0 auto; }
 figcaption { color: var(--quiet); font-size: .9rem; padding-top: .5rem; }
 dl { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .25rem 1.25rem; font-size: .9rem;
@@ -167,8 +174,8 @@ PAGE = """<!DOCTYPE html>
 <body>
 <main>
 <h1>{title}</h1>
-<p class="conclusion">{conclusion}</p>
-<h2>Every policy on the same clusters, arrivals and completions</h2>
+<p class="conclusion learned">{conclusion}</p>
+<h2>Every policy in the same episodes</h2>
 <div class="wide" role="region" aria-label="results" tabindex="0">
 {table}
 </div>

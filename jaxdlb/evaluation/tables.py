@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from jaxdlb.evaluation.comparison import compare
 from jaxdlb.evaluation.results import Evaluation, PolicyResult, from_json, to_json
+from jaxdlb.evaluation.roles import present, role_of
 from jaxdlb.evaluation.statistics import Estimate
 
 __all__ = [
@@ -21,8 +22,6 @@ __all__ = [
 
 MAX_WIDTH = 140
 DIFFERENCE = "utility above best heuristic"
-_MARKS = {"learned": "»", "best": "*", "oracle": "†", "heuristic": " "}
-_MEANINGS = {"learned": "learned", "best": "the best heuristic", "oracle": "an oracle: sees the true state"}
 # From roomy to narrow: the most decimals, and what stands before ±. The first that fits is taken.
 _LAYOUTS = ((4, " "), (3, " "), (3, ""), (2, " "), (2, ""), (1, ""), (0, ""))
 
@@ -53,8 +52,8 @@ def to_markdown(evaluation: Evaluation) -> str:
     headers = ["policy", *(evaluation.columns[name][0] for name in shown), DIFFERENCE]
     lines = [headers, ["---", *["---:"] * (len(headers) - 1)]]
     for result in _ranked(evaluation):
-        role = _role(result, evaluation)
-        name = f"`{result.name}` ({_MEANINGS[role]})" if role in _MEANINGS else f"`{result.name}`"
+        role = role_of(result, evaluation)
+        name = f"`{result.name}` ({role.meaning})" if role.is_marked else f"`{result.name}`"
         lines.append([name, *(_written(*cell) for cell in _cells(result, evaluation, shown))])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"{table}\n\n{_measured(evaluation)}\n\n{conclusion(evaluation)}\n"
@@ -63,7 +62,7 @@ def to_markdown(evaluation: Evaluation) -> str:
 def _draw(evaluation: Evaluation, decimals: int, gap: str, crop: bool = False) -> list[str]:
     """The lines of the table, all of the same length; `crop` cuts names so that it is at most `MAX_WIDTH`."""
     shown, ranked = _shown(evaluation), _ranked(evaluation)
-    names = [f"{_MARKS[_role(result, evaluation)]} {result.name}" for result in ranked]
+    names = [f"{role_of(result, evaluation).mark} {result.name}" for result in ranked]
     rows = [_cells(result, evaluation, shown) for result in ranked]
     columns = [_column(list(cells), decimals, gap) for cells in zip(*rows, strict=True)]
     headers = [evaluation.columns[name][0] for name in shown] + [DIFFERENCE]
@@ -88,8 +87,8 @@ def _under(header: str, column: list[str]) -> list[str]:
 
 def _column(cells: list[tuple[Estimate | None, bool]], decimals: int, gap: str) -> list[str]:
     """The cells of one column with their ± below each other."""
-    written = [parts(estimate, signed, decimals) for estimate, signed in cells]
-    mean_width, error_width = (max(len(parts[side]) for parts in written) for side in (0, 1))
+    written = [mean_and_error(estimate, signed, decimals) for estimate, signed in cells]
+    mean_width, error_width = (max(len(cell[side]) for cell in written) for side in (0, 1))
     join = {True: f"{gap}±", False: " " * (len(gap) + 1)}
     return [f"{mean:>{mean_width}}{join[bool(error)]}{error:<{error_width}}" for mean, error in written]
 
@@ -100,7 +99,7 @@ def _cells(result: PolicyResult, evaluation: Evaluation, shown: Sequence[str]) -
     return [*((result.columns.get(name), False) for name in shown), (difference, True)]
 
 
-def parts(estimate: Estimate | None, signed: bool = False, most_decimals: int = 4) -> tuple[str, str]:
+def mean_and_error(estimate: Estimate | None, signed: bool = False, most_decimals: int = 4) -> tuple[str, str]:
     """The mean, and half of its interval ("" where there is none), with as many digits as the interval is good for."""
     if estimate is None or math.isnan(estimate.mean):
         return "–", ""
@@ -115,12 +114,8 @@ def parts(estimate: Estimate | None, signed: bool = False, most_decimals: int = 
 
 
 def _written(estimate: Estimate | None, signed: bool = False) -> str:
-    mean, error = parts(estimate, signed, most_decimals=4)
+    mean, error = mean_and_error(estimate, signed, most_decimals=4)
     return f"{mean} ± {error}" if error else mean
-
-
-def _role(result: PolicyResult, evaluation: Evaluation) -> str:
-    return "best" if result.name == evaluation.best_heuristic else result.kind
 
 
 def _ranked(evaluation: Evaluation) -> list[PolicyResult]:
@@ -132,14 +127,13 @@ def _shown(evaluation: Evaluation) -> list[str]:
 
 
 def _legend(evaluation: Evaluation) -> str:
-    roles = {_role(result, evaluation) for result in evaluation.results}
-    return "   ".join(f"{_MARKS[role]} {meaning}" for role, meaning in _MEANINGS.items() if role in roles)
+    return "   ".join(f"{role.mark} {role.meaning}" for role in present(evaluation) if role.is_marked)
 
 
 def _measured(evaluation: Evaluation) -> str:
     return (
         f"Means of {evaluation.num_episodes:,} episodes of {evaluation.num_rounds:,} rounds, the first "
-        f"{evaluation.warmup:,} left out, ± half of the 95% interval; all policies meet the same arrivals."
+        f"{evaluation.warmup:,} left out, ± half of the 95% interval; all policies play the same episodes."
     )
 
 
@@ -155,7 +149,7 @@ def _verdict(result: PolicyResult, best: PolicyResult) -> str:
 
 
 def _against(first: PolicyResult, second: PolicyResult) -> str:
-    """Both utilities, how much closer to 0 the first is, and both response times."""
+    """Both utilities, how much closer to 0 the first is, and both response times where the game has them."""
     sentence = f"utility {_pair(first, second, 'utility')}"
     ours, theirs = (result.columns["utility"].mean for result in (first, second))
     if theirs < ours < 0:
@@ -166,4 +160,4 @@ def _against(first: PolicyResult, second: PolicyResult) -> str:
 
 
 def _pair(first: PolicyResult, second: PolicyResult, column: str) -> str:
-    return " against ".join(parts(result.columns[column], False, 4)[0] for result in (first, second))
+    return " against ".join(mean_and_error(result.columns[column], False, 4)[0] for result in (first, second))

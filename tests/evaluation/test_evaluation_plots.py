@@ -1,24 +1,18 @@
-"""Pictures: what they show, and that what moves in an animation is what moved in the game."""
+"""Figures of an evaluation and of training: what they show, and that it can be read."""
 
-import dataclasses
 import itertools
 import re
 
-import jax
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from matplotlib import rcParams
 from matplotlib.collections import PolyCollection
-from PIL import Image
+from matplotlib.text import Text
 
-import jaxdlb
-from jaxdlb.evaluation import gif, layout, motion, plots
-from jaxdlb.evaluation.rollouts import record
+from jaxdlb.evaluation import plots
+from jaxdlb.evaluation.results import Evaluation, PolicyResult
+from jaxdlb.evaluation.roles import ROLES
 from jaxdlb.evaluation.statistics import Estimate
-from jaxdlb.evaluation.tables import Evaluation, PolicyResult
-from jaxdlb.policies import heuristic
 
 
 def evaluation(utilities, kinds=None, half_width=0.1):
@@ -33,36 +27,26 @@ def evaluation(utilities, kinds=None, half_width=0.1):
         for name, mean in utilities.items()
     )
     best = max((r for r in results if r.kind == "heuristic"), key=lambda r: r.columns["utility"].mean).name
-    return Evaluation(results=results, best_heuristic=best, num_episodes=64, num_rounds=2000, warmup=200, settings={})
+    return Evaluation(
+        results=results,
+        best_heuristic=best,
+        columns={"utility": ("utility", "mean over nodes and rounds")},
+        num_episodes=64,
+        num_rounds=2000,
+        warmup=200,
+        settings={},
+    )
 
 
-WIDE = {"random": -1034.0, "work_stealing": -66.7, "power_of_d": -13.6, "oracle_sed": -3.4, "mappo": -3.12}
-KINDS = {"oracle_sed": "oracle", "mappo": "learned"}
-
-
-NUM_ROUNDS = 80
-
-
-def play(name="power_of_d_stealing", **fields):
-    """A recording of 5 nodes; all have one size, so that the game is compiled once."""
-    game = jaxdlb.make("dlb", num_nodes=5, capacity=8)
-    params = game.default_params(**fields)
-    game.validate(params)
-    return record(game, heuristic(name), params, jax.random.key(1), NUM_ROUNDS)
-
-
-@pytest.fixture(scope="module")
-def recording():
-    return play(load=1.1, transfer_delay=2, failure_prob=0.05, repair_prob=0.3, heartbeat_period=5)
-
-
-def widened(recording, num_nodes):
-    """The recording with its nodes repeated: for drawing alone."""
-    order = np.arange(num_nodes) % 5
-    per_node = ("load", "heard_age", "arrived", "completed", "alive", "dispatch", "steal")
-    fields = {name: getattr(recording, name)[:, order] for name in per_node}
-    fields |= {name: getattr(recording, name)[..., order] for name in ("completion_prob", "in_transit")}
-    return dataclasses.replace(recording, **fields)
+WIDE = {
+    "random": -1034.0,
+    "work_stealing": -66.7,
+    "power_of_d": -13.6,
+    "oracle_sed": -3.4,
+    "mappo": -3.12,
+    "exact": -3.1,
+}
+KINDS = {"oracle_sed": "oracle", "mappo": "learned", "exact": "optimal"}
 
 
 def all_texts(axes):
@@ -142,17 +126,19 @@ def test_an_estimate_without_an_interval_is_drawn_as_a_point():
     assert {"−3.00", "−4.00"} <= set(all_texts(axes))
 
 
-def test_the_kinds_of_policy_are_told_apart_by_marker_colour_and_legend():
+def test_the_roles_of_policies_are_told_apart_by_marker_and_colour_and_explained():
     figure = plots.utilities(evaluation(WIDE, KINDS))
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == [
-        "learned",
-        "best heuristic",
-        "heuristic",
-        "oracle (sees true loads)",
-    ]
+    assert [text.get_text() for text in legend.get_texts()] == [role.meaning for role in ROLES.values()]
     looks = {(h.get_marker(), h.get_color(), h.get_markerfacecolor()) for h in legend.legend_handles}
-    assert len(looks) == 4
+    assert len(looks) == len(ROLES)
+
+
+def test_the_legend_of_all_roles_is_not_wider_than_the_figure():
+    figure = plots.utilities(evaluation(WIDE, KINDS))
+    figure.canvas.draw()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width
 
 
 # Learning curve
@@ -191,187 +177,27 @@ def test_the_best_levels_are_lines_with_names_that_do_not_overlap():
     assert places == sorted(places, reverse=True)  # the better, the higher
 
 
-# Heat maps
+def test_the_wall_time_stands_along_the_top_where_training_had_got_by_then():
+    seconds = np.array([10.0, 20.0, 40.0])  # half as fast in its second half
+    figure = plots.learning_curve([1e6, 2e6, 3e6], np.array([-9.0, -5.0, -3.0]), {"local": -7.0}, seconds=seconds)
+    figure.canvas.draw()
+    (top,) = figure.axes[0].child_axes
+    labels = {label.get_text(): place for label, place in zip(top.get_xticklabels(), top.get_xticks(), strict=True)}
+    assert labels == {"10 s": 1e6, "20 s": 2e6, "30 s": 2.5e6, "40 s": 3e6}
+    assert top.get_xlim() == figure.axes[0].get_xlim()
+    label = top.xaxis.label.get_window_extent()
+    titles = [text for text in figure.findobj(Text) if text.get_text().startswith(("Learning", "dashed"))]
+    assert len(titles) == 2 and not any(text.get_window_extent().overlaps(label) for text in titles)
 
 
-def test_heat_maps_share_a_colour_scale_and_show_every_load_over_nodes_by_speed(recording):
-    other = dataclasses.replace(
-        recording, completion_prob=np.array([0.9, 0.5, 0.2, 0.7, 0.3], np.float32), load=recording.load[:60] // 2
-    )
-    figure = plots.heat_maps({"learned": recording, "random": other})
-    first, second, bar = figure.axes
-    assert [axes.get_title(loc="left") for axes in (first, second)] == ["learned", "random"]
-    images = [axes.images[0] for axes in (first, second)]
-    assert images[0].norm is images[1].norm
-    assert images[0].norm.vmax == max(recording.load.max(), other.load.max())
-    np.testing.assert_array_equal(images[1].get_array(), other.load.T[[2, 4, 1, 3, 0]])
-    assert [label.get_text() for label in second.get_yticklabels()] == [
-        "2: q = 0.20",
-        "4: q = 0.30",
-        "1: q = 0.50",
-        "3: q = 0.70",
-        "0: q = 0.90",
-    ]
-    assert "tasks" in bar.get_ylabel()
+@pytest.mark.parametrize("seconds", [[3.0], [0.0]])
+def test_a_single_point_has_a_learning_curve_with_wall_time(seconds):
+    figure = plots.learning_curve([1e6], np.array([-9.0]), {"local": -7.0}, seconds=seconds)
+    figure.canvas.draw()
 
 
-@pytest.mark.parametrize("num_nodes", [2, 8, 64])
-def test_no_two_labels_of_nodes_overlap(recording, num_nodes):
-    wide = widened(recording, num_nodes)
-    figure = plots.heat_maps({"a": wide, "b": wide})
-    figure.draw_without_rendering()
-    for axes in figure.axes[:2]:
-        boxes = [label.get_window_extent() for label in axes.get_yticklabels()]
-        assert len(boxes) == min(num_nodes, 16)
-        assert all(below.y1 <= above.y0 for below, above in itertools.pairwise(boxes))
-
-
-# Animation
-
-
-def test_the_animation_has_as_many_frames_as_asked_for_and_all_differ(recording, tmp_path):
-    path = tmp_path / "game.gif"
-    plots.animation(recording, path, title="threshold", first_round=5, num_frames=12, seconds_per_round=0.4)
-    with Image.open(path) as image:
-        assert image.n_frames == 12
-        assert image.info["duration"] == 100
-        assert image.info["loop"] == 0
-        frames = [np.asarray(_seek(image, k)) for k in range(12)]
-    assert all(np.any(a != b) for a, b in itertools.pairwise(frames))
-    assert np.all(frames[0][-1, 0] == 255)  # the paper is white
-
-
-def _seek(image, frame):
-    image.seek(frame)
-    return image.convert("RGB")
-
-
-def test_the_animation_ends_with_the_recording(recording, tmp_path):
-    path = tmp_path / "game.gif"
-    plots.animation(recording, path, title="threshold", first_round=NUM_ROUNDS - 2, num_frames=100, frames_per_round=3)
-    with Image.open(path) as image:
-        assert image.n_frames == 6
-
-
-@pytest.mark.parametrize(
-    ("options", "field"), [({"first_round": NUM_ROUNDS}, "first_round"), ({"num_frames": 0}, "num_frames")]
-)
-def test_an_impossible_animation_is_refused_and_nothing_written(recording, tmp_path, options, field):
-    with pytest.raises(ValueError, match=field):
-        plots.animation(recording, tmp_path / "game.gif", title="", **options)
-    assert not list(tmp_path.iterdir())
-
-
-# What moves
-
-
-@pytest.mark.parametrize("delay", [0, 2])
-def test_flights_are_the_migrations_steals_and_refusals_of_the_game(recording, delay):
-    if delay == 0:
-        recording = play(load=0.7, transfer_delay=0, failure_prob=0.02, repair_prob=0.2)
-    flights = motion.flights(recording)
-    asked = flights.stolen | flights.refused
-    rounds = np.arange(NUM_ROUNDS)
-    per_round = {
-        "migrations": ~asked,
-        "steals": flights.stolen,
-        "steal_requests": asked,
-    }
-    for metric, which in per_round.items():
-        counted = np.bincount(flights.departs[which].astype(int), minlength=NUM_ROUNDS)
-        np.testing.assert_array_equal(counted, recording.metrics[metric])
-    assert flights.stolen.any() and flights.refused.any()
-    tasks = ~flights.refused
-    # After round r, at time r + 1, what has departed and not landed is in transit.
-    in_transit = [(tasks & (flights.departs < r + 1) & (flights.lands > r + 1)).sum() for r in rounds]
-    np.testing.assert_array_equal(in_transit, recording.metrics["total_in_transit"])
-
-
-def test_who_steals_is_the_target_of_the_task(recording):
-    flights = motion.flights(recording)
-    for k in np.flatnonzero(flights.stolen):
-        round, thief = int(flights.departs[k]), flights.target[k]
-        assert recording.steal[round, thief] == flights.source[k]
-        assert recording.completed[round, thief]
-
-
-def test_only_what_is_under_way_is_shown_and_it_moves_from_start_to_end(recording):
-    flights = motion.flights(recording)
-    now = flights.at(7.5)
-    assert 0 < len(now.source) < len(flights.source)
-    assert np.all((now.departs <= 7.5) & (now.lands > 7.5))
-    np.testing.assert_array_equal(now.progress(-100.0), 0.0)
-    np.testing.assert_array_equal(now.progress(100.0), 1.0)
-    assert np.all((now.progress(7.5) > 0) & (now.progress(7.5) < 1))
-
-
-def test_shown_loads_go_from_those_before_a_round_to_those_after_it(recording):
-    np.testing.assert_array_equal(motion.shown_load(recording, 6.0), recording.load[5])
-    np.testing.assert_allclose(motion.shown_load(recording, 6.9999), recording.load[6], atol=1e-3)
-
-
-# Layout
-
-
-@given(st.lists(st.floats(-100, 100), max_size=12).map(sorted), st.floats(0.01, 20))
-def test_labels_moved_apart_keep_their_order_their_distance_and_their_centre(positions, gap):
-    moved = layout.apart(positions, gap)
-    assert len(moved) == len(positions)
-    assert np.all(np.diff(moved) >= gap - 1e-9)
-    np.testing.assert_allclose(np.sum(moved), np.sum(positions), atol=1e-6)
-    if np.all(np.diff(positions) >= gap):
-        np.testing.assert_allclose(moved, positions)
-
-
-@pytest.mark.parametrize(
-    ("value", "written"),
-    [(-3.123, "−3.12"), (13.62, "13.6"), (-99.46, "−99.5"), (-1034.2, "−1,034"), (0.0, "0.00"), (9.96, "10.0")],
-)
-def test_numbers_are_written_with_three_digits_or_so(value, written):
-    assert layout.number(value) == written
-
-
-@given(st.integers(1, 300), st.integers(1, 64))
-def test_labels_are_evenly_apart_and_no_more_than_allowed(count, most):
-    shown = layout.evenly(count, most)
-    assert shown[0] == 0
-    assert shown[-1] < count
-    assert len(shown) <= most
-    assert len(set(np.diff(shown))) <= 1
-
-
-@given(st.integers(1, 50), st.integers(1, 20))
-def test_a_shortened_record_keeps_the_mean_of_each_run_of_rounds(num_rounds, most):
-    values = np.arange(num_rounds * 2.0).reshape(num_rounds, 2) ** 2
-    short = layout.shortened(values, most)
-    assert len(short) <= most
-    run = -(-num_rounds // most)
-    np.testing.assert_allclose(short, [values[k : k + run].mean(axis=0) for k in range(0, num_rounds, run)])
-
-
-def test_arcs_go_from_start_to_end_and_rise_no_higher_than_told():
-    start, end = np.array([[0.0, 1.0], [3.0, 5.0]]), np.array([[4.0, 1.0], [0.0, 0.0]])
-    rise = np.array([2.0, 1.0])
-    points = layout.arcs(start, end, rise)
-    np.testing.assert_allclose(points[:, 0], start)
-    np.testing.assert_allclose(points[:, -1], end)
-    assert np.all(points[..., 1].max(axis=1) <= np.maximum(start[:, 1], end[:, 1]) + rise + 1e-9)
-    np.testing.assert_allclose(layout.on_arcs(start, end, rise, np.array([0.5, 0.0])), [[2.0, 3.0], [3.0, 5.0]])
-
-
-def test_a_gif_keeps_the_named_colours_exactly(tmp_path):
-    colours = np.array([[34, 48, 60], [213, 94, 0], [255, 255, 255], [37, 50, 61]], np.uint8)
-    noise = np.random.default_rng(0).integers(0, 255, (60, 40, 3)).astype(np.uint8)
-    frame = np.concatenate([np.broadcast_to(colours[:3, None], (3, 40, 3)), noise])
-    gif.write_gif(tmp_path / "x.gif", [frame, frame[::-1]], colours[:3], 0.05)
-    with Image.open(tmp_path / "x.gif") as image:
-        shown = np.asarray(_seek(image, 0))
-        assert image.n_frames == 2
-    np.testing.assert_array_equal(shown[:3], frame[:3])
-
-
-def test_drawing_leaves_the_global_settings_of_the_plotting_library_alone(recording, tmp_path):
+def test_drawing_leaves_the_global_settings_of_the_plotting_library_alone():
     before = dict(rcParams)
-    plots.heat_maps({"a": recording})
-    plots.animation(recording, tmp_path / "game.gif", title="", num_frames=2)
+    plots.utilities(evaluation(WIDE, KINDS))
+    plots.learning_curve([1e6, 2e6], np.array([-9.0, -5.0]), {}, seconds=[1.0, 2.0])
     assert dict(rcParams) == before

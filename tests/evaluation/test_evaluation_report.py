@@ -4,17 +4,27 @@ import base64
 import io
 import re
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from jaxdlb.drawing.style import DARK, VERMILION
 from jaxdlb.evaluation.report import write_report
+from jaxdlb.evaluation.results import Evaluation, PolicyResult
+from jaxdlb.evaluation.roles import ROLES
 from jaxdlb.evaluation.statistics import Estimate
-from jaxdlb.evaluation.tables import COLUMNS, Evaluation, PolicyResult, conclusion
+from jaxdlb.evaluation.tables import conclusion
+
+COLUMNS = {
+    "utility": ("utility", "the more, the better"),
+    "response_time": ("response time, rounds", "from arrival to completion"),
+    "drops": ("drops per round", "tasks lost"),
+}
 
 HOSTILE = "<script src='http://evil.example/x.js'>alert(1)</script>&\"{title}"
-VOID = {"meta", "img", "br", "wbr"}
+VOID = {"meta", "img", "br", "wbr", "source"}
 
 
 def estimates(utility):
@@ -35,13 +45,19 @@ def evaluation(best="work_stealing"):
         for name, kind, utility in rows
     )
     return Evaluation(
-        results=results, best_heuristic=best, num_episodes=64, num_rounds=2000, warmup=200, settings={"seed": 7}
+        results=results,
+        best_heuristic=best,
+        columns=COLUMNS,
+        num_episodes=64,
+        num_rounds=2000,
+        warmup=200,
+        settings={"seed": 7},
     )
 
 
 def drawing():
     figure = Figure(figsize=(1, 1))
-    figure.add_subplot().plot([0, 1])
+    figure.add_subplot().plot([0, 1], color=VERMILION)
     return figure
 
 
@@ -99,7 +115,7 @@ def test_the_table_holds_every_policy_the_best_first_with_its_mean_error_and_mar
     rows = [re.sub(r"<[^>]+>", " ", row) for row in re.findall(r"<tr[^>]*>(.*?)</tr>", text, re.S)]
     assert all(header in rows[0] for header, _ in COLUMNS.values())
     assert [row.split()[0].rstrip("_") for row in rows[1:]] == ["mappo", "oracle", "work", "local"]
-    assert "learned" in rows[1] and "oracle: sees true loads" in rows[2] and "best heuristic" in rows[3]
+    assert "learned" in rows[1] and "oracle" in rows[2].split() and "best heuristic" in rows[3]
     assert re.search(r"−4\.0\s+± 1\.0", rows[1])
     assert re.search(r"16\.0\s+± 1\.0", rows[1])  # the paired difference
     assert re.search(r"−300\.0\s+± 1\.0", rows[4])
@@ -128,15 +144,44 @@ def test_hostile_names_are_shown_and_not_obeyed(tmp_path):
     assert HOSTILE in [attrs.get("alt") for tag, attrs in page.elements if tag == "img"]
 
 
-def test_figures_are_embedded_as_what_they_are(tmp_path):
-    animation = io.BytesIO()
-    Image.new("P", (3, 2)).save(animation, format="GIF")
-    text = write(tmp_path, figures={"drawn": drawing(), "moving": animation.getvalue()})
-    images = re.findall(r'src="data:(image/\w+);base64,([^"]+)"', text)
-    assert [mime for mime, _ in images] == ["image/png", "image/gif"]
-    opened = [Image.open(io.BytesIO(base64.b64decode(data))) for _, data in images]
-    assert [image.format for image in opened] == ["PNG", "GIF"]
-    assert opened[1].size == (3, 2)
+def embedded(text, attribute):
+    found = re.findall(rf'{attribute}="data:(image/[a-z+]+);base64,([^"]+)"', text)
+    return [(mime, base64.b64decode(data)) for mime, data in found]
+
+
+def test_a_figure_is_embedded_for_light_and_for_dark_paper_and_the_browser_chooses(tmp_path):
+    text = write(tmp_path)
+    ((light_mime, light),) = embedded(text, "src")
+    ((dark_mime, dark),) = embedded(text, "srcset")
+    assert light_mime == dark_mime == "image/svg+xml"
+    assert all(ElementTree.fromstring(each).tag.endswith("svg") for each in (light, dark))
+    assert VERMILION in light.decode() and DARK[VERMILION] in dark.decode()
+    assert ("source", "(prefers-color-scheme: dark)") in [
+        (tag, attributes.get("media")) for tag, attributes in Page(text).elements
+    ]
+
+
+def test_the_same_evaluation_gives_the_same_report(tmp_path):
+    assert write(tmp_path) == write(tmp_path)
+
+
+def test_pictures_are_embedded_as_what_they_are_on_white(tmp_path):
+    pictures = {}
+    for kind in ("PNG", "GIF"):
+        file = io.BytesIO()
+        Image.new("P", (3, 2)).save(file, format=kind)
+        pictures[kind] = file.getvalue()
+    text = write(tmp_path, figures=pictures)
+    assert embedded(text, "src") == [("image/png", pictures["PNG"]), ("image/gif", pictures["GIF"])]
+    assert text.count('class="wide white"') == 2
+
+
+def test_every_role_has_its_colours_and_its_rows_their_role(tmp_path):
+    text = write(tmp_path)
+    for name, role in ROLES.items():
+        assert f".{name} {{ --role: {role.colour}; --dark-role: {DARK[role.colour]}; }}" in text
+    rows = re.findall(r'<tr class="([a-z ]+)">', text)
+    assert rows == ["learned bold", "oracle", "best bold", "heuristic"]
 
 
 def test_a_report_that_fails_leaves_the_old_one_and_nothing_else(tmp_path):

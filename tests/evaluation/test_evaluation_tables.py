@@ -11,24 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jaxdlb
+from jaxdlb import heuristic
 from jaxdlb.evaluation import tables
+from jaxdlb.evaluation.comparison import compare
+from jaxdlb.evaluation.results import Evaluation, PolicyResult, from_json, to_json
+from jaxdlb.evaluation.roles import ROLES, present, role_of
 from jaxdlb.evaluation.rollouts import evaluate_all
 from jaxdlb.evaluation.statistics import Estimate, estimate, paired_difference
-from jaxdlb.evaluation.tables import (
-    COLUMNS,
-    Evaluation,
-    PolicyResult,
-    compare,
-    conclusion,
-    from_json,
-    to_json,
-    to_markdown,
-    to_text,
-)
-from jaxdlb.policies import heuristic
+from jaxdlb.evaluation.tables import conclusion, to_markdown, to_text
+from jaxdlb.policies.policy import KINDS
 
 GAME = jaxdlb.make("dlb", num_nodes=3, capacity=9)
 PARAMS = GAME.default_params()
+COLUMNS = {name: (column.header, column.meaning) for name, column in GAME.columns.items()}
 SIZES = {"num_episodes": 5, "num_rounds": 80, "warmup": 20}
 POLICIES = [heuristic(name) for name in ("local", "power_of_d_stealing", "oracle_shortest_expected_delay", "threshold")]
 
@@ -39,11 +34,11 @@ def one_cluster(key):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trained:
-    """A stand-in for a learned policy: no heuristic, but acts as one."""
+    """A stand-in for a learned policy: acts as a heuristic does."""
 
     teacher: object
     name: str = "mappo"
-    sees_true_state: bool = False
+    kind: str = "learned"
 
     def init(self, game):
         return self.teacher.init(game)
@@ -70,7 +65,7 @@ def result(name, utility, kind="heuristic", difference=0.0, half=0.1, **columns)
 
 
 def evaluation(*results, best="rule"):
-    return Evaluation(results, best, num_episodes=64, num_rounds=2000, warmup=200, settings={})
+    return Evaluation(results, best, COLUMNS, num_episodes=64, num_rounds=2000, warmup=200, settings={})
 
 
 # Comparison
@@ -171,8 +166,20 @@ def test_the_text_has_a_row_for_each_policy_with_its_mark_the_best_first(compare
     head = " ".join(" ".join(lines[rules[0] + 1 : rules[1]]).split())
     assert all(word in head for header, _ in COLUMNS.values() for word in header.split())
     assert "» learned   * the best heuristic   † an oracle: sees the true state" in lines
+    assert compared.columns == COLUMNS
     assert "5 episodes of 80 rounds, the first 20 left out" in to_text(compared)
     assert " ".join(lines).endswith(conclusion(compared))
+
+
+def test_every_kind_of_policy_has_a_role_and_the_best_heuristic_one_of_its_own():
+    assert set(ROLES) == {*KINDS, "best"}
+    everyone = evaluation(*(result(kind, -float(place), kind) for place, kind in enumerate(KINDS)), best="heuristic")
+    roles = {each.kind: role_of(each, everyone) for each in everyone.results}
+    assert roles == {kind: ROLES["best" if kind == "heuristic" else kind] for kind in KINDS}
+    assert present(everyone) == [role for name, role in ROLES.items() if name != "heuristic"]
+    assert len({role.mark for role in ROLES.values()}) == len(ROLES)
+    assert all(len(role.mark) == 1 for role in ROLES.values())
+    assert any(line.startswith("= optimal ") for line in to_text(everyone).splitlines())
 
 
 def test_cells_show_half_of_the_interval_with_the_digits_it_is_good_for():

@@ -7,6 +7,14 @@ from jaxdlb.games.dlb.recorded import Recorded
 from jaxdlb.games.dlb.types import Params, State
 from jaxdlb.mechanics.peer_view import Action, Observation
 from jaxdlb.policies.heuristics import NODE_HEURISTICS
+from jaxdlb.recording import Viewer
+
+
+def _viewer() -> Viewer:
+    from jaxdlb.games.dlb import viewer
+
+    return viewer
+
 
 ENTRY = Entry(
     game=DLB,
@@ -14,6 +22,7 @@ ENTRY = Entry(
     heuristics=NODE_HEURISTICS,
     shorthands=SHORTHANDS,
     recorded=Recorded,
+    viewer=_viewer,
     lengths=Lengths(2000, warmup=200),
 )
 

@@ -1,11 +1,13 @@
 """How numbers are written in pictures, and how labels and points find room: arithmetic without any drawing."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
+
+_UNITS = (("h", 3600), ("min", 60), ("s", 1))
 
 
 def number(value: float) -> str:
@@ -26,6 +28,27 @@ def caption(name: str, most: int = 44) -> str:
     return " ".join(shown.split()).replace("$", r"\$")
 
 
+def duration(seconds: float) -> str:
+    """A round length of time as pictures print it: in the largest unit of which it is a whole number, or in seconds."""
+    unit, size = next(((unit, size) for unit, size in _UNITS if seconds and seconds % size == 0), ("s", 1))
+    return f"{seconds / size:g} {unit}"
+
+
+def round_durations(longest: float, most: int = 6) -> list[float]:
+    """Seconds from 0 up to `longest`, round ones evenly apart and at most `most` above 0."""
+    step = next((step for step in _steps() if longest / step < most + 1), math.inf)
+    return [0.0] if math.isinf(step) else [k * step for k in range(int(longest / step) + 1)]
+
+
+def _steps() -> Iterator[float]:
+    """Seconds that a person counts time in: 1, 2, 5, 10, … of a unit, the larger the longer."""
+    small = [digit * 10.0**power for power in range(-3, 1) for digit in (1, 2, 5)]
+    of_sixty = [digit * size for size in (1, 60) for digit in (10, 15, 30)]
+    of_minutes = [digit * 60.0 for digit in (1, 2, 5)]
+    hours = [digit * 3600.0 * 10.0**power for power in range(6) for digit in (1, 2, 5)]
+    yield from sorted([*small, *of_sixty, *of_minutes, *hours])
+
+
 def evenly(count: int, most: int) -> list[int]:
     """At most `most` of the indices below `count`, evenly apart, the first among them."""
     return list(range(0, count, math.ceil(count / most)))
@@ -36,7 +59,7 @@ def round_loads(heaviest: int) -> list[int]:
     return [0, *(d * 10**power for power in range(9) for d in (1, 2, 5) if d * 10**power <= heaviest)]
 
 
-def apart(positions: Sequence[float], gap: float) -> list[float]:
+def spread_out(positions: Sequence[float], gap: float) -> list[float]:
     """Increasing positions moved so as to lie at least `gap` apart; those that touch stay centred where they were."""
     clusters: list[tuple[float, int]] = []  # centre and size of each run of labels that touch
     for position in positions:
@@ -74,6 +97,23 @@ def on_arcs(
     share = np.broadcast_to(share, rise.shape)[:, None]
     middle = np.stack([(start[:, 0] + end[:, 0]) / 2, np.maximum(start[:, 1], end[:, 1]) + 2 * rise], axis=1)
     return (1 - share) ** 2 * start + 2 * share * (1 - share) * middle + share**2 * end
+
+
+def arrow_heads(
+    tip: Float[np.ndarray, "M 2"],
+    towards: Float[np.ndarray, "M 2"],
+    scale: Float[np.ndarray, " 2"],
+    size: float,
+) -> Float[np.ndarray, "M 3 2"]:
+    """Corners of triangles that end at each `tip` and point along `towards`, `size` long on paper.
+
+    `scale` says how long a unit of x and of y is there, so that a head has one shape whatever the axes show.
+    """
+    along = towards * scale
+    along = along / np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)[:, None]
+    across = np.stack([-along[:, 1], along[:, 0]], axis=1)
+    corners = [np.zeros_like(along), -size * along + 0.45 * size * across, -size * along - 0.45 * size * across]
+    return tip[:, None] + np.stack(corners, axis=1) / scale
 
 
 def boxes(heights: Float[np.ndarray, " N"], width: float, bottom: float = 0.0) -> Float[np.ndarray, "N 4 2"]:
