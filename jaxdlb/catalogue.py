@@ -34,7 +34,7 @@ class Catalogue(Mapping[str, Entry], Generic[Entry]):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._noun}: {', '.join(self)})"
 
-    def find(self, name: str) -> Entry:
+    def find(self, name: object) -> Entry:
         """The entry called `name`.
 
         Raises:

@@ -1,11 +1,14 @@
 """Declared fields in words, for tables in the documentation and for the help of the command line."""
 
+import ast
 import dataclasses
 import functools
 import inspect
 import io
+import itertools
 import textwrap
 import tokenize
+from collections.abc import Mapping
 from typing import Any
 
 from jaxdlb.checks import LARGEST_INT
@@ -85,26 +88,29 @@ def _allowed_text(declaration: Declaration) -> str:
 
 
 def _comments(type_: type) -> dict[str, str]:
-    """The comments beside or above the fields in one class's own source."""
+    """The comments beside the fields in one class's own source, or else those on the lines right above."""
     try:
-        source = inspect.getsource(type_)
-    except (OSError, TypeError):
+        source = textwrap.dedent(inspect.getsource(type_))
+        (definition,) = ast.parse(source).body
+    except (OSError, TypeError, SyntaxError):
         return {}
-    fields = {field.name for field in dataclasses.fields(type_)}
-    found: dict[str, str] = {}
-    above: list[str] = []  # comments on lines of their own since the last field
-    name = ""  # the field whose line is being read
-    for token in tokenize.generate_tokens(io.StringIO(textwrap.dedent(source)).readline):
-        if token.type == tokenize.COMMENT:
-            text = token.string.lstrip("# ").strip()
-            above, found = (above, found | {name: text}) if name else ([*above, text], found)
-        elif token.type == tokenize.NAME and token.string in fields and _begins(token):
-            name, found, above = token.string, found | ({token.string: " ".join(above)} if above else {}), []
-        elif token.type == tokenize.NEWLINE:
-            name, above = "", []
-    return found
+    assert isinstance(definition, ast.ClassDef)
+    texts, alone = _comments_by_line(source)
+    fields = [line for line in definition.body if isinstance(line, ast.AnnAssign) and isinstance(line.target, ast.Name)]
+    found = {ast.unparse(field.target): _comment_of(field, texts, alone) for field in fields}
+    return {name: comment for name, comment in found.items() if comment}
 
 
-def _begins(token: tokenize.TokenInfo) -> bool:
-    """Whether a name is the first on its line and annotated there."""
-    return token.line.lstrip().startswith(f"{token.string}:")
+def _comment_of(field: ast.AnnAssign, texts: Mapping[int, str], alone: set[int]) -> str:
+    lines = range(field.lineno, (field.end_lineno or field.lineno) + 1)
+    above = itertools.takewhile(lambda line: line in alone, itertools.count(field.lineno - 1, -1))
+    beside = [texts[line] for line in lines if line in texts]
+    return " ".join(beside or [texts[line] for line in reversed(list(above))])
+
+
+def _comments_by_line(source: str) -> tuple[dict[int, str], set[int]]:
+    """What the comments say, by line, and which of them have a line of their own."""
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    comments = [token for token in tokens if token.type == tokenize.COMMENT]
+    texts = {token.start[0]: token.string.lstrip("# ").strip() for token in comments}
+    return texts, {token.start[0] for token in comments if token.line.lstrip().startswith("#")}

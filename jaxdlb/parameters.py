@@ -116,6 +116,8 @@ def _field(declaration: Declaration) -> Any:
         return dataclasses.field(default_factory=default, metadata=metadata)
     if default is dataclasses.MISSING or isinstance(default, PerSize):
         return dataclasses.field(metadata=metadata)
+    if isinstance(default, np.ndarray | jax.Array | list):
+        return dataclasses.field(default_factory=lambda: default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -107,7 +107,8 @@ def _with(params: Any, path: str, value: Array | np.ndarray) -> Any:
 def _with_full(params: Any, path: str, value: Any) -> Any:
     owner, name, _ = _declared_at(params, path)
     dtype = dtype_of(annotation_of(owner, name))
-    return _with(params, path, np.full(jnp.shape(getattr(owner, name)), value, dtype))
+    with np.errstate(over="ignore"):  # infinity is refused like any other number
+        return _with(params, path, np.full(jnp.shape(getattr(owner, name)), value, dtype))
 
 
 def _with_drawn(key: PRNGKeyArray, params: Any, path: str, bounds: Range, shorthands: Shorthands) -> Any:

@@ -1,4 +1,4 @@
-"""Rollouts: common random numbers, warm-up, Little's law, recordings, and nonsense refused."""
+"""Rollouts: common random numbers, warm-up, Little's law, columns, true ends, and nonsense refused."""
 
 import collections
 import itertools
@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from reference import ticking
 
 import jaxdlb
+from jaxdlb import heuristic
 from jaxdlb.evaluation import rollouts
-from jaxdlb.evaluation.rollouts import evaluate, evaluate_all, record
+from jaxdlb.evaluation.rollouts import columns_of, evaluate, evaluate_all, sums
 from jaxdlb.evaluation.side_by_side import Tally
-from jaxdlb.games.dlb import Ranges, random_clusters
 from jaxdlb.mechanics.peer_view import Action
-from jaxdlb.policies import heuristic
+from jaxdlb.recording import record
 
 GAME = jaxdlb.make("dlb", num_nodes=3, capacity=6)
 PARAMS = GAME.default_params(heartbeat_period=7, failure_prob=0.05, repair_prob=0.2)
@@ -28,13 +29,13 @@ def one_cluster(key):
     return PARAMS
 
 
-clusters = random_clusters(GAME, PARAMS, Ranges(load=(0.1, 1.0), heartbeat_period=(1, 20)))
+clusters = jaxdlb.randomised(GAME, PARAMS, load=(0.1, 1.0), heartbeat_period=(1, 20))
 
 
 class Keeper:
     """A policy of somebody else's: neither a heuristic nor a pytree."""
 
-    name, sees_true_state = "keeper", False
+    name, kind = "keeper", "learned"
 
     def init(self, game):
         return jnp.int32(0)
@@ -48,14 +49,20 @@ EVERYONE = {"keeper": Keeper(), **POLICIES}
 
 
 def play_everyone(**sizes):
-    results = evaluate_all(GAME, list(EVERYONE.values()), clusters, KEY, **(SHORT | sizes))
+    results = sums(GAME, list(EVERYONE.values()), clusters, KEY, **(SHORT | sizes))
     return dict(zip(EVERYONE, results, strict=True))
 
 
 @pytest.fixture(scope="module")
 def played():
-    """All policies on random clusters, with somebody else's among them."""
+    """The sums of all policies on random clusters, with somebody else's among them."""
     return play_everyone()
+
+
+@pytest.fixture(scope="module")
+def columns(played):
+    """The game's columns of the same episodes."""
+    return {name: columns_of(GAME, episodes) for name, episodes in played.items()}
 
 
 def test_all_policies_meet_exactly_the_same_clusters_arrivals_and_failures(played):
@@ -67,45 +74,52 @@ def test_all_policies_meet_exactly_the_same_clusters_arrivals_and_failures(playe
     assert len({tuple(result["utility"]) for result in played.values()}) == len(played)  # and yet they play differently
 
 
-def test_the_result_has_every_metric_and_quotient_for_each_episode(played):
-    quotients = {"response_time", "queue_length", "migrations_per_arrival", "steal_requests_per_completion"}
+def test_the_sums_are_of_every_metric_the_steps_and_their_time_for_each_episode(played):
     for result in played.values():
-        assert set(result) == set(GAME.metrics) | quotients
+        assert set(result) == {*GAME.metrics, "steps", "elapsed"}
+        assert all(values.shape == (6,) and values.dtype == np.float64 for values in result.values())
+        assert np.all(result["steps"] == 30) and np.all(result["elapsed"] == 30)
+
+
+def test_the_columns_are_the_games(columns):
+    for result in columns.values():
+        assert list(result) == list(GAME.columns)
         assert all(values.shape == (6,) and values.dtype == np.float64 for values in result.values())
 
 
-def test_quotients_are_those_of_the_means(played):
-    result = played["work_stealing"]
-    np.testing.assert_allclose(result["queue_length"], result["total_load"] / 3)
-    np.testing.assert_allclose(
-        result["steal_requests_per_completion"], result["steal_requests"] / result["completions"]
-    )
-    accepted = result["arrivals"] - result["drops"]
-    np.testing.assert_allclose(result["response_time"] * accepted, result["total_load"] + result["total_in_transit"])
-    assert np.all(played["keeper"]["migrations_per_arrival"] == 0)
+def test_columns_are_means_and_quotients_of_the_sums(played, columns):
+    total, result = played["work_stealing"], columns["work_stealing"]
+    for name in ("utility", "imbalance", "drops"):
+        np.testing.assert_allclose(result[name], total[name] / 30)
+    np.testing.assert_allclose(result["queue_length"], total["total_load"] / 30 / 3)
+    np.testing.assert_allclose(result["steal_requests_per_completion"], total["steal_requests"] / total["completions"])
+    accepted = total["arrivals"] - total["drops"]
+    np.testing.assert_allclose(result["response_time"] * accepted, total["total_load"] + total["total_in_transit"])
+    assert np.all(columns["keeper"]["migrations_per_arrival"] == 0)
 
 
-def test_a_policy_plays_the_same_alone_as_beside_others_and_whatever_the_batch(played, monkeypatch):
+def test_a_policy_plays_the_same_alone_as_beside_others_and_whatever_the_batch(columns, monkeypatch):
     monkeypatch.setattr(rollouts, "_ENTRIES_AT_ONCE", 3 * 9)  # 3 episodes at once, then 3
     alone = evaluate(GAME, heuristic("round_robin"), clusters, KEY, **SHORT)
+    assert alone.keys() == columns["round_robin"].keys()
     for name, values in alone.items():
-        np.testing.assert_allclose(values, played["round_robin"][name], rtol=1e-6)
+        np.testing.assert_allclose(values, columns["round_robin"][name], rtol=1e-6)
 
 
 def test_the_warm_up_is_left_out(played):
     """Sums over all rounds are those of the warm-up and those of the rest."""
     whole, start = play_everyone(warmup=0), play_everyone(num_rounds=10, warmup=0)
-    for policy, metric in itertools.product(EVERYONE, GAME.metrics):
-        parts = 10 * start[policy][metric] + 30 * played[policy][metric]
-        np.testing.assert_allclose(40 * whole[policy][metric], parts, rtol=1e-5, atol=1e-4)
+    for policy, metric in itertools.product(EVERYONE, [*GAME.metrics, "steps", "elapsed"]):
+        parts = start[policy][metric] + played[policy][metric]
+        np.testing.assert_allclose(whole[policy][metric], parts, rtol=1e-5, atol=4e-3)
 
 
 def test_an_oracle_sees_at_any_heartbeat_period_what_fresh_heartbeats_would_tell():
     fresh, stale = (GAME.default_params(heartbeat_period=period) for period in (1, 1000))
     heard, oracle = POLICIES["shortest_expected_delay"], POLICIES["oracle_shortest_expected_delay"]
     sizes = {"num_episodes": 4, "num_rounds": 60, "warmup": 0}
-    with_news = evaluate(GAME, heard, lambda key: fresh, KEY, **sizes)
-    without = evaluate(GAME, oracle, lambda key: stale, KEY, **sizes)
+    (with_news,) = sums(GAME, [heard], lambda key: fresh, KEY, **sizes)
+    (without,) = sums(GAME, [oracle], lambda key: stale, KEY, **sizes)
     for name, values in with_news.items():
         np.testing.assert_allclose(without[name], values, rtol=1e-6)
     assert np.all(with_news["migrations"] > 0)
@@ -133,47 +147,44 @@ def test_the_response_time_is_that_of_the_tasks_themselves():
     game = jaxdlb.make("dlb", num_nodes=3, capacity=60)
     recording = record(game, heuristic("power_of_d_stealing", d=1), params, KEY, 3000)
     sojourns, present = follow_tasks(recording, delay=2)
-    np.testing.assert_array_equal(present, recording.metrics["total_load"] + recording.metrics["total_in_transit"])
-    accepted = recording.metrics["arrivals"].sum()
+    metrics = recording.timesteps.metrics
+    np.testing.assert_array_equal(present, metrics["total_load"] + metrics["total_in_transit"])
+    accepted = metrics["arrivals"].sum()
     # The few tasks still present at the end are all that Little's law over a finite time counts differently.
     assert abs(present.sum() / accepted - np.mean(sojourns)) < 0.01 * np.mean(sojourns)
 
 
 def follow_tasks(recording, delay):
     """Rounds that each completed task stayed, and how many were present at the end of each round."""
-    num_rounds, num_nodes = recording.load.shape
+    states, actions = recording.states, recording.actions
+    num_nodes = states.load.shape[1]
     queues = [collections.deque() for _ in range(num_nodes)]
     under_way, sojourns, present = [], [], []
-    for r in range(num_rounds):
-        for i in np.flatnonzero(recording.completed[r]):
+    for r in range(recording.num_rounds):
+        for i in np.flatnonzero(states.completed[r]):
             sojourns.append(r - queues[i].popleft())
         for i in sorted(range(num_nodes), key=lambda i: (i - r) % num_nodes):
-            victim = recording.steal[r, i]
+            victim = actions.steal[r, i] if states.completed[r, i] else i
             if victim != i and len(queues[victim]) > 1:
                 under_way.append((r + delay, i, queues[victim].pop()))
-        for i in np.flatnonzero(recording.arrived[r]):
-            target = recording.dispatch[r, i]
+        for i in np.flatnonzero(states.arrived[r]):
+            target = actions.dispatch[r, i]
             under_way.append((r if target == i else r + delay, target, r))
         for due, target, born in [each for each in under_way if each[0] == r]:
             queues[target].append(born)
             under_way.remove((due, target, born))
-        np.testing.assert_array_equal([len(queue) for queue in queues], recording.load[r])
+        np.testing.assert_array_equal([len(queue) for queue in queues], states.load[r + 1])
         present.append(sum(map(len, queues)) + len(under_way))
     return sojourns, np.array(present)
 
 
 def test_a_quotient_by_nothing_is_nan():
-    idle = {name: np.zeros(2) for name in GAME.metrics} | {"arrivals": np.array([0.0, 0.5])}
-    result = rollouts.quotients(idle, num_nodes=3)
+    idle = {name: np.zeros(2) for name in GAME.metrics} | {"arrivals": np.array([0.0, 0.5]), "steps": np.full(2, 9.0)}
+    result = columns_of(GAME, idle)
     np.testing.assert_array_equal(result["response_time"], [np.nan, 0.0])
     np.testing.assert_array_equal(result["migrations_per_arrival"], [np.nan, 0.0])
     np.testing.assert_array_equal(result["steal_requests_per_completion"], [np.nan, np.nan])
     np.testing.assert_array_equal(result["queue_length"], [0.0, 0.0])
-
-
-def test_a_game_without_the_metrics_has_no_quotients_of_them():
-    means = {"arrivals": np.ones(2), "migrations": np.ones(2), "total_load": np.ones(2)}
-    assert set(rollouts.quotients(means, num_nodes=2)) == {"migrations_per_arrival", "queue_length"}
 
 
 def test_a_long_sum_keeps_small_addends():
@@ -206,34 +217,81 @@ def test_no_policies_are_refused():
         evaluate_all(GAME, [], one_cluster, KEY, **SHORT)
 
 
-# Recordings
+# A game that ends, whose steps take unequal time and whose metrics are no scalars
+
+RACE = ticking.Ticking(num_workers=2, capacity=4)
+EAGER, STEADY, IDLE = (jaxdlb.heuristic(name, game="reference.ticking:ENTRY") for name in ("eager", "work", "idle"))
+LONG = {"num_episodes": 40, "num_rounds": 60, "warmup": 0}
 
 
-def test_recordings_by_one_key_meet_the_same_arrivals_and_failures():
-    first, second = (record(GAME, policy, PARAMS, KEY, 50) for policy in (heuristic("random"), Keeper()))
-    np.testing.assert_array_equal(first.arrived, second.arrived)
-    np.testing.assert_array_equal(first.alive, second.alive)
-    assert not np.array_equal(first.load, second.load)
-    assert not first.alive.all() and first.alive.any()
+@pytest.fixture(scope="module")
+def race():
+    """The sums of three policies by name, where who works succeeds in three steps of four."""
+    params = RACE.default_params(pieces=[4, 2], skill=0.75, horizon=5)
+    found = sums(RACE, [EAGER, STEADY, IDLE], lambda key: params, KEY, **LONG)
+    return dict(zip(["eager", "steady", "idle"], found, strict=True))
 
 
-def test_a_recording_holds_what_was_played_and_how_old_news_was():
-    game = jaxdlb.make("dlb", num_nodes=3, capacity=6, heartbeats="per_link")
-    params = game.default_params(heartbeat_period=4, heartbeat_loss=0.4)
-    recording = record(game, heuristic("random"), params, KEY, 60)
-    itself = np.arange(3)
-    assert np.all((recording.dispatch == itself) | recording.arrived)
-    assert np.any(recording.dispatch != itself)
-    assert np.all(recording.steal == itself)
-    np.testing.assert_array_equal(recording.completion_prob, params.completion_prob)
-    assert recording.in_transit.shape == (60, game.max_delay, 3)
-    sent, landed = recording.metrics["migrations"].sum(), recording.in_transit[-1].sum()
-    assert 0 <= landed <= sent
-    # Two receivers: their mean age is a multiple of 1/2, sometimes not of 1, and 0 only when both have just heard.
-    assert np.all(recording.heard_age * 2 == np.round(recording.heard_age * 2)) and np.any(recording.heard_age % 1 != 0)
-    assert np.all(recording.heard_age[0::4] <= 60) and recording.heard_age.max() > 4
+def test_nothing_counts_after_a_true_end(race):
+    """The boxes hold 6 pieces: no more are finished, and the steps are those until the last is."""
+    for name in ("eager", "steady"):
+        np.testing.assert_array_equal(race[name]["finished"], [[4.0, 2.0]] * 40)
+        assert race[name]["steps"].min() >= 4 and race[name]["steps"].max() < 60
+        np.testing.assert_array_equal(race[name]["choices"].sum(axis=1), 2 * race[name]["steps"])
+    assert len(np.unique(race["steady"]["steps"])) > 1
 
 
-def test_a_recording_without_rounds_is_refused():
-    with pytest.raises(ValueError, match="num_rounds is 0; it must be an integer ≥ 1"):
-        record(GAME, heuristic("local"), PARAMS, KEY, 0)
+def test_the_step_that_ends_an_episode_counts():
+    certain = RACE.default_params(pieces=[1, 1], skill=1)
+    (done,) = sums(RACE, [STEADY], lambda key: certain, KEY, **(LONG | {"num_episodes": 2}))
+    np.testing.assert_array_equal(done["steps"], [1, 1])
+    np.testing.assert_array_equal(done["utility"], [1, 1])
+
+
+def test_a_time_limit_is_played_over(race):
+    """The horizon is 5: who idles never ends, and slow workers end behind it."""
+    np.testing.assert_array_equal(race["idle"]["steps"], [60] * 40)
+    np.testing.assert_array_equal(race["idle"]["choices"], [[120, 0, 0]] * 40)
+    assert race["steady"]["steps"].max() > 5
+
+
+def test_metrics_of_any_shape_are_summed_as_they_are(race):
+    shapes = {name: values.shape for name, values in race["eager"].items()}
+    assert shapes == {"utility": (40,), "finished": (40, 2), "choices": (40, 3), "steps": (40,), "elapsed": (40,)}
+
+
+def test_time_is_the_sum_of_what_the_steps_took(race):
+    """A step in which somebody hurries takes half the time; an eager worker hurries in steps 1, 2, 4, 5, …"""
+    np.testing.assert_array_equal(race["steady"]["elapsed"], race["steady"]["steps"])
+    np.testing.assert_array_equal(race["idle"]["elapsed"], [60] * 40)
+    assert np.all(race["eager"]["elapsed"] < race["eager"]["steps"])
+    recording = record(RACE, EAGER, RACE.default_params(pieces=4), KEY, 8)
+    hurried = np.any(recording.actions == ticking.HURRY, axis=1)
+    np.testing.assert_array_equal(recording.timesteps.elapsed, np.where(hurried, 0.5, 1.0))
+
+
+def test_columns_may_be_totals_and_quotients(race):
+    for episodes in race.values():
+        columns = columns_of(RACE, episodes)
+        np.testing.assert_allclose(columns["finished"], episodes["finished"].sum(axis=1))
+        np.testing.assert_allclose(columns["makespan"], episodes["elapsed"])
+        np.testing.assert_allclose(columns["throughput"], episodes["finished"].sum(axis=1) / episodes["elapsed"])
+        np.testing.assert_allclose(columns["utility"], episodes["utility"] / episodes["steps"])
+    assert np.all(np.isnan(columns_of(RACE, race["idle"])["hurried"]))
+    assert np.all(columns_of(RACE, race["steady"])["hurried"] == 0)
+
+
+def test_an_episode_that_ends_within_the_warm_up_has_no_mean():
+    certain = RACE.default_params(pieces=[2, 2], skill=1)
+    sizes = {"num_episodes": 2, "num_rounds": 20, "warmup": 10}
+    (done,) = sums(RACE, [STEADY], lambda key: certain, KEY, **sizes)
+    assert np.all(done["steps"] == 0) and np.all(done["finished"] == 0)
+    columns = columns_of(RACE, done)
+    assert np.all(np.isnan(columns["utility"])) and np.all(columns["finished"] == 0)
+
+
+def test_a_policy_that_ends_early_leaves_the_others_as_they_are(race):
+    params = RACE.default_params(pieces=[4, 2], skill=0.75, horizon=5)
+    (alone,) = sums(RACE, [STEADY], lambda key: params, KEY, **LONG)
+    for name, values in alone.items():
+        np.testing.assert_allclose(values, race["steady"][name], rtol=1e-6)
