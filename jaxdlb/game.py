@@ -29,6 +29,7 @@ class TimeStep(Generic[Observation]):
     reward: Float[Array, " N"]
     discount: Float[Array, ""]
     last: Bool[Array, ""]
+    elapsed: Float[Array, ""]  # the time that the step took, in the game's unit; 1 where steps are equal
     metrics: dict[str, Shaped[Array, ""]]
 
 

@@ -136,7 +136,7 @@ def sample(action_space: Any, key: PRNGKeyArray, legal: PyTree) -> Any:
     Each space draws from a key of its own.
     """
     treedef = jax.tree.structure(action_space, is_leaf=_is_space)
-    keys = jax.tree.unflatten(treedef, list(jax.random.split(key, treedef.num_leaves)))
+    keys = jax.tree.unflatten(treedef, list(jax.random.split(key, len(leaves(action_space)))))
     return jax.tree.map(
         lambda space, key, mask: space.sample(key, jnp.asarray(mask)), action_space, keys, legal, is_leaf=_is_space
     )

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import jax
 
 import jaxdlb
-from jaxdlb import networks, policies, traces
+from jaxdlb import learners, policies, traces
 from jaxdlb.checks import Interval, check_array, check_choice, check_size
 from jaxdlb.evaluation.rollouts import check_sizes
 from jaxdlb.games.dlb import Ranges, random_clusters
@@ -54,7 +54,8 @@ def scenario(settings: Any) -> Scenario:
 
 def network(settings: Any) -> NetworkConfig:
     """The network's configuration, checked."""
-    return library(NetworkConfig, settings)
+    with _named("network", settings):
+        return library(NetworkConfig, settings)
 
 
 def learner(settings: Any, scenario: Scenario) -> MAPPO:
@@ -67,11 +68,10 @@ def learner(settings: Any, scenario: Scenario) -> MAPPO:
     chosen = settings.learner
     if chosen.schedule_updates is None:
         chosen = dataclasses.replace(chosen, schedule_updates=num_updates(settings, scenario.game))
-    hyper = library(MAPPOConfig, chosen)
-    actor_critic = networks.build(
-        scenario.game, network(settings.network), critic=hyper.critic, share_parameters=hyper.share_parameters
-    )
-    return MAPPO(game=scenario.game, network=actor_critic, config=hyper, sample_params=scenario.train)
+    chosen_network = network(settings.network)
+    with _named("learner", chosen), _named("network", settings.network):
+        hyper = library(MAPPOConfig, chosen)
+        return learners.make(scenario.game, hyper, network=chosen_network, sample_params=scenario.train)
 
 
 def agent_rounds_per_update(settings: Any, game: Any) -> int:

@@ -64,10 +64,10 @@ class MAPPOConfig(Hyperparameters):
 
     def __post_init__(self) -> None:
         for name in ("num_envs", "rollout_length", "num_epochs", "num_minibatches"):
-            check_size(f"learner.{name}", getattr(self, name), 1)
-        check_choice("learner.critic", self.critic, ("global_state", "observation"))
+            check_size(name, getattr(self, name), 1)
+        check_choice("critic", self.critic, ("global_state", "observation"))
         for name, allowed in _ALLOWED.items():
-            check_array(f"learner.{name}", getattr(self, name), (), allowed)
+            check_array(name, getattr(self, name), (), allowed)
 
 
 def hyperparameters(config: MAPPOConfig) -> Hyperparameters:

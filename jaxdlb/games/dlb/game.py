@@ -178,5 +178,6 @@ class DLB:
             reward=utility.rewards(utilities, params),
             discount=jnp.float32(1.0),
             last=state.round >= params.horizon,
+            elapsed=jnp.float32(1.0),
             metrics=metrics,
         )
