@@ -38,8 +38,8 @@ import jaxdlb
 from benchmarks import devices, matmuls, report, timing
 from benchmarks.matmuls import Product
 from benchmarks.timing import Program, Timing
-from jaxdlb.learners import MAPPO, LearnerState, MAPPOConfig, rollout
-from jaxdlb.learners.rollout import Environments, Rollout
+from jaxdlb.learners import MAPPO, LearnerState, MAPPOConfig, Rollout, environments
+from jaxdlb.learners.environments import Environments
 from jaxdlb.networks import NetworkConfig, build, normalisation
 
 AGENTS_AT_ONCE = (
@@ -84,21 +84,21 @@ def make_learner(setting: Setting) -> MAPPO:
     )
 
 
-def replay(learner: MAPPO, environments: Environments, actions: PyTree) -> tuple[Environments, PyTree]:
+def replay(learner: MAPPO, start: Environments, actions: PyTree) -> tuple[Environments, PyTree]:
     """The rounds of a rollout with `actions` [T, E, N] given: what the game alone takes of `collect`."""
 
-    def play(environments: Environments, action: PyTree) -> tuple[Environments, PyTree]:
-        following, timestep, _ = rollout.step(learner.game, learner.sample_params, environments, action)
+    def play(at: Environments, action: PyTree) -> tuple[Environments, PyTree]:
+        following, timestep, _ = environments.step(learner.game, learner.sample_params, at, action)
         return following, (timestep.reward, timestep.discount, timestep.last, timestep.metrics)
 
-    return jax.lax.scan(play, environments, actions)
+    return jax.lax.scan(play, start, actions)
 
 
-def estimate(learner: MAPPO, state: LearnerState, steps: Rollout) -> tuple[Any, Any]:
+def estimate(learner: MAPPO, state: LearnerState, rollout: Rollout) -> tuple[Any, Any]:
     """Advantages, targets and the scale of returns; and the batch that `optimise` takes."""
-    advantage, target = learner.advantages(state, steps)
+    advantage, target = learner.advantages(state, rollout)
     scale = normalisation.update_return_scale(state.return_scale, target)
-    return scale, learner.sequences(steps, state.carry, advantage, target)
+    return scale, learner.sequences(rollout, advantage, target)
 
 
 def compile_parts(
@@ -116,11 +116,10 @@ def compile_parts(
         runs[name] = lambda: programs[name].run(*arguments)
         return runs[name]()
 
-    _, steps = add("collect", learner.collect, state, key)
-    treedef = jax.tree.structure(state.environments.observation.legal)
-    actions = jax.tree.unflatten(treedef, steps.action)
-    add("game", lambda environments, actions: replay(learner, environments, actions), state.environments, actions)
-    scale, batch = add("advantages", lambda state, steps: estimate(learner, state, steps), state, steps)
+    _, rollout = add("collect", learner.collect, state, key)
+    actions = rollout.steps.action
+    add("game", lambda start, actions: replay(learner, start, actions), state.environments, actions)
+    scale, batch = add("advantages", lambda state, rollout: estimate(learner, state, rollout), state, rollout)
     ready = dataclasses.replace(state, return_scale=scale)
     add("optimising", learner.optimise, ready, batch, key)
     return programs, runs, matmuls.products_of(learner.optimise, ready, batch, key)

@@ -2,33 +2,60 @@
 
 A game's `action_space` is a pytree with the structure of its action, whose leaves are the spaces below. A learner
 builds one head per leaf and never asks for a game's name.
+
+`legal` says what each of N agents may do now: a mask [N, choices] of a Discrete, [N, size] of a Simplex (which shares
+may be positive), [N] of a Box (whether the agent acts at all). Every space can `sample` a uniform legal action of all
+agents and tell which agents' actions it `contains`; `sample` and `contains` of this module do so for a whole action
+space. All of them take NumPy arrays and traced ones alike.
 """
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
+
+_SUM_TOLERANCE = 1e-4  # of shares that are summed in float32
 
 
 @dataclasses.dataclass(frozen=True)
 class Discrete:
     """One of `num_choices` alternatives, an int32 in 0 … num_choices − 1.
 
-    `over_agents` says that choice k names agent k, so that a network may score each agent with shared weights.
+    `over_agents` says that choice k names agent k, `over_candidates` that it names row k of an observation's `peers`
+    where the rows are no agents; either way a network may score each row with shared weights.
     """
 
     num_choices: int
     over_agents: bool = False
+    over_candidates: bool = False
 
     def __post_init__(self) -> None:
         if self.num_choices < 1:
             raise ValueError(f"num_choices is {self.num_choices}; a Discrete space needs at least 1 choice")
+        _check_one_meaning(self)
+
+    def sample(self, key: PRNGKeyArray, legal: Bool[Array, "N A"]) -> Int[Array, " N"]:
+        """For each agent one of its legal choices, all equally likely: int32 [N]. Each needs one."""
+        return jax.random.categorical(key, jnp.where(legal, 0.0, -jnp.inf)).astype(jnp.int32)
+
+    def contains(self, action: Shaped[Any, "..."], legal: Shaped[Any, "N A"]) -> Bool[Array, " N"]:
+        """Whose choice is a whole number that names a legal one.
+
+        Raises:
+            ValueError: an action that is not of shape [N].
+        """
+        action, legal = jnp.asarray(action), jnp.asarray(legal)
+        _check_shape(action, legal.shape[:-1], self)
+        return jnp.any((action[..., None] == jnp.arange(self.num_choices)) & legal, axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
 class Box:
-    """A real vector of `size` entries, each within [low, high]."""
+    """A real vector of `size` entries, each within [low, high]; an agent that may not act has 0 in all of them."""
 
     low: float
     high: float
@@ -40,21 +67,102 @@ class Box:
         if self.size < 1:
             raise ValueError(f"size is {self.size}; a Box needs at least 1 entry")
 
+    def sample(self, key: PRNGKeyArray, legal: Bool[Array, " N"]) -> Float[Array, "N size"]:
+        """Uniform entries of those who may act, 0 of the others: float32 [N, size]."""
+        uniform = jax.random.uniform(key, (*legal.shape, self.size), minval=self.low, maxval=self.high)
+        return jnp.where(legal[..., None], uniform, 0.0)
+
+    def contains(self, action: Shaped[Any, "..."], legal: Shaped[Any, " N"]) -> Bool[Array, " N"]:
+        """Whose entries are all within the bounds; all 0 where the agent may not act.
+
+        Raises:
+            ValueError: an action that is not of shape [N, size].
+        """
+        action, legal = jnp.asarray(action), jnp.asarray(legal)
+        _check_shape(action, (*legal.shape, self.size), self)
+        within = jnp.all((action >= self.low) & (action <= self.high), axis=-1)
+        return jnp.where(legal, within, jnp.all(action == 0, axis=-1))
+
 
 @dataclasses.dataclass(frozen=True)
 class Simplex:
-    """Shares of one whole: `size` numbers ≥ 0 that sum to 1."""
+    """Shares of one whole: `size` numbers ≥ 0 that sum to 1.
+
+    `over_agents` says that share k goes to agent k (shares beyond the number of agents go elsewhere),
+    `over_candidates` that it goes to row k of an observation's `peers` where the rows are no agents.
+    """
 
     size: int
+    over_agents: bool = False
+    over_candidates: bool = False
 
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ValueError(f"size is {self.size}; a Simplex needs at least 1 share")
+        _check_one_meaning(self)
+
+    def sample(self, key: PRNGKeyArray, legal: Bool[Array, "N A"]) -> Float[Array, "N A"]:
+        """Shares spread uniformly over the simplex of each agent's legal entries, the others 0: float32 [N, size].
+
+        Independent exponential numbers over their sum; −Gumbel is the logarithm of one.
+        """
+        logarithms = jnp.where(legal, -jax.random.gumbel(key, legal.shape), -jnp.inf)
+        return jnp.where(legal, jax.nn.softmax(logarithms), 0.0)
+
+    def contains(self, action: Shaped[Any, "..."], legal: Shaped[Any, "N A"]) -> Bool[Array, " N"]:
+        """Whose shares are ≥ 0, 0 where not legal, and sum to 1 within 10⁻⁴ (to 0 where nothing is legal).
+
+        Raises:
+            ValueError: an action that is not of shape [N, size].
+        """
+        action, legal = jnp.asarray(action), jnp.asarray(legal)
+        _check_shape(action, legal.shape, self)
+        shares = jnp.all((action >= 0) & (legal | (action == 0)), axis=-1)
+        whole = jnp.any(legal, axis=-1).astype(jnp.float32)
+        return shares & (jnp.abs(jnp.sum(action, axis=-1) - whole) <= _SUM_TOLERANCE)
 
 
 Space = Discrete | Box | Simplex
 
 
-def leaves(action_space: Any) -> list[Space]:
+def leaves(action_space: Any) -> list[Any]:
     """The spaces of an action space, in the order in which `jax.tree` visits the action's leaves."""
-    return jax.tree.leaves(action_space, is_leaf=lambda node: isinstance(node, Space))
+    return jax.tree.leaves(action_space, is_leaf=_is_space)
+
+
+def sample(action_space: Any, key: PRNGKeyArray, legal: PyTree) -> Any:
+    """A uniform legal action of all N agents, with the structure of `action_space`; `legal` has it too.
+
+    Each space draws from a key of its own.
+    """
+    treedef = jax.tree.structure(action_space, is_leaf=_is_space)
+    keys = jax.tree.unflatten(treedef, list(jax.random.split(key, len(leaves(action_space)))))
+    return jax.tree.map(
+        lambda space, key, mask: space.sample(key, jnp.asarray(mask)), action_space, keys, legal, is_leaf=_is_space
+    )
+
+
+def contains(action_space: Any, action: Any, legal: PyTree) -> Bool[Array, " N"]:
+    """Whose actions are legal in every space of `action_space`.
+
+    Raises:
+        ValueError: an action of another structure or shape.
+    """
+    inside = jax.tree.map(
+        lambda space, each, mask: space.contains(each, mask), action_space, action, legal, is_leaf=_is_space
+    )
+    return functools.reduce(jnp.logical_and, jax.tree.leaves(inside))
+
+
+def _is_space(node: Any) -> bool:
+    return isinstance(node, Space)
+
+
+def _check_one_meaning(space: Discrete | Simplex) -> None:
+    if space.over_agents and space.over_candidates:
+        raise ValueError("over_candidates is True; it must be False where over_agents is True")
+
+
+def _check_shape(action: Array, shape: tuple[int, ...], space: Space) -> None:
+    if action.shape != shape:
+        raise ValueError(f"action has shape {action.shape}; it must have shape {shape} in {space}")

@@ -14,6 +14,7 @@ import pytest
 import jaxdlb
 from jaxdlb import checkpoint, networks
 from jaxdlb.checkpoint import CheckpointError
+from jaxdlb.policies.learned import variable_shapes
 
 GAME = jaxdlb.make("dlb", num_nodes=3, max_delay=0)
 
@@ -187,8 +188,10 @@ def test_steps_after_the_one_resumed_are_moved_not_lost(run):
 
 
 def save_policy(folder, network, num_seeds=1, game=GAME):
-    """A run's folder that holds a fresh policy; with several seeds the arrays of the k-th are k."""
-    variables = checkpoint._fresh_variables(game, network, True)
+    """A run's folder that holds a random policy; with several seeds the arrays of the k-th are k."""
+    rng = np.random.default_rng(0)
+    shapes = variable_shapes(game, networks.build_actor(game, network))
+    variables = jax.tree.map(lambda leaf: jnp.asarray(rng.random(leaf.shape), leaf.dtype), shapes)
     if num_seeds > 1:
         seeds = jnp.arange(num_seeds, dtype=jnp.float32)
         variables = jax.tree.map(

@@ -1,12 +1,16 @@
-"""Action spaces refuse what is no space, and are read in the order of an action's leaves."""
+"""Action spaces refuse what is no space, are read in the order of an action's leaves, and know what is legal."""
 
 import dataclasses
+import re
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+import scipy.stats
 
 from jaxdlb.games.dlb import DLB, Action
-from jaxdlb.spaces import Box, Discrete, Simplex, leaves
+from jaxdlb.spaces import Box, Discrete, Simplex, contains, leaves, sample
 
 
 @pytest.mark.parametrize(
@@ -57,3 +61,88 @@ def test_a_game_has_one_mask_for_each_leaf_of_its_action_space():
     assert [(mask.shape, mask.dtype) for mask in masks] == [
         ((3, space.num_choices), bool) for space in leaves(game.action_space)
     ]
+
+
+KEY = jax.random.key(0)
+DRAWS = 20_000
+CHOICES = np.array([False, True, True, False, True])
+
+
+def rows(mask):
+    """The same mask for many agents, who draw independently."""
+    return jnp.broadcast_to(jnp.asarray(mask), (DRAWS, *np.shape(mask)))
+
+
+@pytest.mark.parametrize("make", [lambda **names: Discrete(3, **names), lambda **names: Simplex(3, **names)])
+def test_choices_name_agents_or_candidates_not_both(make):
+    assert make(over_agents=True).over_agents
+    assert make(over_candidates=True).over_candidates
+    with pytest.raises(ValueError, match="over_candidates is True; it must be False where over_agents is True"):
+        make(over_agents=True, over_candidates=True)
+
+
+def test_a_discrete_sample_is_uniform_over_the_legal_choices():
+    choices = np.asarray(Discrete(5).sample(KEY, rows(CHOICES)))
+    assert choices.dtype == np.int32
+    counts = np.bincount(choices, minlength=5)
+    assert not counts[~CHOICES].any()
+    assert scipy.stats.chisquare(counts[CHOICES]).pvalue > 1e-3  # one draw of a fixed seed
+
+
+def test_a_box_sample_is_uniform_within_the_bounds_and_zero_where_nobody_may_act():
+    box = Box(2.0, 5.0, size=2)
+    drawn = np.asarray(box.sample(KEY, rows(True)))
+    assert (drawn.shape, drawn.dtype) == ((DRAWS, 2), np.float32)
+    assert scipy.stats.kstest(drawn.ravel(), scipy.stats.uniform(2, 3).cdf).pvalue > 1e-3
+    assert not np.asarray(box.sample(KEY, jnp.array([False, True])))[0].any()
+
+
+def test_a_simplex_sample_is_spread_uniformly_over_the_legal_entries():
+    """Of A shares spread uniformly each has the law Beta(1, A − 1)."""
+    drawn = np.asarray(Simplex(5).sample(KEY, rows(CHOICES)))
+    assert (drawn.shape, drawn.dtype) == ((DRAWS, 5), np.float32)
+    assert not drawn[:, ~CHOICES].any()
+    np.testing.assert_allclose(drawn.sum(-1), 1, rtol=1e-5)
+    for entry in np.flatnonzero(CHOICES):
+        assert scipy.stats.kstest(drawn[:, entry], scipy.stats.beta(1, 2).cdf).pvalue > 1e-3
+    assert Simplex(3).sample(KEY, jnp.array([[False, True, False], [False] * 3])).tolist() == [[0, 1, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("space", "legal", "inside", "outside"),
+    [
+        (Discrete(3), [True, False, True], [0, 2, 2.0], [1, 3, -1, 0.5, np.nan]),
+        (Box(-1.0, 2.0, size=2), True, [[-1, 2], [0, 0]], [[-1.1, 0], [0, 2.5], [np.nan, 0], [np.inf, 0]]),
+        (Box(1.0, 2.0), False, [[0]], [[1.5], [np.nan]]),
+        (Simplex(3), [True, False, True], [[1, 0, 0], [0.25, 0, 0.75]], [[0.5, 0.5, 0], [0.6, 0, 0.6], [2, 0, -1]]),
+        (Simplex(2), [False, False], [[0, 0]], [[1, 0], [np.nan, 0]]),
+    ],
+)
+def test_a_space_contains_what_is_legal_and_nothing_else(space, legal, inside, outside):
+    for actions, expected in ((inside, True), (outside, False)):
+        masks = np.broadcast_to(legal, (len(actions), *np.shape(legal)))
+        assert space.contains(np.array(actions), masks).tolist() == [expected] * len(actions)
+        assert jax.jit(space.contains)(np.array(actions), masks).tolist() == [expected] * len(actions)
+
+
+@pytest.mark.parametrize(
+    ("space", "legal", "shape"),
+    [(Discrete(3), (2, 3), (2,)), (Box(0.0, 1.0), (2,), (2, 1)), (Simplex(3), (2, 3), (2, 3))],
+)
+def test_an_action_of_another_shape_is_refused(space, legal, shape):
+    with pytest.raises(ValueError, match=re.escape(f"action has shape (7,); it must have shape {shape}")):
+        space.contains(jnp.zeros(7), jnp.ones(legal, bool))
+
+
+def test_a_sample_of_a_whole_action_space_is_contained_in_it():
+    space = {"box": Box(-1.0, 1.0), "heads": Action(dispatch=Discrete(3), steal=Discrete(3)), "shares": Simplex(2)}
+    rng = np.random.default_rng(0)
+    masks = {"box": (9,), "heads": Action(dispatch=(9, 3), steal=(9, 3)), "shares": (9, 2)}
+    legal = jax.tree.map(lambda shape: rng.random(shape) < 0.5, masks, is_leaf=lambda node: isinstance(node, tuple))
+    legal["heads"].dispatch[:, 0] = legal["heads"].steal[:, 1] = True
+    action = jax.jit(lambda key, legal: sample(space, key, legal))(KEY, legal)
+    assert jax.tree.structure(action) == jax.tree.structure(legal)
+    assert not np.array_equal(action["heads"].dispatch, action["heads"].steal)
+    assert contains(space, action, legal).all()
+    action["box"] = action["box"].at[4].set(3.0)
+    assert contains(space, action, legal).tolist() == [agent != 4 for agent in range(9)]

@@ -76,7 +76,9 @@ def learner(settings: Any, scenario: Scenario) -> Any:
         if chosen.schedule_updates is None:
             chosen = dataclasses.replace(chosen, schedule_updates=num_updates(settings, scenario.game))
         config: Any = library(entry.config, chosen)
-        return entry.make(scenario.game, network(settings.network), config, scenario.train)
+    chosen_network = network(settings.network)
+    with named("learner", chosen), named("network", settings.network):
+        return entry.make(scenario.game, chosen_network, config, scenario.train)
 
 
 def agent_rounds_per_update(settings: Any, game: Game) -> int:

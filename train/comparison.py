@@ -110,7 +110,7 @@ def write(folder: Path, title: str, result: Evaluation, drawn: Figures, config_t
     paths = {name: folder / FIGURES / f"{name}.png" for name in drawn}
     for name, path in paths.items():
         drawn[name][1].savefig(path)
-    pictures = {caption: paths[name].read_bytes() for name, (caption, _) in drawn.items()}
+    pictures = dict(drawn.values())  # by caption
     write_report(folder / "report.html", title=title, evaluation=result, figures=pictures, config_text=config_text)
     return paths
 
@@ -122,4 +122,5 @@ def _learning_curve(result: Evaluation, rows: Sequence[Row]) -> Any:
     utility = np.array([row["utility"] for row in rows]).reshape(-1, num_seeds).T
     agent_rounds = [row["agent_rounds"] for row in rows[::num_seeds]]
     levels = {each.name: each.columns["utility"].mean for each in result.results if each.kind == "heuristic"}
-    return plots.learning_curve(agent_rounds, utility, levels)
+    seconds = [row["seconds"] for row in rows[::num_seeds]]
+    return plots.learning_curve(agent_rounds, utility, levels, seconds=seconds)

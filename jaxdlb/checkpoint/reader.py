@@ -7,14 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import PyTree
 
 from jaxdlb import games
 from jaxdlb.checkpoint.packing import FOLDER, FORMAT, ITEMS, Arrays, CheckpointError, PathLike, checksum, quiet, unpack
-from jaxdlb.networks import NetworkConfig, build_actor, features, normalisation
-from jaxdlb.policies.learned import LearnedPolicy
+from jaxdlb.networks import NetworkConfig, build_actor
+from jaxdlb.policies.learned import LearnedPolicy, variable_shapes
 
 
 class _DamagedError(CheckpointError):
@@ -112,23 +111,12 @@ def load_policy(
     shared, num_seeds = about["share_parameters"], about["num_seeds"]
     if not 0 <= seed < num_seeds:
         raise ValueError(f"seed is {seed}; it must be one of those trained, 0 to {num_seeds - 1}")
-    template = jax.eval_shape(lambda: _fresh_variables(trained_in, network, shared))
+    template = variable_shapes(trained_in, build_actor(trained_in, network, shared))
     variables = read_policy(folder, template, step, None if num_seeds == 1 else seed)
+    acting_in = trained_in if game is None else game
     return LearnedPolicy(
-        game=trained_in if game is None else game,
-        network=network,
-        variables=variables,
-        share_parameters=shared,
-        greedy=greedy,
+        game=acting_in, actor=build_actor(acting_in, network, shared), variables=variables, greedy=greedy
     )
-
-
-def _fresh_variables(game: Any, network: NetworkConfig, shared: bool) -> PyTree:
-    key = jax.random.key(0)
-    _, timestep = game.reset(key, game.default_params())
-    view = normalisation.symlog(features(timestep.observation))
-    actor = build_actor(game, network, shared)
-    return {"actor": actor.init(key, view), "moments": normalisation.initial_moments(view)}
 
 
 def _choose(path: PathLike, step: int | None) -> tuple[Path, int]:

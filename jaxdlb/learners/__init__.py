@@ -1,30 +1,21 @@
-"""Learners: pure functions over one state pytree, and the registry that finds them by name.
+"""Learners: pure functions over one state pytree, and the registry that finds them by name."""
 
-`LEARNERS` is the one list of learners.
-"""
-
-import dataclasses
-from collections.abc import Callable
-from typing import Any
-
-from jaxdlb.catalogue import Catalogue
-from jaxdlb.learners import mappo
 from jaxdlb.learners.config import Hyperparameters, IPPOConfig, MAPPOConfig
 from jaxdlb.learners.mappo import MAPPO, LearnerState
+from jaxdlb.learners.registry import LEARNERS, LearnerEntry
+from jaxdlb.learners.rollout import Rollout, Steps
+from jaxdlb.learners.training import make, train
 
-
-@dataclasses.dataclass(frozen=True)
-class LearnerEntry:
-    """What the registry holds of a learner."""
-
-    config: type  # its settings, with defaults
-    make: Callable[..., Any]  # from game, network, config and sample_params
-
-
-LEARNERS: Catalogue[LearnerEntry] = Catalogue(
-    "learner",
-    {"mappo": LearnerEntry(MAPPOConfig, mappo.make), "ippo": LearnerEntry(IPPOConfig, mappo.make)},
-    group="jaxdlb.learners",
-)
-
-__all__ = ["LEARNERS", "MAPPO", "Hyperparameters", "IPPOConfig", "LearnerEntry", "LearnerState", "MAPPOConfig"]
+__all__ = [
+    "LEARNERS",
+    "MAPPO",
+    "Hyperparameters",
+    "IPPOConfig",
+    "LearnerEntry",
+    "LearnerState",
+    "MAPPOConfig",
+    "Rollout",
+    "Steps",
+    "make",
+    "train",
+]

@@ -1,6 +1,7 @@
 """Multi-agent proximal policy optimisation (Yu et al. 2022); IPPO is the same with a critic on the own observation."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -9,16 +10,26 @@ import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from jaxdlb import spaces
 from jaxdlb.game import Game
-from jaxdlb.learners import losses, rollout
+from jaxdlb.learners import environments, losses
 from jaxdlb.learners.advantage import generalised_advantages
 from jaxdlb.learners.config import Hyperparameters, MAPPOConfig, hyperparameters
-from jaxdlb.learners.rollout import Environments, Rollout, SampleParams
+from jaxdlb.learners.environments import Environments, SampleParams
+from jaxdlb.learners.rollout import Rollout, Steps
 from jaxdlb.mechanics import chance
-from jaxdlb.networks import NetworkConfig, build, distributions, normalisation
-from jaxdlb.networks.actor_critic import ActorCritic, features, forget, unroll
+from jaxdlb.networks import (
+    ActorCritic,
+    ActorCriticParams,
+    Memories,
+    NetworkConfig,
+    Views,
+    build,
+    features,
+    normalisation,
+)
+from jaxdlb.networks.actor_critic import forget, unroll
 from jaxdlb.networks.normalisation import Moments, ReturnScale
+from jaxdlb.policies.learned import PolicyVariables
 
 
 @struct.dataclass
@@ -28,33 +39,35 @@ class LearnerState:
     key: PRNGKeyArray
     num_updates: Int[Array, ""]
     hyperparameters: Hyperparameters
-    params: dict[str, PyTree]  # of the actor and the critic
+    params: ActorCriticParams
     optimiser: PyTree
-    moments: dict[str, Moments]  # of the agents' features and of the global state
+    moments: Views[Moments]
     return_scale: ReturnScale
     environments: Environments
-    carry: dict[str, Any]  # the networks' memories; () without
+    memories: Memories
 
 
 @struct.dataclass
 class Minibatch:
     """What the loss is of: sequences of length L in a batch of B; without memory L is 1 and B counts single steps."""
 
-    views: dict[str, PyTree]
+    views: Views[PyTree]
     first: Bool[Array, "L B"]
     legal: PyTree
-    action: list[Int[Array, "L B N"]]
+    action: PyTree
     log_prob: Float[Array, "L B N"]  # of that action, when it was chosen
     value: Float[Array, "L B N"]  # as estimated then
     advantage: Float[Array, "L B N"]
     target: Float[Array, "L B N"]
     decides: Bool[Array, "L B N"]
-    carry: dict[str, Any]  # [B, N, H]: the memories before each sequence
+    memories: Memories  # [B, N, H], before each sequence
 
 
 @dataclasses.dataclass(frozen=True)
 class MAPPO:
     """The learner: `init(key)` and `update(state)` are pure functions of what they are given.
+
+    `update` is `learn` of what `collect` gathers; a rollout that was gathered elsewhere can be learned from as well.
 
     Raises:
         ValueError: a minibatch count that does not divide the number of steps (of environments, with memory).
@@ -73,9 +86,13 @@ class MAPPO:
             raise ValueError(f"num_minibatches is {self.config.num_minibatches}; it must divide the {count} {unit}")
 
     @property
+    def agent_rounds_per_update(self) -> int:
+        """Rounds × environments × agents that one update plays."""
+        return self.config.num_envs * self.config.rollout_length * self.game.num_agents
+
+    @property
     def _has_memory(self) -> bool:
-        networks = (self.network.actor, self.network.critic)
-        return any(jax.tree.leaves(network.initial_carry((1,))) for network in networks)
+        return bool(jax.tree.leaves(self.network.initial_memories((1,))))
 
     def init(self, key: PRNGKeyArray, hyper: Hyperparameters | None = None) -> LearnerState:
         """A learner before its first update; `hyper`, a pytree of scalars, defaults to the config's.
@@ -83,47 +100,90 @@ class MAPPO:
         Vmapped over keys, or over keys and `hyper`, it starts a population that trains in one program.
         """
         actor_key, critic_key, env_key, run_key = jax.random.split(key, 4)
-        environments = rollout.start(self.game, self.sample_params, env_key, self.config.num_envs)
-        one = jax.tree.map(lambda leaf: leaf[0], environments)
-        agent_view = normalisation.symlog(features(one.observation))
-        global_view = normalisation.symlog(self.game.global_state(one.state, one.params))
-        params = {
-            "actor": self.network.actor.init(actor_key, agent_view),
-            "critic": self.network.critic.init(critic_key, self.network.critic_input(agent_view, global_view)),
-        }
-        batch = (self.config.num_envs,)
+        started = environments.reset(self.game, self.sample_params, env_key, self.config.num_envs)
+        views = jax.tree.map(lambda leaf: leaf[0], self._see(started.observation, started.state, started.params))
+        params = self.network.init(actor_key, critic_key, views)
+        hyper = hyperparameters(self.config) if hyper is None else hyper
         return LearnerState(
             key=run_key,
             num_updates=jnp.int32(0),
-            hyperparameters=hyperparameters(self.config) if hyper is None else hyper,
+            hyperparameters=hyper,
             params=params,
-            optimiser=_ADAM.init(params),
-            moments={
-                "agent": normalisation.initial_moments(agent_view),
-                "global": normalisation.initial_moments(global_view),
-            },
+            optimiser=_optimiser(hyper, jnp.int32(0)).init(params),
+            moments=Views(*map(normalisation.initial_moments, (views.agent, views.state))),
             return_scale=normalisation.initial_return_scale(),
-            environments=environments,
-            carry={
-                "actor": self.network.actor.initial_carry(batch),
-                "critic": self.network.critic.initial_carry(batch),
-            },
+            environments=started,
+            memories=self.network.initial_memories((self.config.num_envs,)),
         )
 
     def update(self, state: LearnerState) -> tuple[LearnerState, dict[str, Float[Array, ""]]]:
         """One rollout and its optimisation; the metrics are scalars, `utility` the mean over the rollout."""
-        key, act_key, shuffle_key = jax.random.split(state.key, 3)
-        memory = state.carry
-        state, steps = self.collect(state, act_key)
-        advantage, target = self.advantages(state, steps)
+        return self.learn(*self.collect(state))
+
+    def policy_variables(self, state: LearnerState) -> PolicyVariables:
+        """What acting needs of a state: the actor's parameters and the statistics of its features."""
+        return PolicyVariables(actor=state.params.actor, moments=state.moments.agent)
+
+    def collect(self, state: LearnerState, key: PRNGKeyArray | None = None) -> tuple[LearnerState, Rollout]:
+        """Play `rollout_length` steps in every environment.
+
+        The draws come from `key`; without one they come from the state's, which `learn` replaces and `collect` leaves.
+        """
+        if key is None:
+            _, key, _ = jax.random.split(state.key, 3)
+        keys = jax.random.split(key, self.config.rollout_length)
+        start = (state.environments, state.memories)
+        (played, memories), steps = jax.lax.scan(functools.partial(self._play, state), start, keys)
+        views = self._normalise(state, self._see(played.observation, played.state, played.params))
+        following_value = self._apply_critic(state, forget(memories.critic, played.first), views)[1]
+        rollout = Rollout(steps=steps, memories=state.memories, following_value=following_value)
+        return dataclasses.replace(state, environments=played, memories=memories), rollout
+
+    def _play(
+        self, state: LearnerState, now: tuple[Environments, Memories], key: PRNGKeyArray
+    ) -> tuple[tuple[Environments, Memories], Steps]:
+        """One step in every environment by the networks of `state`."""
+        at, memories = now
+        memories = forget(memories, at.first)
+        seen = self._see(at.observation, at.state, at.params)
+        views, legal = self._normalise(state, seen), at.observation.legal
+        actor_memory, distribution = self.network.actor.apply(state.params.actor, memories.actor, views.agent, legal)
+        critic_memory, value = self._apply_critic(state, memories.critic, views)
+        keys = jax.vmap(chance.fold_in, (None, 0))(key, jnp.arange(self.config.num_envs))
+        action = jax.vmap(lambda distribution, key: distribution.sample(key))(distribution, keys)
+        following, timestep, end = environments.step(self.game, self.sample_params, at, action)
+        end_value = jax.lax.cond(
+            jnp.any(timestep.last),
+            lambda: self._value_of(state, critic_memory, self._see(timestep.observation, end, at.params)),
+            lambda: jnp.zeros_like(value),
+        )
+        steps = Steps(
+            views=views,
+            seen=Views(*map(normalisation.moments_of, (seen.agent, seen.state))),
+            legal=legal,
+            first=at.first,
+            action=action,
+            log_prob=distribution.log_prob(action),
+            decides=distribution.decides,
+            value=value,
+            end_value=end_value,
+            reward=timestep.reward,
+            discount=timestep.discount,
+            last=timestep.last,
+            elapsed=timestep.elapsed,
+            metrics=timestep.metrics,
+        )
+        return (following, Memories(actor=actor_memory, critic=critic_memory)), steps
+
+    def learn(self, state: LearnerState, rollout: Rollout) -> tuple[LearnerState, dict[str, Float[Array, ""]]]:
+        """Several epochs on a rollout that the policy of `state` has played, and the statistics of what it saw."""
+        key, _, shuffle_key = jax.random.split(state.key, 3)
+        steps = rollout.steps
+        advantage, target = self.advantages(state, rollout)
         scale = normalisation.update_return_scale(state.return_scale, target)
         state = dataclasses.replace(state, return_scale=scale)
-        batch = self.sequences(steps, memory, advantage, target)
+        batch = self.sequences(rollout, advantage, target)
         params, optimiser, metrics = self.optimise(state, batch, shuffle_key)
-        moments = {
-            name: normalisation.merge(past, normalisation.pool(steps.seen[name]))
-            for name, past in state.moments.items()
-        }
         metrics |= {
             "utility": jnp.mean(steps.metrics["utility"]),
             "reward": jnp.mean(steps.reward),
@@ -137,130 +197,71 @@ class MAPPO:
             num_updates=state.num_updates + 1,
             params=params,
             optimiser=optimiser,
-            moments=moments if self.config.normalise_observations else state.moments,
+            moments=_merge(state.moments, steps.seen) if self.config.normalise_observations else state.moments,
         )
         return state, metrics
 
-    def policy_variables(self, state: LearnerState) -> dict[str, PyTree]:
-        """What acting needs of a state: the actor's parameters and the statistics of its features."""
-        return {"actor": state.params["actor"], "moments": state.moments["agent"]}
-
-    def collect(self, state: LearnerState, key: PRNGKeyArray) -> tuple[LearnerState, Rollout]:
-        """Play `rollout_length` steps in every environment."""
-        env_ids = jnp.arange(self.config.num_envs)
-        num_heads = len(spaces.leaves(self.game.action_space))
-
-        def play(carry: tuple, step_key: PRNGKeyArray) -> tuple[tuple, Rollout]:
-            environments, memory = carry
-            memory = {name: forget(leaf, environments.first) for name, leaf in memory.items()}
-            seen = self._see(environments.observation, environments.state, environments.params)
-            views = self._normalise(state, seen)
-            memory["actor"], logits = self.network.actor.apply(state.params["actor"], memory["actor"], views["agent"])
-            memory["critic"], value = self._apply_critic(state, memory["critic"], views)
-            legal = jax.tree.leaves(environments.observation.legal)
-            log_probs = [distributions.masked_log_probs(*pair) for pair in zip(logits, legal, strict=True)]
-            keys = jax.vmap(chance.fold_in, (None, 0))(step_key, env_ids)
-            numbers = jax.vmap(lambda key: chance.uniforms(key, num_heads, self.game.num_agents))(keys)
-            action = [distributions.sample(*pair) for pair in zip(numbers, log_probs, strict=True)]
-            treedef = jax.tree.structure(environments.observation.legal)
-            following, timestep, final_state = rollout.step(
-                self.game, self.sample_params, environments, jax.tree.unflatten(treedef, action)
-            )
-
-            def value_at_end() -> Float[Array, "E N"]:
-                """Of the states in which episodes ended, before their reset."""
-                end = self._see(timestep.observation, final_state, environments.params)
-                return self._apply_critic(state, memory["critic"], self._normalise(state, end))[1]
-
-            end_value = jax.lax.cond(jnp.any(timestep.last), value_at_end, lambda: jnp.zeros_like(value))
-            kept = Rollout(
-                views=views,
-                seen={name: normalisation.moments_of(leaf) for name, leaf in seen.items()},
-                legal=environments.observation.legal,
-                first=environments.first,
-                action=action,
-                log_prob=_joint_log_prob(log_probs, action),
-                value=value,
-                next_value=end_value,
-                reward=timestep.reward,
-                discount=timestep.discount,
-                last=timestep.last,
-                metrics=timestep.metrics,
-            )
-            return (following, memory), kept
-
-        step_keys = jax.random.split(key, self.config.rollout_length)
-        (environments, memory), steps = jax.lax.scan(play, (state.environments, state.carry), step_keys)
-        state = dataclasses.replace(state, environments=environments, carry=memory)
-        return state, dataclasses.replace(steps, next_value=self._next_values(state, steps))
-
-    def advantages(self, state: LearnerState, steps: Rollout) -> tuple[Float[Array, "T E N"], Float[Array, "T E N"]]:
+    def advantages(self, state: LearnerState, rollout: Rollout) -> tuple[Float[Array, "T E N"], Float[Array, "T E N"]]:
         """Advantages and value targets, in units of the reward."""
-        hyper = state.hyperparameters
-        shape = steps.reward.shape
+        hyper, steps = state.hyperparameters, rollout.steps
+        discount = hyper.gamma**steps.elapsed * steps.discount
         advantage = generalised_advantages(
             steps.reward,
             steps.value,
-            steps.next_value,
-            jnp.broadcast_to(hyper.gamma * steps.discount[..., None], shape),
-            jnp.broadcast_to(steps.last[..., None], shape),
+            rollout.next_value,
+            jnp.broadcast_to(discount[..., None], steps.reward.shape),
+            jnp.broadcast_to(steps.last[..., None], steps.reward.shape),
             hyper.gae_lambda,
         )
         return advantage, advantage + steps.value
 
-    def sequences(self, steps: Rollout, memory: dict[str, Any], advantage: Array, target: Array) -> Minibatch:
+    def sequences(self, rollout: Rollout, advantage: Array, target: Array) -> Minibatch:
         """The rollout as one batch: [T, E] sequences with memory, [1, T · E] single steps without."""
-        choices = [jnp.sum(mask, axis=-1) for mask in jax.tree.leaves(steps.legal)]
-        decides = jnp.any(jnp.stack(choices) > 1, axis=0)
-        kept = {name: getattr(steps, name) for name in ("views", "first", "legal", "action", "log_prob", "value")}
-        batch = Minibatch(**kept, advantage=advantage, target=target, decides=decides, carry=memory)
+        names = ("views", "first", "legal", "action", "log_prob", "value", "decides")
+        kept = {name: getattr(rollout.steps, name) for name in names}
+        batch = Minibatch(**kept, advantage=advantage, target=target, memories=rollout.memories)
         if self._has_memory:
             return batch
         return jax.tree.map(lambda leaf: leaf.reshape(1, -1, *leaf.shape[2:]), batch)
 
     def optimise(
         self, state: LearnerState, batch: Minibatch, key: PRNGKeyArray
-    ) -> tuple[dict[str, PyTree], PyTree, dict[str, Array]]:
+    ) -> tuple[ActorCriticParams, PyTree, dict[str, Array]]:
         """Several epochs over shuffled minibatches: parameters, optimiser state, and the mean of each loss metric."""
         size = batch.decides.shape[1]
         keys = jax.random.split(key, self.config.num_epochs)
         order = jax.vmap(jax.random.permutation, (0, None))(keys, size)
         order = order.reshape(self.config.num_epochs * self.config.num_minibatches, -1)
-
-        def descend(carry: tuple, chosen: Int[Array, " B"]) -> tuple[tuple, dict[str, Array]]:
-            params, optimiser = carry
-            minibatch = _take(batch, chosen)
-            (_, metrics), gradient = jax.value_and_grad(self.loss, has_aux=True)(params, state, minibatch)
-            norm = optax.tree.norm(gradient)
-            hyper = state.hyperparameters
-            shrink = jnp.minimum(1.0, hyper.max_grad_norm / jnp.maximum(norm, 1e-8))
-            direction, optimiser = _ADAM.update(jax.tree.map(lambda leaf: leaf * shrink, gradient), optimiser)
-            rate = _anneal(hyper, "learning_rate", state.num_updates)
-            params = jax.tree.map(lambda leaf, change: leaf - rate * change, params, direction)
-            return (params, optimiser), metrics | {"grad_norm": norm}
-
+        descend = functools.partial(self._descend, state, batch)
         (params, optimiser), metrics = jax.lax.scan(descend, (state.params, state.optimiser), order)
         return params, optimiser, jax.tree.map(jnp.mean, metrics)
 
+    def _descend(
+        self, state: LearnerState, batch: Minibatch, now: tuple[ActorCriticParams, PyTree], chosen: Int[Array, " B"]
+    ) -> tuple[tuple[ActorCriticParams, PyTree], dict[str, Array]]:
+        """One step of the optimiser on the sequences numbered `chosen`."""
+        params, optimiser = now
+        gradient, metrics = jax.grad(self.loss, has_aux=True)(params, state, _take(batch, chosen))
+        change, optimiser = _optimiser(state.hyperparameters, state.num_updates).update(gradient, optimiser)
+        return (optax.apply_updates(params, change), optimiser), metrics | {"grad_norm": optax.tree.norm(gradient)}
+
     def loss(
-        self, params: dict[str, PyTree], state: LearnerState, batch: Minibatch
+        self, params: ActorCriticParams, state: LearnerState, batch: Minibatch
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
         """The loss that PPO descends, and its parts."""
-        hyper = state.hyperparameters
-        logits = unroll(self.network.actor, params["actor"], batch.carry["actor"], batch.views["agent"], batch.first)
-        legal = jax.tree.leaves(batch.legal)
-        log_probs = [distributions.masked_log_probs(*pair) for pair in zip(logits, legal, strict=True)]
-        entropy = jnp.sum(jnp.stack([distributions.entropy(head) for head in log_probs]), axis=0)
-        entropy = losses.masked_mean(entropy, batch.decides)
-        log_ratio = _joint_log_prob(log_probs, batch.action) - batch.log_prob
+        hyper, memories = state.hyperparameters, batch.memories
+        seen = (batch.views.agent, batch.legal)
+        distribution = unroll(self.network.actor, params.actor, memories.actor, seen, batch.first)
+        entropy = losses.masked_mean(distribution.entropy(), batch.decides)
+        log_ratio = distribution.log_prob(batch.action) - batch.log_prob
         ratio = jnp.exp(log_ratio)
         advantage = batch.advantage
         if self.config.normalise_advantages:
             advantage = losses.standardise(advantage, batch.decides)
         policy_loss = losses.clipped_policy_loss(ratio, advantage, hyper.clip_epsilon, batch.decides)
 
-        critic_view = self.network.critic_input(batch.views["agent"], batch.views["global"])
-        value = unroll(self.network.critic, params["critic"], batch.carry["critic"], critic_view, batch.first)
+        view = self.network.critic_view(batch.views)
+        value = unroll(self.network.critic, params.critic, memories.critic, (view,), batch.first)
         old_value, target = (self._scale(state, x) for x in (batch.value, batch.target))
         value_loss = losses.value_loss(value, old_value, target, hyper.value_clip)
 
@@ -275,19 +276,26 @@ class MAPPO:
             "clip_fraction": losses.masked_mean(jnp.abs(ratio - 1) > hyper.clip_epsilon, batch.decides),
         }
 
-    def _see(self, observation: PyTree, game_state: PyTree, params: PyTree) -> dict[str, PyTree]:
+    def _see(self, observation: PyTree, game_state: PyTree, params: PyTree) -> Views[PyTree]:
         """What actors and critics see of E environments, before normalisation."""
         global_state = jax.vmap(self.game.global_state)(game_state, params)
-        return normalisation.symlog({"agent": features(observation), "global": global_state})
+        return normalisation.symlog(Views(agent=features(observation), state=global_state))
 
-    def _normalise(self, state: LearnerState, seen: dict[str, PyTree]) -> dict[str, PyTree]:
-        return {name: normalisation.normalise(state.moments[name], x) for name, x in seen.items()}
+    def _normalise(self, state: LearnerState, seen: Views[PyTree]) -> Views[PyTree]:
+        moments = state.moments
+        return Views(
+            agent=normalisation.normalise(moments.agent, seen.agent),
+            state=normalisation.normalise(moments.state, seen.state),
+        )
 
-    def _apply_critic(self, state: LearnerState, memory: Any, views: dict[str, PyTree]) -> tuple[Any, Array]:
+    def _apply_critic(self, state: LearnerState, memory: Any, views: Views[PyTree]) -> tuple[Any, Array]:
         """The next memory, and the values in units of the reward."""
-        view = self.network.critic_input(views["agent"], views["global"])
-        memory, value = self.network.critic.apply(state.params["critic"], memory, view)
+        memory, value = self.network.critic.apply(state.params.critic, memory, self.network.critic_view(views))
         return memory, self._unscale(state, value)
+
+    def _value_of(self, state: LearnerState, memory: Any, seen: Views[PyTree]) -> Float[Array, "E N"]:
+        """The values, in units of the reward, of what is `seen` raw."""
+        return self._apply_critic(state, memory, self._normalise(state, seen))[1]
 
     def _scale(self, state: LearnerState, returns: Array) -> Array:
         return normalisation.scale_returns(state.return_scale, returns) if self.config.normalise_values else returns
@@ -295,27 +303,21 @@ class MAPPO:
     def _unscale(self, state: LearnerState, values: Array) -> Array:
         return normalisation.unscale_values(state.return_scale, values) if self.config.normalise_values else values
 
-    def _next_values(self, state: LearnerState, steps: Rollout) -> Float[Array, "T E N"]:
-        """The value of the state that each step led to: of the state before its reset where an episode ended."""
-        now = state.environments
-        memory = forget(state.carry["critic"], now.first)
-        seen = self._see(now.observation, now.state, now.params)
-        after = self._apply_critic(state, memory, self._normalise(state, seen))[1]
-        following = jnp.concatenate([steps.value[1:], after[None]])
-        return jnp.where(steps.last[..., None], steps.next_value, following)
-
 
 def make(game: Game, network: NetworkConfig, config: MAPPOConfig, sample_params: SampleParams) -> MAPPO:
-    """The learner, with an actor and a critic of the kind that `network` asks for.
+    """The learner with networks for `game`.
 
     Raises:
-        ValueError: sizes that do not fit together, or a network that the game cannot feed.
+        ValueError: a network that does not fit the game, or a minibatch count that does not divide.
     """
-    actor_critic = build(game, network, critic=config.critic, share_parameters=config.share_parameters)
-    return MAPPO(game=game, network=actor_critic, config=config, sample_params=sample_params)
+    networks = build(game, network, critic=config.critic, share_parameters=config.share_parameters)
+    return MAPPO(game=game, network=networks, config=config, sample_params=sample_params)
 
 
-_ADAM = optax.scale_by_adam(eps=1e-5)
+def _optimiser(hyper: Hyperparameters, num_updates: Int[Array, ""]) -> optax.GradientTransformation:
+    """Adam on clipped gradients; made anew where it is used, since its settings are arrays of the state."""
+    rate = _anneal(hyper, "learning_rate", num_updates)
+    return optax.chain(optax.clip_by_global_norm(hyper.max_grad_norm), optax.adam(rate, eps=1e-5))
 
 
 def _anneal(hyper: Hyperparameters, name: str, num_updates: Int[Array, ""]) -> Float[Array, ""]:
@@ -325,13 +327,17 @@ def _anneal(hyper: Hyperparameters, name: str, num_updates: Int[Array, ""]) -> F
     return start + progress * (end - start)
 
 
-def _joint_log_prob(log_probs: list[Float[Array, "*B A"]], action: list[Int[Array, "*B"]]) -> Float[Array, "*B"]:
-    """The log-probability of an action with several heads, each chosen independently."""
-    heads = [distributions.log_prob(*pair) for pair in zip(log_probs, action, strict=True)]
-    return jnp.sum(jnp.stack(heads), axis=0)
+def _merge(past: Views[Moments], seen: Views[Moments]) -> Views[Moments]:
+    """The statistics of the past with those of T equally large steps."""
+    return Views(
+        agent=normalisation.merge(past.agent, normalisation.pool(seen.agent)),
+        state=normalisation.merge(past.state, normalisation.pool(seen.state)),
+    )
 
 
 def _take(batch: Minibatch, chosen: Int[Array, " B"]) -> Minibatch:
     """The sequences numbered `chosen`: axis 1 of what has time, axis 0 of the memories before them."""
-    timed = jax.tree.map(lambda leaf: jnp.take(leaf, chosen, axis=1), dataclasses.replace(batch, carry={}))
-    return dataclasses.replace(timed, carry=jax.tree.map(lambda leaf: jnp.take(leaf, chosen, axis=0), batch.carry))
+    timed = dataclasses.replace(batch, memories=Memories(actor=(), critic=()))
+    timed = jax.tree.map(lambda leaf: jnp.take(leaf, chosen, axis=1), timed)
+    memories = jax.tree.map(lambda leaf: jnp.take(leaf, chosen, axis=0), batch.memories)
+    return dataclasses.replace(timed, memories=memories)

@@ -1,5 +1,33 @@
-"""Flax networks: torsos, heads under legal masks, actors and critics over all agents."""
+"""Flax networks: torsos, one distribution for each kind of action space, actors and critics over all agents."""
 
-from jaxdlb.networks.actor_critic import ActorCritic, NetworkConfig, build, build_actor, features
+from jaxdlb.networks.actor_critic import (
+    Actor,
+    ActorCritic,
+    ActorCriticParams,
+    Memories,
+    NetworkConfig,
+    Views,
+    build,
+    build_actor,
+    features,
+    observation_shapes,
+)
+from jaxdlb.networks.distributions import HEADS, ActionDistribution, Categorical, Dirichlet, SquashedNormal
 
-__all__ = ["ActorCritic", "NetworkConfig", "build", "build_actor", "features"]
+__all__ = [
+    "HEADS",
+    "ActionDistribution",
+    "Actor",
+    "ActorCritic",
+    "ActorCriticParams",
+    "Categorical",
+    "Dirichlet",
+    "Memories",
+    "NetworkConfig",
+    "SquashedNormal",
+    "Views",
+    "build",
+    "build_actor",
+    "features",
+    "observation_shapes",
+]

@@ -1,19 +1,21 @@
 """Actors and critics as pure functions of parameters, over all agents of a game at once."""
 
 import dataclasses
-from typing import Any
+from typing import Any, Generic, TypeGuard, TypeVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree, Shaped
+from flax import struct
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from jaxdlb import spaces
 from jaxdlb.checks import check_choice, check_size
 from jaxdlb.game import Game
+from jaxdlb.networks.distributions import HEADS, ActionDistribution
 from jaxdlb.networks.torsos import MLP, TORSOS, Affine, Embedding, Features
 
-_HEAD_SCALE = 0.01  # logits near 0 at first: every legal choice about as likely
+_HEAD_SCALE = 0.01  # scores near 0 at first: every legal choice about as likely
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,30 +43,110 @@ class NetworkConfig:
                 check_size(name, size, 1)
 
 
-def features(observation: Any) -> dict[str, Array]:
+Leaf = TypeVar("Leaf")
+
+
+@struct.dataclass
+class Views(Generic[Leaf]):
+    """What there is to see: arrays, or whatever else is held for either of them."""
+
+    agent: Leaf  # the features of every agent, [*B, N, …]
+    state: Leaf  # the global state, [*B, G]
+
+
+@struct.dataclass
+class ActorCriticParams:
+    """The parameters of both networks."""
+
+    actor: PyTree
+    critic: PyTree
+
+
+@struct.dataclass
+class Memories:
+    """What both networks remember: [*B, N, H], or () without memory."""
+
+    actor: Any
+    critic: Any
+
+
+def features(observation: Any) -> dict[str, Any]:
     """The arrays of an observation without the legal masks, by name; `own` [*B, N, F] is always among them."""
     names = [field.name for field in dataclasses.fields(observation) if field.name != "legal"]
     return {name: getattr(observation, name) for name in names}
 
 
-class _Heads(nn.Module):
-    """Logits for each Discrete space: a score for each pair where choices name agents, an affine map elsewhere."""
+def observation_shapes(game: Game) -> Any:
+    """The observation of one cluster, with the shape and type of each array in its place."""
+    params = game.default_params()
+    return jax.eval_shape(lambda key: game.reset(key, params)[1].observation, jax.random.key(0))
 
-    action_space: tuple[spaces.Discrete, ...]
+
+class _Heads(nn.Module):
+    """What the distribution of each space is made of: its scores and its free parameters, as `HEADS` ask for them.
+
+    Where a space's entries name rows of peers and the torso embeds these, each row is scored from its embedding, with
+    weights that all rows share; elsewhere scores are an affine map of the agent's embedding.
+    """
+
+    action_spaces: tuple[spaces.Space, ...]
 
     @nn.compact
-    def __call__(self, embedding: Embedding, itself: Bool[Array, "*B N"]) -> list[Float[Array, "*B A"]]:
-        by_pair = [embedding.pairs is not None and space.over_agents for space in self.action_space]
-        scores = iter(())
-        if embedding.pairs is not None and any(by_pair):
-            scored = Affine(sum(by_pair), scale=_HEAD_SCALE)(embedding.pairs)
-            scores = iter(jnp.moveaxis(scored, -1, 0))
+    def __call__(self, embedding: Embedding, itself: Bool[Array, "*B N"]) -> tuple[list[Array], list[Array]]:
+        scores = self._scores(embedding, itself)
+        free = [self._free(index, embedding.agent) for index in range(len(self.action_spaces))]
+        return scores, free
+
+    def _scores(self, embedding: Embedding, itself: Bool[Array, "*B N"]) -> list[Float[Array, "..."]]:
+        pointing = [space for space in self.action_spaces if embedding.pairs is not None and _names_rows(space)]
+        rows = iter(())
+        if embedding.pairs is not None and pointing:
+            scored = Affine(len(pointing), scale=_HEAD_SCALE)(embedding.pairs)
+            rows = iter(jnp.moveaxis(scored, -1, 0))
         return [
-            _share_among_others(next(scores), itself)
-            if is_pair
-            else Affine(space.num_choices, scale=_HEAD_SCALE)(embedding.agent)
-            for space, is_pair in zip(self.action_space, by_pair, strict=True)
+            _point(space, next(rows), embedding.agent, itself)
+            if pointing and _names_rows(space)
+            else Affine(HEADS[type(space)].num_scores(space), scale=_HEAD_SCALE)(embedding.agent)
+            for space in self.action_spaces
         ]
+
+    def _free(self, index: int, agent: Float[Array, "*B H"]) -> Float[Array, "*B F"]:
+        """The free parameters of a head, the same whatever the agent sees; [*B, 0] where it has none."""
+        space = self.action_spaces[index]
+        head = HEADS[type(space)]
+        shape = (head.num_free(space),)
+        if not shape[0]:
+            return jnp.zeros((*agent.shape[:-1], 0))
+        values = self.param(f"free_{index}", nn.initializers.constant(head.free_start), shape)
+        return jnp.broadcast_to(values, (*agent.shape[:-1], *shape))
+
+
+def _names_rows(space: spaces.Space) -> TypeGuard[spaces.Discrete | spaces.Simplex]:
+    """Whether entries name rows of `peers`."""
+    return not isinstance(space, spaces.Box) and (space.over_agents or space.over_candidates)
+
+
+def _point(
+    space: spaces.Discrete | spaces.Simplex,
+    rows: Float[Array, "*B P"],
+    agent: Float[Array, "*B H"],
+    itself: Bool[Array, "*B N"],
+) -> Float[Array, "*B A"]:
+    """A score for each entry from those of the rows; entries beyond the rows are scored from the agent's embedding.
+
+    Over agents, a choice favours nobody by the number of peers, and the share that an agent keeps has a score from its
+    own embedding as well. Only within a module.
+    """
+    num_further = HEADS[type(space)].num_scores(space) - rows.shape[-1]
+    keeps_share = space.over_agents and isinstance(space, spaces.Simplex)
+    if space.over_agents and not keeps_share:
+        rows = _share_among_others(rows, itself)
+    if num_further + keeps_share == 0:
+        return rows
+    from_agent = Affine(num_further + keeps_share, scale=_HEAD_SCALE)(agent)
+    if keeps_share:
+        rows = jnp.where(itself, rows + from_agent[..., -1:], rows)
+    return jnp.concatenate([rows, from_agent[..., :num_further]], axis=-1)
 
 
 def _share_among_others(scores: Float[Array, "*B N"], itself: Bool[Array, "*B N"]) -> Float[Array, "*B N"]:
@@ -74,12 +156,14 @@ def _share_among_others(scores: Float[Array, "*B N"], itself: Bool[Array, "*B N"
 
 class _ActorModule(nn.Module):
     torso: nn.Module
-    action_space: tuple[spaces.Discrete, ...]
+    action_spaces: tuple[spaces.Space, ...]
 
     @nn.compact
-    def __call__(self, carry: Any, features: Features, itself: Bool[Array, "*B N"]) -> tuple[Any, list[Array]]:
+    def __call__(
+        self, carry: Any, features: Features, itself: Bool[Array, "*B N"]
+    ) -> tuple[Any, tuple[list[Array], list[Array]]]:
         carry, embedding = self.torso(carry, features, itself)
-        return carry, _Heads(self.action_space)(embedding, itself)
+        return carry, _Heads(self.action_spaces)(embedding, itself)
 
 
 class _ValueModule(nn.Module):
@@ -138,6 +222,14 @@ class OverAgents:
         apply = jax.vmap(self.module.apply, in_axes=(0, axis, axis, axis), out_axes=axis)
         return apply(params, carry, features, itself)
 
+    def apply_one(self, params: PyTree, carry: Any, features: Features, agent: int | Int[Array, ""]) -> tuple[Any, Any]:
+        """As `apply`, for agent number `agent` alone: neither carry nor features nor output have the axis N."""
+        if not self.shared:
+            params = jax.tree.map(lambda leaf: leaf[agent], params)
+        params, carry, features = _cast((params, carry, features), self.precision)
+        itself = jnp.arange(self.num_agents) == agent
+        return _cast(self.module.apply(params, carry, features, itself), "float32")
+
 
 @dataclasses.dataclass(frozen=True)
 class OverState:
@@ -163,20 +255,53 @@ def _cast(tree: PyTree, precision: str) -> PyTree:
     return jax.tree.map(lambda leaf: leaf.astype(precision), tree)
 
 
-Network = OverAgents | OverState
+@dataclasses.dataclass(frozen=True)
+class Actor:
+    """What agents see, made the distribution of what they do."""
+
+    network: OverAgents
+    action_spaces: tuple[spaces.Space, ...]  # in the order of the action's leaves
+
+    @property
+    def num_agents(self) -> int:
+        return self.network.num_agents
+
+    def init(self, key: PRNGKeyArray, view: Features) -> PyTree:
+        """Parameters; `view` are the features of the agents of one cluster."""
+        return self.network.init(key, view)
+
+    def initial_carry(self, batch: tuple[int, ...]) -> Any:
+        """An empty memory for each agent: zeros [*batch, N, H], or () without memory."""
+        return self.network.initial_carry(batch)
+
+    def apply(self, params: PyTree, memory: Any, view: Features, legal: PyTree) -> tuple[Any, ActionDistribution]:
+        """The next memory, and the distribution of the agents' actions; all with leading axes [*B, N]."""
+        memory, (scores, free) = self.network.apply(params, memory, view)
+        return memory, ActionDistribution.of(self.action_spaces, scores, free, legal)
+
+    def apply_one(
+        self, params: PyTree, memory: Any, view: Features, legal: PyTree, agent: int | Int[Array, ""]
+    ) -> tuple[Any, ActionDistribution]:
+        """As `apply`, for agent number `agent` alone: nothing given or returned has the axis N."""
+        memory, (scores, free) = self.network.apply_one(params, memory, view, agent)
+        return memory, ActionDistribution.of(self.action_spaces, scores, free, legal)
 
 
-def unroll(network: Network, params: PyTree, carry: Any, inputs: PyTree, first: Bool[Array, "L B"]) -> Any:
+Critic = OverAgents | OverState
+Network = Actor | Critic
+
+
+def unroll(network: Network, params: PyTree, carry: Any, inputs: tuple[PyTree, ...], first: Bool[Array, "L B"]) -> Any:
     """Outputs over sequences: `inputs` have leading axes [L, B], `carry` [B] is the memory before their first step.
 
     The memory is emptied before every step that is the `first` of an episode.
     """
     if not jax.tree.leaves(carry):
-        return network.apply(params, carry, inputs)[1]
+        return network.apply(params, carry, *inputs)[1]
 
-    def step(carry: Any, at: tuple[PyTree, Bool[Array, " B"]]) -> tuple[Any, Any]:
+    def step(carry: Any, at: tuple[tuple[PyTree, ...], Bool[Array, " B"]]) -> tuple[Any, Any]:
         now, is_first = at
-        return network.apply(params, forget(carry, is_first), now)
+        return network.apply(params, forget(carry, is_first), *now)
 
     return jax.lax.scan(step, carry, (inputs, first))[1]
 
@@ -190,26 +315,39 @@ def forget(carry: Any, first: Bool[Array, " B"]) -> Any:
 class ActorCritic:
     """The two networks of a learner, and what each of them sees."""
 
-    actor: OverAgents
-    critic: Network
+    actor: Actor
+    critic: Critic
 
-    def critic_input(self, features: Shaped[Array, "..."] | Features, global_state: Shaped[Array, "..."]) -> Any:
+    def init(self, actor_key: PRNGKeyArray, critic_key: PRNGKeyArray, views: Views) -> ActorCriticParams:
+        """Parameters of both; `views` are those of one cluster."""
+        return ActorCriticParams(
+            actor=self.actor.init(actor_key, views.agent),
+            critic=self.critic.init(critic_key, self.critic_view(views)),
+        )
+
+    def initial_memories(self, batch: tuple[int, ...]) -> Memories:
+        """Empty ones."""
+        return Memories(actor=self.actor.initial_carry(batch), critic=self.critic.initial_carry(batch))
+
+    def critic_view(self, views: Views) -> Any:
         """The global state for a centralised critic, the agents' own features for one that sees no more than they."""
-        return global_state if isinstance(self.critic, OverState) else features
+        return views.state if isinstance(self.critic, OverState) else views.agent
 
 
-def build_actor(game: Game, config: NetworkConfig, share_parameters: bool = True) -> OverAgents:
-    """The actor for `game`; its output is a list of logits [*B, N, choices], one for each Discrete space.
+def build_actor(game: Game, config: NetworkConfig, share_parameters: bool = True) -> Actor:
+    """The actor for `game`.
 
     Raises:
-        ValueError: the game's action space holds something other than Discrete spaces.
+        ValueError: an action in something that is no space, or an observation without what the network needs.
     """
-    action_space = tuple(spaces.leaves(game.action_space))
-    discrete = tuple(space for space in action_space if isinstance(space, spaces.Discrete))
-    for space in set(action_space) - set(discrete):
-        raise ValueError(f"{game.name} has an action in a {type(space).__name__}; networks have heads for Discrete")
+    action_spaces = tuple(spaces.leaves(game.action_space))
+    for space in action_spaces:
+        if type(space) not in HEADS:
+            known = ", ".join(kind.__name__ for kind in HEADS)
+            raise ValueError(f"{game.name} has an action in a {type(space).__name__}; networks have heads for {known}")
+    _check_observation(game, config, action_spaces)
     torso = TORSOS[config.kind](config.hidden, config.recurrent)
-    return _over_agents(game, config, _ActorModule(torso, discrete), share_parameters)
+    return Actor(_over_agents(game, config, _ActorModule(torso, action_spaces), share_parameters), action_spaces)
 
 
 def build(
@@ -218,7 +356,8 @@ def build(
     """Actor and critic for `game`; `critic` is what the critic sees, `global_state` or `observation`.
 
     Raises:
-        ValueError: an unknown `critic`, or an action space without a head.
+        ValueError: an unknown `critic`, an action in something that is no space, or an observation without what the
+            network needs.
     """
     check_choice("critic", critic, ("global_state", "observation"))
     actor = build_actor(game, config, share_parameters)
@@ -232,3 +371,23 @@ def build(
 def _over_agents(game: Game, config: NetworkConfig, module: nn.Module, shared: bool) -> OverAgents:
     carry_size = config.hidden[-1] if config.recurrent else None
     return OverAgents(module, game.num_agents, carry_size, shared, config.precision)
+
+
+def _check_observation(game: Game, config: NetworkConfig, action_spaces: tuple[spaces.Space, ...]) -> None:
+    """Raise ValueError unless the network finds in an observation what it needs, in numbers that fit the action."""
+    found = features(observation_shapes(game))
+    needs = TORSOS[config.kind].needs
+    missing = [name for name in needs if name not in found]
+    if missing:
+        raise ValueError(
+            f"kind is {config.kind!r}; such a network needs {' and '.join(missing)} in an observation, "
+            f"and that of {game.name} has only {', '.join(found)}"
+        )
+    if "peers" not in needs:
+        return
+    num_rows = found["peers"].shape[-2]
+    for space in filter(_names_rows, action_spaces):
+        if space.over_agents and num_rows != game.num_agents:
+            raise ValueError(f"peers has {num_rows} rows; with {space} they must be the {game.num_agents} agents")
+        if HEADS[type(space)].num_scores(space) < num_rows:
+            raise ValueError(f"peers has {num_rows} rows; {space} must have an entry for each of them")

@@ -1,8 +1,9 @@
 """What turns an agent's observation into embeddings, with or without memory.
 
 Every torso is applied as `torso(carry, features, itself)`, with any leading batch axes, to one agent's observation:
-`features` is a mapping of normalised arrays, `own` [..., F] and `peers` [..., N, F′]; `itself` bool [..., N] marks the
-agent among the peers. It returns the next carry ([..., H] with a GRU, () without) and an `Embedding`.
+`features` is a mapping of normalised arrays, `own` [..., F] and `peers` [..., P, F′]; `itself` bool [..., N] marks the
+agent among the agents. It returns the next carry ([..., H] with a GRU, () without) and an `Embedding`. The names of the
+features that it cannot do without stand in `needs`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ class Embedding(NamedTuple):
     """What a torso makes of an observation."""
 
     agent: Float[Array, "*B H"]
-    pairs: Float[Array, "*B N H"] | None  # one for each peer; None where the torso sees no peers apart
+    pairs: Float[Array, "*B P H"] | None  # one for each row of peers; None where the torso sees no peers apart
 
 
 class Affine(nn.Module):
@@ -62,6 +63,8 @@ class FlatTorso(nn.Module):
     hidden: Sequence[int]
     recurrent: bool = False
 
+    needs = ("own",)
+
     @nn.compact
     def __call__(self, carry: Any, features: Features, itself: Bool[Array, "*B N"]) -> tuple[Any, Embedding]:
         batch = itself.shape[:-1]
@@ -73,7 +76,7 @@ class FlatTorso(nn.Module):
 
 
 class PointerTorso(nn.Module):
-    """One embedding for each peer with weights shared over peers, so that no parameter depends on N.
+    """One embedding for each row of peers with weights shared over rows, so that no parameter depends on their number.
 
     Each pair is embedded from what the agent knows of itself and of that peer; the mean over pairs tells each pair of
     the others. With `recurrent` a GRU remembers that mean.
@@ -81,6 +84,8 @@ class PointerTorso(nn.Module):
 
     hidden: Sequence[int]
     recurrent: bool = False
+
+    needs = ("own", "peers")
 
     @nn.compact
     def __call__(self, carry: Any, features: Features, itself: Bool[Array, "*B N"]) -> tuple[Any, Embedding]:
@@ -96,4 +101,4 @@ class PointerTorso(nn.Module):
         return carry, Embedding(agent=agent, pairs=pairs)
 
 
-TORSOS = {"mlp": FlatTorso, "pointer": PointerTorso}
+TORSOS: Mapping[str, type[FlatTorso] | type[PointerTorso]] = {"mlp": FlatTorso, "pointer": PointerTorso}

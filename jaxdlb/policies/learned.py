@@ -1,53 +1,67 @@
-"""A policy that a learner trained, behind the interface that heuristics keep."""
+"""A policy that a learner trained, whichever it was, behind the interface that heuristics keep."""
 
 import dataclasses
 import functools
 from typing import Any
 
 import jax
-from jaxtyping import PRNGKeyArray, PyTree
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from jaxdlb.game import Game
 from jaxdlb.mechanics import chance
-from jaxdlb.networks import NetworkConfig, build_actor, distributions, features, normalisation
-from jaxdlb.networks.actor_critic import OverAgents
+from jaxdlb.networks import Actor, features, normalisation, observation_shapes
+from jaxdlb.networks.normalisation import Moments
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@struct.dataclass
+class PolicyVariables:
+    """What acting needs of a learner's state."""
+
+    actor: PyTree  # parameters
+    moments: Moments  # of the features, before normalisation
+
+
+def variable_shapes(game: Game, actor: Actor) -> PolicyVariables:
+    """Shape and type of each array among the variables of a policy that acts in `game` by `actor`."""
+
+    def fresh(view: PyTree) -> PolicyVariables:
+        params = actor.init(jax.random.key(0), normalisation.symlog(view))
+        return PolicyVariables(actor=params, moments=normalisation.initial_moments(view))
+
+    return jax.eval_shape(fresh, features(observation_shapes(game)))
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class LearnedPolicy:
     """Acts in `game` by an actor's parameters and the statistics of its features, as training left them.
 
     Raises:
-        ValueError: the parameters do not fit the game, as those of an MLP do not fit another number of nodes.
+        ValueError: the variables do not fit the game, as those of an MLP do not fit another number of nodes.
     """
 
     game: Game
-    network: NetworkConfig
-    variables: dict[str, PyTree]  # actor, moments: a learner's `policy_variables`
-    share_parameters: bool = True
-    greedy: bool = False  # take the likeliest choice rather than draw one
+    actor: Actor
+    variables: PolicyVariables  # a learner's `policy_variables`
+    greedy: bool = False  # act by the mode of the actor's distribution rather than by a sample
     name: str = "learned"
 
     kind = "learned"
 
     def __post_init__(self) -> None:
-        expected = jax.eval_shape(self._fresh_parameters)
-        found = self.variables["actor"]
-        if _shapes(expected) != _shapes(found):
+        if _shapes(variable_shapes(self.game, self.actor)) != _shapes(self.variables):
             raise ValueError(
                 f"the policy {self.name!r} does not fit {self.game.name} with {self.game.num_agents} agents: its "
-                f"parameters were trained for other observation or action shapes (network.kind is {self.network.kind}; "
-                "only a pointer network with shared parameters runs at any number of nodes)"
+                "parameters were trained for other observation or action shapes "
+                "(only a pointer network with shared parameters runs at any number of nodes)"
             )
 
-    @functools.cached_property
-    def _actor(self) -> OverAgents:
-        return build_actor(self.game, self.network, self.share_parameters)
-
-    def _fresh_parameters(self) -> PyTree:
-        key = jax.random.key(0)
-        _, timestep = self.game.reset(key, self.game.default_params())
-        return self._actor.init(key, normalisation.symlog(features(timestep.observation)))
+    def __repr__(self) -> str:
+        how = "by mode" if self.greedy else "by sample"
+        size = sum(leaf.size for leaf in jax.tree.leaves(self.variables.actor) if hasattr(leaf, "size"))
+        agents = f"{self.game.num_agents} agents"
+        return f"LearnedPolicy({self.name!r}, {self.game.name} with {agents}, {how}, {size} parameters)"
 
     def init(self, game: Game) -> Any:
         """An empty memory for each agent, [N, H]; () without.
@@ -59,22 +73,84 @@ class LearnedPolicy:
             raise ValueError(
                 f"num_agents is {game.num_agents}; the policy {self.name!r} was loaded for {self.game.num_agents}"
             )
-        return self._actor.initial_carry(())
+        return self.actor.initial_carry(())
+
+    def init_one(self) -> Any:
+        """An empty memory of one agent, [H]; () without."""
+        return jax.tree.map(lambda leaf: leaf[0], self.actor.initial_carry(()))
 
     def act(self, key: PRNGKeyArray, carry: Any, observation: Any, params: Any) -> tuple[Any, Any]:
-        """The next memory, and an action for every agent of one cluster."""
-        view = normalisation.normalise(self.variables["moments"], normalisation.symlog(features(observation)))
-        carry, logits = self._actor.apply(self.variables["actor"], carry, view)
-        legal, treedef = jax.tree.flatten(observation.legal)
-        log_probs = [distributions.masked_log_probs(*pair) for pair in zip(logits, legal, strict=True)]
+        """The next memory, and an action for every agent of one cluster.
+
+        Raises:
+            ValueError: an observation of other shapes than the game's, such as one agent's row; `act_one` takes that.
+        """
+        seen = features(observation)
+        self._check_shapes(seen | {"legal": observation.legal}, self._expected, "act_one takes one agent's row")
+        view = self._normalised(seen)
+        carry, distribution = self.actor.apply(self.variables.actor, carry, view, observation.legal)
+        return carry, distribution.mode() if self.greedy else distribution.sample(key)
+
+    def act_one(
+        self,
+        key: PRNGKeyArray,
+        carry: Any,
+        own: Any,
+        peers: Any,
+        legal: PyTree,
+        agent: int | Int[Array, ""],
+    ) -> tuple[Any, Any]:
+        """One agent acts from what it alone knows, as a node of a running system: its next memory, and its action.
+
+        `own` [F], `peers` [P, F′] (None in a game without) and the masks `legal` are the agent's row of an observation,
+        `carry` its own memory (`init_one` at first), and `agent` its index, the place of its own row among the peers.
+        With the same key it does what it does in `act`; agents that share a key draw independently.
+
+        Raises:
+            ValueError: arrays of other shapes than one agent's row has in the game.
+        """
+        seen = {"own": own} if peers is None else {"own": own, "peers": peers}
+        rows = {name: jax.tree.map(_without_agents, leaf) for name, leaf in self._expected.items()}
+        self._check_shapes(seen | {"legal": legal}, rows, "act takes the rows of all agents")
+        view = self._normalised(seen)
+        carry, distribution = self.actor.apply_one(self.variables.actor, carry, view, legal, agent)
         if self.greedy:
-            return carry, jax.tree.unflatten(treedef, [distributions.mode(head) for head in log_probs])
-        numbers = chance.uniforms(key, len(log_probs), self.game.num_agents)
-        choices = [distributions.sample(*pair) for pair in zip(numbers, log_probs, strict=True)]
-        return carry, jax.tree.unflatten(treedef, choices)
+            return carry, distribution.mode()
+        numbers = chance.uniform_rows(key, distribution.num_uniforms, self.game.num_agents)
+        return carry, distribution.sample_from(numbers[:, agent])
+
+    @functools.cached_property
+    def _expected(self) -> dict[str, Any]:
+        """The shapes of the game's observation, by name."""
+        observation = observation_shapes(self.game)
+        return features(observation) | {"legal": observation.legal}
+
+    def _normalised(self, seen: dict[str, Any]) -> dict[str, Any]:
+        return normalisation.normalise(self.variables.moments, normalisation.symlog(seen))
+
+    def _check_shapes(self, found: dict[str, Any], expected: dict[str, Any], hint: str) -> None:
+        """Raise ValueError unless what was given has the names and shapes that the game's observations have."""
+        for name in sorted(expected.keys() ^ found.keys()):
+            allowed = "must be given" if name in expected else "must not be given"
+            raise ValueError(f"{name} {allowed}; observations of {self.game.name} have {', '.join(expected)}")
+        for name, leaf in expected.items():
+            given, wanted = (jax.tree.map(jnp.shape, each) for each in (found[name], leaf))
+            if given != wanted:
+                raise ValueError(
+                    f"{name} has shape {_listed(given)}; the policy {self.name!r} for {self.game.num_agents} agents "
+                    f"needs {_listed(wanted)} here ({hint})"
+                )
 
 
-_STATIC = ("game", "network", "share_parameters", "greedy", "name")
+def _without_agents(leaf: Any) -> Any:
+    return jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype)
+
+
+def _listed(shapes: PyTree) -> str:
+    return ", ".join(map(str, jax.tree.leaves(shapes, is_leaf=lambda node: type(node) is tuple)))
+
+
+_STATIC = ("game", "actor", "greedy", "name")
 
 
 def _flatten(policy: LearnedPolicy) -> tuple[tuple[PyTree], tuple[Any, ...]]:

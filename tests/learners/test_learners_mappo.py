@@ -5,13 +5,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matching import Matching
 
 import jaxdlb
+from jaxdlb import learners
 from jaxdlb.games.dlb import Ranges, random_clusters
-from jaxdlb.learners import MAPPO, Hyperparameters, MAPPOConfig
+from jaxdlb.learners import Hyperparameters, MAPPOConfig
 from jaxdlb.learners.config import hyperparameters
-from jaxdlb.networks import NetworkConfig, build
+from jaxdlb.networks import NetworkConfig
 from jaxdlb.policies.learned import LearnedPolicy
+from jaxdlb.spaces import Box, Discrete, Simplex
 
 GAME = jaxdlb.make("dlb", num_nodes=3, capacity=12, max_delay=1)
 PARAMS = GAME.default_params(horizon=6)
@@ -25,9 +28,8 @@ def reference(key):
 def make_learner(
     config=TINY, game=GAME, sample_params=reference, kind="mlp", recurrent=False, hidden=(8, 8), precision="float32"
 ):
-    network_config = NetworkConfig(kind, recurrent, hidden=hidden, critic_hidden=(16,), precision=precision)
-    network = build(game, network_config, critic=config.critic, share_parameters=config.share_parameters)
-    return MAPPO(game, network, config, sample_params), network_config
+    network = NetworkConfig(kind, recurrent, hidden=hidden, critic_hidden=(16,), precision=precision)
+    return learners.make(game, config, network=network, sample_params=sample_params)
 
 
 @functools.cache
@@ -62,12 +64,12 @@ def assert_equal(left, right):
 
 @pytest.fixture(scope="module")
 def trained():
-    learner, network_config = make_learner()
-    return learner, network_config, *train(learner, 3)
+    learner = make_learner()
+    return learner, *train(learner, 3)
 
 
 def test_the_same_key_gives_the_same_training_and_another_key_another(trained):
-    learner, _, state, metrics = trained
+    learner, state, metrics = trained
     again, again_metrics = train(learner, 3)
     assert_equal((state, metrics), (again, again_metrics))
     other, _ = train(learner, 3, key=1)
@@ -75,7 +77,7 @@ def test_the_same_key_gives_the_same_training_and_another_key_another(trained):
 
 
 def test_an_update_changes_every_parameter_and_counts_itself(trained):
-    learner, _, state, _ = trained
+    learner, state, _ = trained
     start = compiled(learner)[0](jax.random.key(0))
     assert int(state.num_updates) == 3
     for before, after in zip(jax.tree.leaves(start.params), jax.tree.leaves(state.params), strict=True):
@@ -93,12 +95,12 @@ def test_metrics_are_finite_scalars_and_schedules_run_linearly(trained):
 
 
 def test_the_first_pass_over_a_rollout_starts_from_ratio_one(trained):
-    learner, _, state, _ = trained
+    learner, state, _ = trained
 
     @jax.jit
     def first_loss(state):
-        collected, steps = learner.collect(state, jax.random.key(5))
-        batch = learner.sequences(steps, state.carry, *learner.advantages(collected, steps))
+        collected, rollout = learner.collect(state, jax.random.key(5))
+        batch = learner.sequences(rollout, *learner.advantages(collected, rollout))
         return learner.loss(state.params, state, batch)
 
     _, metrics = first_loss(state)
@@ -108,28 +110,29 @@ def test_the_first_pass_over_a_rollout_starts_from_ratio_one(trained):
 
 def test_values_at_a_time_limit_are_those_of_the_state_before_its_reset(trained):
     """By replaying the rollout's own actions step by step, without the automatic reset."""
-    learner, _, state, _ = trained
-    _, steps = jax.jit(learner.collect)(state, jax.random.key(5))
+    learner, state, _ = trained
+    _, rollout = jax.jit(learner.collect)(state, jax.random.key(5))
+    steps = rollout.steps
     ends = np.argwhere(np.asarray(steps.last))
     assert len(ends)
     first_end = int(ends[:, 0].min())
     environment = state.environments
     for t in range(first_end + 1):
         keys = jax.vmap(jax.random.fold_in)(environment.key, 2 * environment.steps + 1)
-        action = jax.tree.unflatten(jax.tree.structure(steps.legal), [head[t] for head in steps.action])
+        action = jax.tree.map(lambda leaf, t=t: leaf[t], steps.action)
         game_state, _ = jax.vmap(GAME.step)(keys, environment.state, action, environment.params)
         environment = environment.replace(state=game_state, steps=environment.steps + 1)
     view = jnp.sign(1) * jnp.log1p(jax.vmap(GAME.global_state)(environment.state, environment.params))
-    moments = state.moments["global"]
+    moments = state.moments.state
     view = jnp.clip((view - moments.mean) / jnp.sqrt(moments.variance + 1e-6), -10, 10)
-    _, scaled = learner.network.critic.apply(state.params["critic"], (), view)
+    _, scaled = learner.network.critic.apply(state.params.critic, (), view)
     scale = state.return_scale
     mean = scale.mean / scale.weight
     value = scaled * jnp.sqrt(scale.mean_square / scale.weight - mean**2) + mean
     ended = np.asarray(steps.last[first_end])
-    np.testing.assert_allclose(steps.next_value[first_end][ended], value[ended], rtol=1e-3)
+    np.testing.assert_allclose(rollout.next_value[first_end][ended], value[ended], rtol=1e-3)
     inside = ~np.asarray(steps.last)[:-1]
-    np.testing.assert_array_equal(np.asarray(steps.next_value)[:-1][inside], np.asarray(steps.value)[1:][inside])
+    np.testing.assert_array_equal(np.asarray(rollout.next_value)[:-1][inside], np.asarray(steps.value)[1:][inside])
 
 
 @pytest.mark.parametrize(
@@ -159,7 +162,7 @@ def test_every_variant_trains(critic, kind, recurrent, shared):
         learning_rate=5e-3,
         schedule_updates=40,
     )
-    learner, _ = make_learner(config, sample_params=lambda key: params, kind=kind, recurrent=recurrent)
+    learner = make_learner(config, sample_params=lambda key: params, kind=kind, recurrent=recurrent)
     _, metrics = train(learner, 40)
     assert all(np.isfinite(values).all() for values in metrics.values())
     start, end = metrics["utility"][3:8].mean(), metrics["utility"][-5:].mean()
@@ -192,9 +195,9 @@ def test_a_learner_solves_a_two_node_instance():
         final_learning_rate=1e-3,
         schedule_updates=80,
     )
-    learner, network_config = make_learner(config, game=game, sample_params=lambda key: params)
+    learner = make_learner(config, game=game, sample_params=lambda key: params)
     state, _ = train(learner, 80)
-    policy = LearnedPolicy(game, network_config, learner.policy_variables(state), greedy=True)
+    policy = LearnedPolicy(game, learner.network.actor, learner.policy_variables(state), greedy=True)
 
     def episode(key):
         def play(carry, key):
@@ -208,6 +211,117 @@ def test_a_learner_solves_a_two_node_instance():
     utility = jax.jit(jax.vmap(episode))(jax.random.split(jax.random.key(1), 64))
     # Deviation of the mean over 64 × 450 rounds is about 0.22 / 0.4 · sqrt(0.24 / 28800) < 0.002.
     assert abs(float(utility.mean()) + 0.22) < 0.01
+
+
+def test_an_update_is_to_learn_from_what_was_collected(trained):
+    """Collected with a key of one's own, or from other software, a rollout is learned from just the same."""
+    learner, state, _ = trained
+    _, update = compiled(learner)
+    together, metrics = update(state)
+    collect, learn = jax.jit(learner.collect), jax.jit(learner.learn)
+    after, rollout = collect(state)
+    assert_equal(after.key, state.key)
+    apart, apart_metrics = learn(after, jax.tree.map(jnp.asarray, rollout))
+    np.testing.assert_allclose(metrics["utility"], apart_metrics["utility"], rtol=1e-6)
+    for one, other in zip(as_arrays(together), as_arrays(apart), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    _, elsewhere = collect(state, jax.random.key(77))
+    assert not np.array_equal(rollout.steps.action.dispatch, elsewhere.steps.action.dispatch)
+
+
+def test_training_goes_on_bit_for_bit_from_a_state_that_was_on_the_host(trained):
+    learner, state, _ = trained
+    _, update = compiled(learner)
+    leaves, treedef = jax.tree.flatten(state)
+    restored = [
+        jax.random.wrap_key_data(np.array(jax.random.key_data(leaf))) if is_key(leaf) else jnp.asarray(np.array(leaf))
+        for leaf in leaves
+    ]
+    assert_equal(update(state), update(jax.tree.unflatten(treedef, restored)))
+
+
+def test_a_whole_run_is_one_call_with_the_metrics_of_every_update():
+    network = NetworkConfig(hidden=(8, 8), critic_hidden=(16,))
+    state, metrics = learners.train(GAME, TINY, jax.random.key(0), 3, network=network, sample_params=lambda key: PARAMS)
+    step_by_step, expected = train(make_learner(), 3)
+    assert set(metrics) == set(expected)
+    assert all(values.shape == (3,) for values in metrics.values())
+    assert int(state.num_updates) == 3
+    np.testing.assert_allclose(metrics["utility"], expected["utility"], rtol=1e-5)
+    assert jax.tree.map(jnp.shape, state) == jax.tree.map(jnp.shape, step_by_step)
+    with pytest.raises(ValueError, match=r"^num_updates is 0; it must be an integer ≥ 1"):
+        learners.train(GAME, TINY, jax.random.key(0), 0)
+
+
+def test_a_learner_says_how_much_an_update_plays(trained):
+    assert trained[0].agent_rounds_per_update == 4 * 8 * 3
+
+
+def test_the_future_is_discounted_by_the_time_that_passes():
+    """δ_t + γ^elapsed · discount · …, by hand over two steps: the second is an end after 3 units of time."""
+    learner = make_learner(dataclasses.replace(TINY, gamma=0.9, gae_lambda=0.5))
+    state = jax.eval_shape(learner.init, jax.random.key(0))
+    state = state.replace(hyperparameters=hyperparameters(learner.config))
+    shapes = jax.eval_shape(learner.collect, state)[1]
+    rollout = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    ones = jnp.ones_like(rollout.steps.value)
+    steps = rollout.steps.replace(
+        reward=ones,
+        value=2 * ones,
+        discount=jnp.ones_like(rollout.steps.discount),
+        elapsed=jnp.zeros_like(rollout.steps.elapsed).at[0].set(3.0),
+        last=jnp.zeros_like(rollout.steps.last).at[1].set(True),
+        end_value=5 * ones,
+    )
+    advantage, target = learner.advantages(state, rollout.replace(steps=steps))
+    second = 1 + 5 - 2
+    first = 1 + 0.9**3 * 2 - 2 + 0.5 * 0.9**3 * second
+    np.testing.assert_allclose(advantage[:2, 0, 0], [first, second], rtol=1e-6)
+    np.testing.assert_allclose(target, advantage + 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "pointer"])
+@pytest.mark.parametrize(
+    "space",
+    [Box(-1.0, 3.0), Simplex(4, over_agents=True), Discrete(3, over_agents=True)],
+    ids=lambda s: type(s).__name__,
+)
+def test_every_kind_of_action_is_learned(space, kind):
+    """Agents must match a target that they see; the optimum is 0, of which at most a twentieth of the start is left."""
+    game = Matching(space, num_agents=3, num_rows=3)
+    config = MAPPOConfig(
+        num_envs=32,
+        rollout_length=16,
+        learning_rate=1e-2,
+        final_learning_rate=1e-3,
+        gamma=0.5,
+        entropy_coef=0.0,
+        schedule_updates=60,
+    )
+    network = NetworkConfig(kind, hidden=(16, 16), critic_hidden=(16,))
+    _, metrics = learners.train(game, config, jax.random.key(0), 60, network=network)
+    assert all(np.isfinite(values).all() for values in metrics.values())
+    start, end = metrics["utility"][:2].mean(), metrics["utility"][-5:].mean()
+    assert end > 0.05 * start, f"from {start:.4f} to {end:.4f}"
+
+
+@pytest.mark.parametrize("space", [Box(0.0, 1.0), Simplex(3)], ids=lambda space: type(space).__name__)
+def test_populations_of_seeds_and_settings_train_on_every_kind_of_action(space):
+    learner = learners.make(Matching(space), TINY, network=NetworkConfig(hidden=(8,), critic_hidden=(8,)))
+    hyper = jax.vmap(lambda rate: dataclasses.replace(hyperparameters(TINY), learning_rate=rate))(
+        jnp.array([0.0, 0.01])
+    )
+    hyper = dataclasses.replace(hyper, final_learning_rate=hyper.learning_rate)
+    state = jax.vmap(learner.init)(jnp.stack([jax.random.key(0)] * 2), hyper)
+    after, metrics = jax.jit(jax.vmap(learner.update))(state)
+    assert all(values.shape == (2,) and np.isfinite(values).all() for values in metrics.values())
+    assert metrics["utility"][0] == metrics["utility"][1]
+    changed = [
+        [not np.array_equal(before[seed], now[seed]) for seed in range(2)]
+        for before, now in zip(jax.tree.leaves(state.params.actor), jax.tree.leaves(after.params.actor), strict=True)
+    ]
+    assert not any(still for still, _ in changed)
+    assert all(moved for _, moved in changed)
 
 
 def test_seeds_in_one_program_train_as_each_alone(trained):
@@ -241,7 +355,7 @@ def test_hyperparameters_are_data_of_the_state_so_that_one_program_serves_a_popu
 
 def test_environments_play_different_clusters_in_one_program():
     ranges = Ranges(load=(0.4, 0.9), completion_prob=(0.2, 1.0), heartbeat_period=(1, 12))
-    learner, _ = make_learner(sample_params=random_clusters(GAME, PARAMS, ranges))
+    learner = make_learner(sample_params=random_clusters(GAME, PARAMS, ranges))
     state, metrics = train(learner, 2)
     assert len(set(state.environments.params.arrival_prob[:, 0].tolist())) == TINY.num_envs
     assert np.isfinite(metrics["utility"]).all()
@@ -249,7 +363,7 @@ def test_environments_play_different_clusters_in_one_program():
 
 def test_without_normalisation_the_statistics_stay_as_they_were():
     config = dataclasses.replace(TINY, normalise_observations=False, normalise_values=False, normalise_advantages=False)
-    learner, _ = make_learner(config)
+    learner = make_learner(config)
     state, metrics = train(learner, 1)
     assert_equal(state.moments, compiled(learner)[0](jax.random.key(0)).moments)
     assert np.isfinite(metrics["loss"]).all()
@@ -263,7 +377,7 @@ def test_networks_in_bfloat16_learn_as_well(kind):
     params = game.default_params(horizon=64)
     gained = {}
     for precision in ("float32", "bfloat16"):
-        learner, _ = make_learner(config, game, lambda key: params, kind, hidden=(16, 16), precision=precision)
+        learner = make_learner(config, game, lambda key: params, kind, hidden=(16, 16), precision=precision)
         state, metrics = train(learner, 40)
         assert {leaf.dtype for leaf in jax.tree.leaves(state.params)} == {jnp.dtype("float32")}
         gained[precision] = metrics["utility"][-20:].mean() - metrics["utility"][:5].mean()
@@ -275,8 +389,8 @@ def test_networks_in_bfloat16_learn_as_well(kind):
 @pytest.mark.parametrize(
     ("change", "recurrent", "message"),
     [
-        ({"num_minibatches": 3}, False, r"learner.num_minibatches is 3; it must divide the 32 steps"),
-        ({"num_minibatches": 3}, True, r"learner.num_minibatches is 3; it must divide the 4 environments"),
+        ({"num_minibatches": 3}, False, r"^num_minibatches is 3; it must divide the 32 steps"),
+        ({"num_minibatches": 3}, True, r"^num_minibatches is 3; it must divide the 4 environments"),
     ],
 )
 def test_a_minibatch_count_that_does_not_divide_is_refused(change, recurrent, message):
@@ -287,13 +401,13 @@ def test_a_minibatch_count_that_does_not_divide_is_refused(change, recurrent, me
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"gamma": 1.5}, r"learner.gamma is 1.5; it must be a finite number in \[0, 1\]"),
-        ({"learning_rate": -1.0}, "learner.learning_rate is -1"),
-        ({"clip_epsilon": 0.0}, "learner.clip_epsilon is 0"),
-        ({"max_grad_norm": float("nan")}, "learner.max_grad_norm is nan"),
-        ({"num_envs": 0}, "learner.num_envs is 0; it must be an integer ≥ 1"),
-        ({"rollout_length": 2.5}, "learner.rollout_length is 2.5"),
-        ({"critic": "oracle"}, "learner.critic is 'oracle'; it must be one of global_state, observation"),
+        ({"gamma": 1.5}, r"^gamma is 1.5; it must be a finite number in \[0, 1\]"),
+        ({"learning_rate": -1.0}, "^learning_rate is -1"),
+        ({"clip_epsilon": 0.0}, "^clip_epsilon is 0"),
+        ({"max_grad_norm": float("nan")}, "^max_grad_norm is nan"),
+        ({"num_envs": 0}, "^num_envs is 0; it must be an integer ≥ 1"),
+        ({"rollout_length": 2.5}, "^rollout_length is 2.5"),
+        ({"critic": "oracle"}, "^critic is 'oracle'; it must be one of global_state, observation"),
     ],
 )
 def test_settings_out_of_range_are_refused_by_name(change, message):
@@ -303,15 +417,5 @@ def test_settings_out_of_range_are_refused_by_name(change, message):
 
 def test_every_hyperparameter_has_an_allowed_range():
     for field in dataclasses.fields(Hyperparameters):
-        with pytest.raises(ValueError, match=f"learner.{field.name} is"):
+        with pytest.raises(ValueError, match=f"^{field.name} is"):
             dataclasses.replace(TINY, **{field.name: float("inf")})
-
-
-def test_a_policy_refuses_parameters_of_another_number_of_nodes(trained):
-    learner, network_config, state, _ = trained
-    other = jaxdlb.make("dlb", num_nodes=5)
-    with pytest.raises(ValueError, match="does not fit dlb with 5 agents"):
-        LearnedPolicy(other, network_config, learner.policy_variables(state))
-    fitting = LearnedPolicy(GAME, network_config, learner.policy_variables(state))
-    with pytest.raises(ValueError, match="num_agents is 5"):
-        fitting.init(other)

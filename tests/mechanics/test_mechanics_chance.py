@@ -57,3 +57,10 @@ def test_a_key_gives_numbers_and_keys_that_share_no_hash():
     words = {int(word) >> 8 for word in np.asarray(folded).ravel()}
     drawn = {int(number * 2**24) for numbers in chance.uniforms(KEY, 4, 1000) for number in numbers}
     assert len(words & drawn) < 10  # of 16 million values, by chance
+
+
+@pytest.mark.parametrize("num", [1, 2, 5])
+def test_rows_are_the_same_numbers_in_one_array(num):
+    rows = chance.uniform_rows(KEY, num, 30)
+    assert rows.shape == (num, 30)
+    assert jnp.array_equal(rows, jnp.stack(chance.uniforms(KEY, num, 30)))

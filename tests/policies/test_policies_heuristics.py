@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import jaxdlb
-from jaxdlb.mechanics.peer_view import Own, Peer, observe
 from jaxdlb import heuristic
-from jaxdlb.policies import NODE_HEURISTICS, Family, Heuristic, make_heuristic
+from jaxdlb.mechanics.peer_view import Own, Peer, observe
+from jaxdlb.policies import NODE_HEURISTICS
 
 NUM_NODES = 5
 NUM_KEYS = 3000

@@ -4,7 +4,7 @@ import numpy as np
 
 import jaxdlb
 from jaxdlb.games.dlb import Action, Ranges, random_clusters
-from jaxdlb.learners import rollout
+from jaxdlb.learners import environments
 
 GAME = jaxdlb.make("dlb", num_nodes=3, capacity=10)
 BASE = GAME.default_params(horizon=4)
@@ -13,14 +13,14 @@ NODES = jnp.arange(3)
 
 def play(sample_params, num_envs, num_steps, key=0):
     """Everybody keeps everything; the environments after each step, and the time steps."""
-    environments = jax.jit(rollout.start, static_argnums=(0, 1, 3))(GAME, sample_params, jax.random.key(key), num_envs)
+    start = jax.jit(environments.reset, static_argnums=(0, 1, 3))(GAME, sample_params, jax.random.key(key), num_envs)
     keep = Action(dispatch=jnp.tile(NODES, (num_envs, 1)), steal=jnp.tile(NODES, (num_envs, 1)))
 
-    def one(environments, _):
-        following, timestep, state = rollout.step(GAME, sample_params, environments, keep)
+    def one(at, _):
+        following, timestep, state = environments.step(GAME, sample_params, at, keep)
         return following, (following, timestep, state)
 
-    return environments, *jax.jit(lambda e: jax.lax.scan(one, e, None, num_steps))(environments)[1]
+    return start, *jax.jit(lambda start: jax.lax.scan(one, start, None, num_steps))(start)[1]
 
 
 def as_numbers(leaf):

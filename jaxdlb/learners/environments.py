@@ -1,0 +1,93 @@
+"""Playing many clusters at once: environments that begin a new episode by themselves when one ends."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from jaxtyping import Array, Bool, Int, Key, PRNGKeyArray, PyTree
+
+from jaxdlb.game import Game, TimeStep
+from jaxdlb.mechanics import chance
+
+SampleParams = Callable[[PRNGKeyArray], Any]
+
+
+@struct.dataclass
+class Environments:
+    """E clusters under way; every leaf has the leading axis E."""
+
+    key: Key[Array, " E"]  # the environment's own key: its random numbers do not depend on E
+    params: PyTree
+    state: PyTree
+    observation: PyTree
+    first: Bool[Array, " E"]  # the observation is the first of an episode
+    steps: Int[Array, " E"]  # taken so far, over all episodes
+
+
+def reset(game: Game, sample_params: SampleParams, key: PRNGKeyArray, num_envs: int) -> Environments:
+    """`num_envs` clusters at the start of an episode each, their parameters drawn by `sample_params`."""
+    keys = jax.vmap(chance.fold_in, (None, 0))(key, jnp.arange(num_envs))
+    params, state, timestep = _fresh(game, sample_params, _key_of(keys, jnp.zeros(num_envs, jnp.int32)))
+    return Environments(
+        key=keys,
+        params=params,
+        state=state,
+        observation=timestep.observation,
+        first=jnp.ones(num_envs, bool),
+        steps=jnp.zeros(num_envs, jnp.int32),
+    )
+
+
+def step(
+    game: Game, sample_params: SampleParams, environments: Environments, action: PyTree
+) -> tuple[Environments, TimeStep, PyTree]:
+    """Play `action` in every cluster: the environments afterwards, the time steps, and the states that they ended in.
+
+    Clusters whose episode is over begin a new one, with parameters drawn anew; time steps and states are those
+    before that.
+    """
+    keys = _key_of(environments.key, 2 * environments.steps + 1)
+    state, timestep = jax.vmap(game.step)(keys, environments.state, action, environments.params)
+    following = dataclasses.replace(
+        environments,
+        state=state,
+        observation=timestep.observation,
+        first=jnp.zeros_like(timestep.last),
+        steps=environments.steps + 1,
+    )
+    # Episodes seldom end: most steps do without the cost of a reset.
+    following = jax.lax.cond(
+        jnp.any(timestep.last),
+        lambda: _restart(game, sample_params, following, timestep.last),
+        lambda: following,
+    )
+    return following, timestep, state
+
+
+_key_of = jax.vmap(chance.fold_in)  # of an environment: 0 begins it, odd numbers play, even ones begin it anew
+
+
+def _restart(
+    game: Game, sample_params: SampleParams, environments: Environments, finished: Bool[Array, " E"]
+) -> Environments:
+    """The environments, with a new episode in those that have `finished`."""
+    keys = _key_of(environments.key, 2 * environments.steps)
+    params, state, timestep = _fresh(game, sample_params, keys)
+    fresh = dataclasses.replace(
+        environments, params=params, state=state, observation=timestep.observation, first=jnp.ones_like(finished)
+    )
+    return jax.tree.map(lambda new, old: _where(finished, new, old), fresh, environments)
+
+
+def _fresh(game: Game, sample_params: SampleParams, keys: Key[Array, " E"]) -> tuple[Any, Any, TimeStep]:
+    """Parameters, states and first time steps of new episodes."""
+    pairs = jax.vmap(jax.random.split)(keys)
+    params = jax.vmap(sample_params)(pairs[:, 0])
+    return params, *jax.vmap(game.reset)(pairs[:, 1], params)
+
+
+def _where(condition: Bool[Array, " E"], new: Array, old: Array) -> Array:
+    return jnp.where(condition.reshape(condition.shape + (1,) * (new.ndim - 1)), new, old)
