@@ -110,6 +110,11 @@ class Game(Protocol[Params, State, Observation, Action_contra]):
         ...
 
     @property
+    def observation_shapes(self) -> Observation:
+        """The observation with a `jax.ShapeDtypeStruct` in the place of each array; nothing is computed."""
+        ...
+
+    @property
     def metrics(self) -> Mapping[str, str]:
         """For each metric of a time step, its unit and meaning; `utility` is always among them."""
         ...
@@ -146,7 +151,10 @@ class Game(Protocol[Params, State, Observation, Action_contra]):
         ...
 
 
-def observation_shapes(game: Game) -> Any:
-    """The observation's arrays as `jax.ShapeDtypeStruct`s, leading axis the agent; nothing is computed."""
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    return jax.eval_shape(game.reset, key, game.default_params())[1].observation
+def traced_observation_shapes(game: Any) -> Any:
+    """The shapes of a game's observation found by tracing its `reset`, for games that do not write them down.
+
+    As a property of the game: `observation_shapes = property(traced_observation_shapes)`.
+    """
+    params = game.default_params()
+    return jax.eval_shape(lambda key: game.reset(key, params)[1].observation, jax.random.key(0))

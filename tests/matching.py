@@ -9,7 +9,7 @@ from flax import struct
 from jaxtyping import Array, Float, PyTree
 
 from jaxdlb import spaces
-from jaxdlb.game import TimeStep
+from jaxdlb.game import TimeStep, traced_observation_shapes
 
 
 @struct.dataclass
@@ -52,6 +52,7 @@ class Matching:
     elapsed: float = 1.0  # time that a step takes
 
     name = "matching"
+    observation_shapes = property(traced_observation_shapes)
 
     @property
     def metrics(self) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Learned policies against heuristics: the evaluation, its figures, and the files that hold them."""
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxdlb import checkpoint, evaluation, recording
+from jaxdlb import evaluation, recording
 from jaxdlb.evaluation import Evaluation
 from jaxdlb.evaluation.report import write_report
 from jaxdlb.policies import Family, Policy
@@ -22,19 +21,6 @@ FIGURES = "figures"  # their folder, beside the table
 _CLUSTER, _EPISODE = 2**31, 2**31 + 1  # folded into an evaluation's key: no episode of it is numbered so high
 
 Figures = Mapping[str, tuple[str, Any]]  # file name without its end: caption and matplotlib figure
-
-
-def learned_policies(path: Path, game: Any, *, step: int | None, greedy: bool) -> list[Any]:
-    """The policy of every seed of a checkpoint, for `game`.
-
-    Raises:
-        ValueError: no checkpoint that is whole, or policies that do not fit the game.
-    """
-    num_seeds = checkpoint.read_about(path, step)["num_seeds"]
-    found = [checkpoint.load_policy(path, game=game, step=step, seed=k, greedy=greedy) for k in range(num_seeds)]
-    if num_seeds == 1:
-        return found
-    return [dataclasses.replace(policy, name=f"{policy.name}(seed={k})") for k, policy in enumerate(found)]
 
 
 def heuristics(scenario: Scenario, settings: Any) -> list[Policy]:

@@ -52,9 +52,8 @@ def prepare(overrides: Sequence[str]) -> Plan:
     given, settings, located = from_run(overrides, EvaluateSettings)
     build.check(settings)
     scenario = build.scenario(settings.game)
-    learned = comparison.learned_policies(
-        located.folder, scenario.game, step=located.step, greedy=settings.evaluation.greedy
-    )
+    greedy = settings.evaluation.greedy
+    learned = checkpoint.load_policies(located.folder, game=scenario.game, step=located.step, greedy=greedy)
     if settings.output is None:
         return Plan(given, settings, scenario, learned, located.folder.parent / FOLDER / run_folder.stamp())
     run_folder.check_new("output", Path(settings.output))

@@ -127,7 +127,7 @@ def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], second
 def _evaluate(plan: Plan, folder: Path, listening: Sequence[loggers.Logger]) -> None:
     """Compare the newest policy with the heuristics; print and write the result."""
     settings, scenario = plan.settings.evaluation, plan.scenario
-    learned = comparison.learned_policies(folder, scenario.game, step=None, greedy=settings.greedy)
+    learned = checkpoint.load_policies(folder, game=scenario.game, greedy=settings.greedy)
     policies = [*comparison.heuristics(scenario, settings), *learned]
     about = {"agent_rounds of training": plan.schedule.num_updates * plan.schedule.agent_rounds_per_update}
     result = comparison.compare(scenario, settings, policies, about)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxdlb import checkpoint
 from jaxdlb.checks import check_size
 from jaxdlb.policies import Policy, find_family
 from train import build, cli, comparison, compose, config, evaluate
@@ -109,7 +110,7 @@ def _learned(settings: Any, scenario: Scenario, located: Any) -> Policy:
             f"checkpoint is not given; it must be where policy is {LEARNED} (a heuristic is drawn without: policy=…)"
         )
     greedy = settings.evaluation.greedy
-    learned = comparison.learned_policies(located.folder, scenario.game, step=located.step, greedy=greedy)
+    learned = checkpoint.load_policies(located.folder, game=scenario.game, step=located.step, greedy=greedy)
     if not 0 <= settings.seed_index < len(learned):
         raise ValueError(f"seed_index is {settings.seed_index}; it must be an integer in [0, {len(learned) - 1}]")
     return learned[settings.seed_index]

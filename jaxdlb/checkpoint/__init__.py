@@ -6,7 +6,7 @@ appears under its name only when it is written whole.
 """
 
 from jaxdlb.checkpoint.packing import FOLDER, CheckpointError, checksum, pack, unpack
-from jaxdlb.checkpoint.reader import Location, load_policy, locate, read_about, read_policy, restore_state, steps
+from jaxdlb.checkpoint.reader import Location, load_policies, load_policy, locate, read_about, restore_state, steps
 from jaxdlb.checkpoint.writer import Writer, describe, set_aside_after
 
 __all__ = [
@@ -16,11 +16,11 @@ __all__ = [
     "Writer",
     "checksum",
     "describe",
+    "load_policies",
     "load_policy",
     "locate",
     "pack",
     "read_about",
-    "read_policy",
     "restore_state",
     "set_aside_after",
     "steps",

@@ -77,19 +77,6 @@ def read_about(path: PathLike, step: int | None = None) -> dict[str, Any]:
     return _read(*_choose(path, step))[0]
 
 
-def read_policy(path: PathLike, template: PyTree, step: int | None = None, seed: int | None = None) -> PyTree:
-    """The policy's arrays with the structure of `template`; with `seed`, that entry of their leading axis.
-
-    Raises:
-        CheckpointError: as `restore_state`.
-    """
-    folder, step = _choose(path, step)
-    _, arrays = _read(folder, step, "policy")
-    if seed is not None:
-        arrays = {name: array[seed] for name, array in arrays.items()}
-    return unpack(template, arrays, f"step {step} of {folder}")
-
-
 def load_policy(
     path: PathLike, *, game: Any = None, step: int | None = None, seed: int = 0, greedy: bool = False
 ) -> LearnedPolicy:
@@ -103,20 +90,41 @@ def load_policy(
         CheckpointError: no checkpoint, one of something else, or a damaged one.
         ValueError: a policy that does not fit `game`, or a seed that the run did not train.
     """
+    policies = load_policies(path, game=game, step=step, greedy=greedy)
+    if not 0 <= seed < len(policies):
+        raise ValueError(f"seed is {seed}; it must be one of those trained, 0 to {len(policies) - 1}")
+    return dataclasses.replace(policies[seed], name="learned")
+
+
+def load_policies(
+    path: PathLike, *, game: Any = None, step: int | None = None, greedy: bool = False
+) -> list[LearnedPolicy]:
+    """As `load_policy`, the policies of all seeds in one read; of several each is named after its seed.
+
+    Raises:
+        CheckpointError: no checkpoint, one of something else, or a damaged one.
+        ValueError: policies that do not fit `game`.
+    """
     folder, step = _choose(path, step)
-    about = _read(folder, step)[0]
+    about, arrays = _read(folder, step, "policy")
     trained_in = games.make(about["game"]["name"], **about["game"]["sizes"])
-    settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["network"].items()}
-    network = NetworkConfig(**settings)
-    shared, num_seeds = about["share_parameters"], about["num_seeds"]
-    if not 0 <= seed < num_seeds:
-        raise ValueError(f"seed is {seed}; it must be one of those trained, 0 to {num_seeds - 1}")
-    template = variable_shapes(trained_in, build_actor(trained_in, network, shared))
-    variables = read_policy(folder, template, step, None if num_seeds == 1 else seed)
     acting_in = trained_in if game is None else game
-    return LearnedPolicy(
-        game=acting_in, actor=build_actor(acting_in, network, shared), variables=variables, greedy=greedy
-    )
+    settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["network"].items()}
+    network, shared, num_seeds = NetworkConfig(**settings), about["share_parameters"], about["num_seeds"]
+    template = variable_shapes(trained_in, build_actor(trained_in, network, shared))
+    one = num_seeds == 1
+    seeds = [arrays if one else {name: array[seed] for name, array in arrays.items()} for seed in range(num_seeds)]
+    actor = build_actor(acting_in, network, shared)
+    return [
+        LearnedPolicy(
+            game=acting_in,
+            actor=actor,
+            variables=unpack(template, each, f"step {step} of {folder}"),
+            greedy=greedy,
+            name="learned" if one else f"learned(seed={seed})",
+        )
+        for seed, each in enumerate(seeds)
+    ]
 
 
 def _choose(path: PathLike, step: int | None) -> tuple[Path, int]:

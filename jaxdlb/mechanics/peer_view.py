@@ -5,8 +5,9 @@ of those games unchanged.
 """
 
 import enum
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+import jax
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
@@ -57,6 +58,15 @@ def action_space(num_nodes: int) -> Action:
     """Two choices among the nodes for each agent."""
     over_nodes = Discrete(num_nodes, over_agents=True)
     return Action(dispatch=over_nodes, steal=over_nodes)
+
+
+def observation_shapes(num_nodes: int) -> Observation:
+    """The shape and type of each array of an observation, as `jax.ShapeDtypeStruct`s."""
+    pairs = (num_nodes, num_nodes)
+    mask: Any = jax.ShapeDtypeStruct(pairs, jnp.bool_)
+    own: Any = jax.ShapeDtypeStruct((num_nodes, len(Own)), jnp.float32)
+    peers: Any = jax.ShapeDtypeStruct((*pairs, len(Peer)), jnp.float32)
+    return Observation(own=own, peers=peers, legal=Action(dispatch=mask, steal=mask))
 
 
 def legal_actions(may_dispatch: Bool[Array, " N"], may_steal: Bool[Array, " N"]) -> Action:

@@ -10,7 +10,6 @@ from jaxdlb.networks.actor_critic import (
     build,
     build_actor,
     features,
-    observation_shapes,
 )
 from jaxdlb.networks.distributions import HEADS, ActionDistribution, Categorical, Dirichlet, SquashedNormal
 
@@ -29,5 +28,4 @@ __all__ = [
     "build",
     "build_actor",
     "features",
-    "observation_shapes",
 ]

@@ -76,12 +76,6 @@ def features(observation: Any) -> dict[str, Any]:
     return {name: getattr(observation, name) for name in names}
 
 
-def observation_shapes(game: Game) -> Any:
-    """The observation of one cluster, with the shape and type of each array in its place."""
-    params = game.default_params()
-    return jax.eval_shape(lambda key: game.reset(key, params)[1].observation, jax.random.key(0))
-
-
 class _Heads(nn.Module):
     """What the distribution of each space is made of: its scores and its free parameters, as `HEADS` ask for them.
 
@@ -375,7 +369,7 @@ def _over_agents(game: Game, config: NetworkConfig, module: nn.Module, shared: b
 
 def _check_observation(game: Game, config: NetworkConfig, action_spaces: tuple[spaces.Space, ...]) -> None:
     """Raise ValueError unless the network finds in an observation what it needs, in numbers that fit the action."""
-    found = features(observation_shapes(game))
+    found = features(game.observation_shapes)
     needs = TORSOS[config.kind].needs
     missing = [name for name in needs if name not in found]
     if missing:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from jaxdlb.game import Game
 from jaxdlb.mechanics import chance
-from jaxdlb.networks import Actor, features, normalisation, observation_shapes
+from jaxdlb.networks import Actor, features, normalisation
 from jaxdlb.networks.normalisation import Moments
 
 
@@ -30,7 +30,7 @@ def variable_shapes(game: Game, actor: Actor) -> PolicyVariables:
         params = actor.init(jax.random.key(0), normalisation.symlog(view))
         return PolicyVariables(actor=params, moments=normalisation.initial_moments(view))
 
-    return jax.eval_shape(fresh, features(observation_shapes(game)))
+    return jax.eval_shape(fresh, features(game.observation_shapes))
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -122,7 +122,7 @@ class LearnedPolicy:
     @functools.cached_property
     def _expected(self) -> dict[str, Any]:
         """The shapes of the game's observation, by name."""
-        observation = observation_shapes(self.game)
+        observation = self.game.observation_shapes
         return features(observation) | {"legal": observation.legal}
 
     def _normalised(self, seen: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The tables of the pages say what the code does: most are written from the declarations, the others are checked here."""
+"""The tables of the pages say what the code does: most are written from the declarations, the rest is checked here."""
 
 import functools
 import re

@@ -17,7 +17,6 @@ from jaxdlb.networks import (
     build,
     build_actor,
     features,
-    observation_shapes,
 )
 from jaxdlb.networks.actor_critic import unroll
 
@@ -34,12 +33,12 @@ def random_like(shapes, batch=(), seed=0):
 
 def agent_features(num_nodes, batch=(), seed=0):
     """Random features with the shapes of dlb's observation."""
-    return random_like(features(observation_shapes(jaxdlb.make("dlb", num_nodes=num_nodes))), batch, seed)
+    return random_like(features(jaxdlb.make("dlb", num_nodes=num_nodes).observation_shapes), batch, seed)
 
 
 def all_legal(num_nodes, batch=()):
     """Masks in which dlb's agents may choose every node."""
-    legal = observation_shapes(jaxdlb.make("dlb", num_nodes=num_nodes)).legal
+    legal = jaxdlb.make("dlb", num_nodes=num_nodes).observation_shapes.legal
     return jax.tree.map(lambda leaf: jnp.ones((*batch, *leaf.shape), bool), legal)
 
 

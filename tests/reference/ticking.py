@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxdlb import parameters
 from jaxdlb.checks import COUNT, NON_NEGATIVE, POSITIVE, POSITIVE_COUNT, PROBABILITY, SWITCH, check_size
-from jaxdlb.game import Column, Entry, Lengths, TimeStep, mean_of
+from jaxdlb.game import Column, Entry, Lengths, TimeStep, mean_of, traced_observation_shapes
 from jaxdlb.parameters import Shorthand, law, parameter, per_size
 from jaxdlb.policies import Family
 from jaxdlb.spaces import Discrete
@@ -103,6 +103,8 @@ class Ticking:
     capacity: int = parameter(POSITIVE_COUNT, 5)  # the most pieces in a box
 
     name = "ticking"
+
+    observation_shapes = property(traced_observation_shapes)
 
     def __post_init__(self) -> None:
         parameters.check(self)

@@ -98,6 +98,10 @@ class DLB:
         return peer_view.action_space(self.num_nodes)
 
     @property
+    def observation_shapes(self) -> Observation:
+        return peer_view.observation_shapes(self.num_nodes)
+
+    @property
     def metrics(self) -> Mapping[str, str]:
         return METRICS
 

@@ -8,7 +8,7 @@ import pytest
 from jaxtyping import Array, Bool, Int, jaxtyped
 from reference.episodes import resetter, stepper
 
-from jaxdlb.game import Game, TimeStep
+from jaxdlb.game import Game, TimeStep, traced_observation_shapes
 from jaxdlb.games.dlb import DLB, Action, Observation, Params, State
 from jaxdlb.mechanics.arrivals import Constant, MarkovModulated, Sinusoidal, Step, Trace
 
@@ -84,6 +84,12 @@ def test_the_game_keeps_the_interface_of_games():
     assert hash(game) == hash(DLB(3))
     with pytest.raises(dataclasses.FrozenInstanceError):
         game.num_nodes = 4
+
+
+@pytest.mark.parametrize("heartbeats", ["shared", "per_link"])
+def test_the_shapes_of_an_observation_are_those_that_reset_gives(heartbeats):
+    game = DLB(3, heartbeats=heartbeats)
+    assert game.observation_shapes == traced_observation_shapes(game)
 
 
 def test_the_action_space_offers_every_node_to_both_heads():
