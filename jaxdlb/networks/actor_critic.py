@@ -78,8 +78,9 @@ def features(observation: Any) -> dict[str, Any]:
 
 def observation_shapes(game: Game) -> Any:
     """The observation of one cluster, with the shape and type of each array in its place."""
-    params = game.default_params()
-    return jax.eval_shape(lambda key: game.reset(key, params)[1].observation, jax.random.key(0))
+    with jax.ensure_compile_time_eval():  # a program that asks may be under way, and a game may check on the host
+        params, key = game.default_params(), jax.random.key(0)
+    return jax.eval_shape(lambda key: game.reset(key, params)[1].observation, key)
 
 
 class _Heads(nn.Module):
