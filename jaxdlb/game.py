@@ -156,5 +156,6 @@ def traced_observation_shapes(game: Any) -> Any:
 
     As a property of the game: `observation_shapes = property(traced_observation_shapes)`.
     """
-    params = game.default_params()
-    return jax.eval_shape(lambda key: game.reset(key, params)[1].observation, jax.random.key(0))
+    with jax.ensure_compile_time_eval():  # a program that asks may be under way, and a game may check on the host
+        params, key = game.default_params(), jax.random.key(0)
+    return jax.eval_shape(lambda key: game.reset(key, params)[1].observation, key)

@@ -45,7 +45,6 @@ def test_a_learned_policy_is_a_policy_that_says_its_kind():
     policy = make_policy()
     assert isinstance(policy, Policy)
     assert policy.kind == "learned"
-    assert not policy.sees_true_state
 
 
 def test_its_representation_is_short():
@@ -127,3 +126,17 @@ def test_policies_that_differ_in_their_variables_alone_share_one_compiled_progra
     play(first)
     play(second)
     assert play._cache_size() == 1
+
+
+class Checked(Matching):
+    """Its default parameters are looked at on the host, as those of a game that checks them are."""
+
+    def default_params(self):
+        return jnp.int32(np.asarray(super().default_params() + 0))
+
+
+def test_a_policy_unpacked_within_a_program_still_knows_the_shapes_of_its_game():
+    game = Checked(Box(0.0, 1.0))
+    observation = observe(game)
+    act = jax.jit(lambda policy: policy.act(KEY, (), observation, ())[1])
+    assert act(make_policy(game, "mlp")).shape == (2, 1)
