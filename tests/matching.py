@@ -9,7 +9,7 @@ from flax import struct
 from jaxtyping import Array, Float, PyTree
 
 from jaxdlb import spaces
-from jaxdlb.game import TimeStep, traced_observation_shapes
+from jaxdlb.game import Column, TimeStep, mean_of, traced_observation_shapes
 
 
 @struct.dataclass
@@ -55,10 +55,18 @@ class Matching:
     observation_shapes = property(traced_observation_shapes)
 
     @property
+    def dims(self) -> dict[str, int]:
+        return {"N": self.num_agents}
+
+    @property
     def metrics(self) -> dict[str, str]:
         return {"utility": "mean over agents, ≤ 0"}
 
-    def default_params(self) -> Array:
+    @property
+    def columns(self) -> dict[str, Column]:
+        return {"utility": Column("utility", "mean over agents, ≤ 0", mean_of("utility"))}
+
+    def default_params(self, **fields: Any) -> Array:
         return jnp.int32(20)
 
     def validate(self, params: PyTree) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxdlb import traces
+from jaxdlb import parameters, traces
 from jaxdlb.mechanics.arrivals import Trace
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -409,7 +409,7 @@ def test_the_part_held_out_takes_the_scale_of_the_part_trained_on():
 def test_the_modulation_plays_the_record_in_the_game_for_so_many_rounds_a_sample():
     trace, _ = traces.modulation(workload([1, 2, 3]), 0.2, rounds_per_sample=2, random_start=False)
     assert isinstance(trace, Trace)
-    trace.validate()
+    parameters.check(trace)
     state = trace.start(jax.random.key(0))
     factors = [float(trace.factor(state, jnp.int32(round))) for round in range(8)]
     np.testing.assert_allclose(factors, [0.5, 0.5, 1.0, 1.0, 1.5, 1.5, 0.5, 0.5])

@@ -256,10 +256,16 @@ def test_an_agent_alone_does_what_it_does_among_all(kind, recurrent, shared):
             np.testing.assert_allclose(one, among_all[agent], rtol=1e-4, atol=1e-5)
 
 
+class WithoutSpace(Matching):
+    """Its action is in a space that there is not."""
+
+    observation_shapes = None
+
+
 @pytest.mark.parametrize(
     ("game", "message"),
     [
-        (Matching("nothing"), "matching has an action in a str; networks have heads for Discrete, Box, Simplex"),
+        (WithoutSpace("nothing"), "matching has an action in a str; networks have heads for Discrete, Box, Simplex"),
         (
             Matching(spaces.Discrete(3)),
             "kind is 'pointer'; such a network needs peers in an observation, and that of matching has only own",

@@ -118,7 +118,7 @@ def _requests_and_grants(state: State, action: Action) -> tuple[Action, Array, A
     played = dynamics.play_legal(state, action, state.load.shape[0])
     load = dynamics.complete(state.load, state.completed)
     _, asked, granted = dynamics.steal(load, played, state.alive, state.round)
-    _, _, migrated = dynamics.dispatch(state.arrived, played, granted)
+    _, migrated, _ = dynamics.dispatch(state.arrived, played, granted)
     return played, migrated, asked, granted
 
 
