@@ -174,7 +174,7 @@ def check(instance: Any, sizes: Any = None) -> None:
     Raises:
         ValueError: names the field, the offending entry and what is allowed.
     """
-    for path, type_, name, declaration, value in _walk(instance):
+    for path, type_, name, declaration, value in walk(instance):
         if _is_array(type_, name):
             _check_entries(path, type_, name, value, declaration.within(sizes), sizes)
         elif declaration.laws is not None:
@@ -360,13 +360,13 @@ def _check_list(path: str, allowed: Interval, values: Sequence[Any]) -> None:
         _check_setting(f"{path}[{index}]", allowed, value)
 
 
-def _walk(instance: Any, path: str = "") -> Iterator[tuple[str, Any, str, Declaration, Any]]:
+def walk(instance: Any, path: str = "") -> Iterator[tuple[str, Any, str, Declaration, Any]]:
     """Every declared field, those of the laws among them: path, class, name, declaration and value."""
     for name, declaration in declarations(instance).items():
         value = getattr(instance, name)
         yield path + name, type(instance), name, declaration, value
         if declaration.laws is not None:
-            yield from _walk(value, f"{path}{name}.")
+            yield from walk(value, f"{path}{name}.")
 
 
 def _check_known(type_: type, sizes: Any, given: Mapping[str, Any], shorthands: Shorthands) -> None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from jaxdlb.catalogue import did_you_mean
 from jaxdlb.checks import Interval, check_array
@@ -70,16 +70,16 @@ def _declared_at(params: Any, path: str) -> tuple[Any, str, Declaration]:
     return params, name, known[name]
 
 
-def _drawable(params: Any, path: str = "") -> list[str]:
+def drawable(params: Any, path: str = "") -> list[str]:
     """What can be drawn from a range: every field that is a number, and those of the laws that `params` has."""
     paths = []
     for name, each in declarations(params).items():
-        paths += [path + name] if each.laws is None else _drawable(getattr(params, name), f"{path}{name}.")
+        paths += [path + name] if each.laws is None else drawable(getattr(params, name), f"{path}{name}.")
     return paths
 
 
 def _check_range(path: str, bounds: Any, base: Any, shorthands: Shorthands) -> None:
-    known = [*shorthands, *_drawable(base)]
+    known = [*shorthands, *drawable(base)]
     if path not in known:
         hint = did_you_mean(path, known)
         raise ValueError(f"{path} cannot be drawn from a range; what can be drawn is {', '.join(known)}{hint}")
@@ -99,16 +99,17 @@ def _check_shorthands(given: Mapping[str, Any], shorthands: Shorthands) -> None:
             )
 
 
-def _with(params: Any, path: str, value: Array | np.ndarray) -> Any:
+def replaced(params: Any, path: str, value: Any) -> Any:
+    """`params` with another value at a path, which may lead into a law: "arrival_modulation.period"."""
     first, _, rest = path.partition(".")
-    return dataclasses.replace(params, **{first: _with(getattr(params, first), rest, value) if rest else value})
+    return dataclasses.replace(params, **{first: replaced(getattr(params, first), rest, value) if rest else value})
 
 
 def _with_full(params: Any, path: str, value: Any) -> Any:
     owner, name, _ = _declared_at(params, path)
     dtype = dtype_of(annotation_of(owner, name))
     with np.errstate(over="ignore"):  # infinity is refused like any other number
-        return _with(params, path, np.full(jnp.shape(getattr(owner, name)), value, dtype))
+        return replaced(params, path, np.full(jnp.shape(getattr(owner, name)), value, dtype))
 
 
 def _with_drawn(key: PRNGKeyArray, params: Any, path: str, bounds: Range, shorthands: Shorthands) -> Any:
@@ -118,10 +119,10 @@ def _with_drawn(key: PRNGKeyArray, params: Any, path: str, bounds: Range, shorth
     owner, name, _ = _declared_at(params, path)
     shape = jnp.shape(getattr(owner, name))
     if dtype_of(annotation_of(owner, name)) == jnp.float32:
-        return _with(params, path, jax.random.uniform(key, shape, minval=low, maxval=high))
+        return replaced(params, path, jax.random.uniform(key, shape, minval=low, maxval=high))
     # From 0 on, since the high end, which is included, may be the largest int32; uint32 holds one more than that.
     steps = jax.random.randint(key, shape, 0, np.uint32(int(high) - int(low) + 1), dtype=jnp.uint32)
-    return _with(params, path, (int(low) + steps.astype(jnp.int32)).astype(dtype_of(annotation_of(owner, name))))
+    return replaced(params, path, (int(low) + steps.astype(jnp.int32)).astype(dtype_of(annotation_of(owner, name))))
 
 
 def _number_of(path: str) -> int:

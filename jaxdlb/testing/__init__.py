@@ -1,0 +1,51 @@
+"""What every game must keep, as a check that needs no test framework; for the games of users' own packages too."""
+
+from typing import Any
+
+import jax
+
+from jaxdlb.game import Entry, Game
+from jaxdlb.testing.declared import check_ranges, check_refusals, check_shorthands, check_sizes, variants
+from jaxdlb.testing.players import check_heuristics
+from jaxdlb.testing.rounds import check_columns, check_facts, check_laws, check_transformations, check_types, play
+
+__all__ = ["check_game"]
+
+
+def check_game(game: Game, entry: Entry | None = None, *, seed: int = 0) -> None:
+    """Check that `game` keeps the interface of games; with its `entry`, its heuristics and shorthands too.
+
+        from jaxdlb.testing import check_game
+
+        def test_my_game():
+            check_game(MyGame(num_agents=3), ENTRY)
+
+    Choose small sizes: some ten programs are compiled, and one step is played operation by operation. What is checked:
+
+    - names, sizes, spaces, metrics and columns are there and fit together;
+    - `reset` and `step` give the promised shapes and types, and `step` keeps those of `reset`, under every law;
+    - jit changes nothing, `vmap` over parameters is a loop, and one trace serves all parameters;
+    - after any action, legal or not, the state, the rewards, the metrics and what is seen hold no NaN, and every agent
+      has a legal choice;
+    - `validate` and `default_params` refuse what each declaration forbids and accept the rest; so do the sizes;
+    - every declared field can be drawn from a range;
+    - every heuristic plays legal actions.
+
+    Raises:
+        AssertionError: with a sentence that says what does not hold.
+    """
+    check_facts(game)
+    params = game.default_params()
+    check_types(game, params)
+    check_laws(game, params)
+    several = variants(game, params)
+    rollouts = play(game, several, jax.random.key(seed))
+    check_transformations(game, several, rollouts)
+    check_columns(game, rollouts)
+    check_sizes(game)
+    check_refusals(game, params)
+    shorthands: Any = entry.shorthands if entry is not None else {}
+    check_shorthands(game, params, shorthands)
+    check_ranges(game, params, shorthands)
+    if entry is not None:
+        check_heuristics(game, entry, rollouts)

@@ -1,0 +1,53 @@
+"""Heuristics of a game: every one plays, and plays legal actions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdlb import spaces
+from jaxdlb.game import Entry, Game
+from jaxdlb.policies import KINDS, Policy
+from jaxdlb.testing.claims import claim, claim_alike
+from jaxdlb.testing.rounds import Rollout
+
+
+def check_heuristics(game: Game, entry: Entry, rollouts: Sequence[Rollout]) -> None:
+    """Every family of the entry makes policies that act legally on what was seen in the rollouts."""
+    claim(entry.game is type(game), f"the entry is of {entry.game.__name__}, and the game a {type(game).__name__}")
+    claim("heuristic" in {family.make().kind for family in entry.heuristics.values()}, "the entry has no heuristic")
+    for name, family in entry.heuristics.items():
+        members = family.members(game)
+        names = [member.name for member in members]
+        claim(members, f"the grid of {name} is empty")
+        claim(len(set(names)) == len(names), f"members of the grid of {name} share a name, among {', '.join(names)}")
+        _check_policy(game, family.make(), rollouts)
+        _check_policy(game, members[-1], rollouts)
+
+
+def _check_policy(game: Game, policy: Policy, rollouts: Sequence[Rollout]) -> None:
+    claim(isinstance(policy, Policy), f"{policy!r} lacks a part of jaxdlb.policies.Policy")
+    claim(policy.kind in KINDS, f"{policy.name} is of the kind {policy.kind!r}; it must be one of {', '.join(KINDS)}")
+    params = rollouts[0].params
+    seen = _observations(game, policy, rollouts[0])
+    carry = jax.tree.map(jnp.asarray, policy.init(game))
+    key = jax.random.key(0)
+    after, action = jax.eval_shape(policy.act, key, carry, seen[0], params)
+    claim_alike(carry, after, f"what {policy.name} remembers at the start and after a round must be alike")
+    sample = jax.eval_shape(lambda key, legal: spaces.sample(game.action_space, key, legal), key, seen[0].legal)
+    claim_alike(sample, action, f"a sample of the action space and the action of {policy.name} must be alike")
+    act = jax.jit(policy.act)
+    for t, observation in enumerate(seen):
+        carry, action = act(jax.random.fold_in(key, t), carry, observation, params)
+        legal = np.asarray(spaces.contains(game.action_space, action, observation.legal))
+        claim(np.all(legal), f"{policy.name} plays an illegal action, {action}, where {observation.legal} is legal")
+
+
+def _observations(game: Game, policy: Policy, rollout: Rollout) -> list[Any]:
+    """What the policy would have seen: the truth, if it is an oracle."""
+    if policy.kind != "oracle":
+        return [timestep.observation for timestep in rollout.timesteps]
+    truth = jax.jit(game.true_observation)
+    return [truth(state, rollout.params) for state in rollout.states]

@@ -1,0 +1,271 @@
+"""Facts, shapes and rounds of a game."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PRNGKeyArray
+
+from jaxdlb import parameters, spaces
+from jaxdlb.game import Column, Game
+from jaxdlb.spaces import Box, Discrete, Simplex, Space
+from jaxdlb.testing.claims import claim, claim_alike, claim_no_nan, claim_same
+
+_NUM_ROUNDS = 8  # of each rollout: legal actions and random bits in turn
+
+
+@dataclasses.dataclass(frozen=True)
+class Rollout:
+    """Some rounds of one cluster: `states[0]` and `timesteps[0]` are those of the reset."""
+
+    params: Any
+    keys: list[PRNGKeyArray]  # of the reset and of each step
+    states: list[Any]
+    actions: list[Any]
+    timesteps: list[Any]
+
+
+def check_facts(game: Game) -> None:
+    """The static facts: names, sizes, spaces, metrics, columns."""
+    name = type(game).__name__
+    claim(isinstance(game, Game), f"{name} lacks a part of jaxdlb.game.Game")
+    claim(isinstance(game.name, str) and game.name, f"{name}.name is {game.name!r}; it must be a name")
+    claim(
+        _is_hashable(game), f"{name} has no hash; a game must be a frozen dataclass, so that programs are cached by it"
+    )
+    agents = game.num_agents
+    claim(isinstance(agents, int) and agents >= 1, f"{name}.num_agents is {agents!r}; it must be an integer ≥ 1")
+    claim(all(isinstance(length, int) for length in game.dims.values()), f"{name}.dims must map names to lengths")
+    found = spaces.leaves(game.action_space)
+    claim(
+        found and all(isinstance(each, Space) for each in found),
+        f"{name}.action_space must be a pytree whose leaves are Discrete, Box or Simplex, and it holds {found}",
+    )
+    claim("utility" in game.metrics, f"{name}.metrics has no 'utility', by which policies are ranked")
+    claim("utility" in game.columns, f"{name}.columns has no 'utility', by which policies are ranked")
+    for metric, meaning in game.metrics.items():
+        claim(isinstance(meaning, str) and meaning, f"the metric {metric} must say its unit and meaning")
+    for column, each in game.columns.items():
+        claim(isinstance(each, Column), f"the column {column} must be a jaxdlb.game.Column")
+        claim(each.header and each.meaning, f"the column {column} must have a header and a meaning")
+
+
+def check_types(game: Game, params: Any) -> None:
+    """The shapes and types of parameters, states and time steps; nothing is computed."""
+    game.validate(params)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        settled = isinstance(leaf, jax.Array) and not leaf.weak_type
+        claim(settled, f"params{jax.tree_util.keystr(path)} must be a jax.Array without a weak type")
+    undeclared = {field.name for field in dataclasses.fields(params)} - set(parameters.declarations(params))
+    claim(not undeclared, f"{', '.join(sorted(undeclared))} of the parameters must be declared by parameter or law")
+    state, timestep = jax.eval_shape(game.reset, _key(), params)
+    _check_timestep(game, timestep)
+    _check_observation(game, timestep.observation)
+    whole = jax.eval_shape(game.global_state, state, params)
+    claim(whole.ndim == 1 and whole.dtype == jnp.float32, f"global_state is {_shape(whole)}; it must be float32 [G]")
+    true = jax.eval_shape(game.true_observation, state, params)
+    claim_alike(timestep.observation, true, "the observation and true_observation must be alike")
+    _check_step(game, params)
+
+
+def check_laws(game: Game, params: Any) -> None:
+    """Under every law that needs no more than its defaults, `step` keeps the structure that `reset` gave."""
+    for name, each in parameters.declarations(params).items():
+        for kind in each.laws or ():
+            other = _default_of_kind(game, name, kind)
+            if other is not None:
+                _check_step(game, other)
+
+
+def play(game: Game, several: Sequence[Any], key: PRNGKeyArray) -> list[Rollout]:
+    """Some rounds with each of several parameters; every action may be played, and one trace serves all."""
+    traces = {"reset": 0, "step": 0}
+    reset, step = (jax.jit(_counted(traces, name, getattr(game, name))) for name in traces)
+    rollouts = [_rollout(game, reset, step, params, key) for params in several]
+    for name, count in traces.items():
+        claim(count == 1, f"{name} is traced {count} times for {len(several)} parameters; one trace must serve all")
+    return rollouts
+
+
+def check_transformations(game: Game, several: Sequence[Any], rollouts: Sequence[Rollout]) -> None:
+    """Compiled is what is played operation by operation, and `vmap` over parameters is a loop over them."""
+    t = len(rollouts[0].actions) - 1
+    first = rollouts[0]
+    key, before, action = first.keys[t + 1], first.states[t], first.actions[t]
+    after = (first.states[t + 1], first.timesteps[t + 1])
+    claim_same(game.step(key, before, action, first.params), after, "step gives one thing eagerly and another compiled")
+    eager = game.reset(first.keys[0], first.params)
+    claim_same(eager, (first.states[0], first.timesteps[0]), "reset gives one thing eagerly and another compiled")
+    inputs = [(each.states[t], each.actions[t], each.params) for each in rollouts]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *inputs)
+    together = jax.jit(jax.vmap(game.step, (None, 0, 0, 0)))(key, *stacked)
+    for i, each in enumerate(rollouts):
+        alone = (each.states[t + 1], each.timesteps[t + 1])
+        mine = jax.tree.map(lambda leaf, i=i: leaf[i], together)
+        claim_same(alone, mine, "step gives one thing for one cluster alone and another in a vmap over params")
+
+
+def check_columns(game: Game, rollouts: Sequence[Rollout]) -> None:
+    """Every column gives a number (or NaN) from the sums of an episode, and asks for metrics that there are."""
+    for each in rollouts:
+        sums = _sums(each)
+        for name, column in game.columns.items():
+            _check_column(name, column, sums)
+
+
+def _check_column(name: str, column: Column, sums: Mapping[str, Any]) -> None:
+    try:
+        with np.errstate(all="ignore"):
+            number = np.asarray(column.of(sums), np.float64)
+    except Exception as error:
+        raise AssertionError(f"the column {name} cannot be computed from the sums {sorted(sums)}: {error!r}") from error
+    claim(number.ndim == 0, f"the column {name} gives an array of shape {number.shape}; it must give a number")
+
+
+def _sums(rollout: Rollout) -> dict[str, Any]:
+    played = rollout.timesteps[1:]
+    totals = {
+        name: sum((np.asarray(each.metrics[name], np.float64) for each in played), np.float64(0))
+        for name in played[0].metrics
+    }
+    elapsed = sum((np.float64(each.elapsed) for each in played), np.float64(0))
+    return totals | {"steps": np.float64(len(played)), "elapsed": elapsed}
+
+
+def _check_timestep(game: Game, timestep: Any) -> None:
+    expected = {
+        "reward": ((game.num_agents,), jnp.float32),
+        "discount": ((), jnp.float32),
+        "last": ((), jnp.bool_),
+        "elapsed": ((), jnp.float32),
+    }
+    for name, (shape, dtype) in expected.items():
+        leaf = getattr(timestep, name)
+        wanted = f"{np.dtype(dtype)}{list(shape)}"
+        claim((leaf.shape, leaf.dtype) == (shape, dtype), f"{name} is {_shape(leaf)}; it must be {wanted}")
+    said, named = set(timestep.metrics), set(game.metrics)
+    claim(
+        said == named, f"the metrics of a time step are {sorted(said)}, and those that the game names {sorted(named)}"
+    )
+
+
+def _check_observation(game: Game, observation: Any) -> None:
+    claim(dataclasses.is_dataclass(observation), "the observation must be a dataclass")
+    for name in ("own", "legal"):
+        claim(hasattr(observation, name), f"the observation has no {name!r}")
+    for path, leaf in jax.tree_util.tree_leaves_with_path(observation):
+        first = leaf.shape[:1] == (game.num_agents,)
+        where = f"observation{jax.tree_util.keystr(path)}"
+        claim(first, f"{where} has shape {list(leaf.shape)}; its leading axis must be the {game.num_agents} agents")
+    claim(observation.own.ndim == 2, f"observation.own is {_shape(observation.own)}; it must be [N, F]")
+    peers = getattr(observation, "peers", None)
+    claim(peers is None or peers.ndim == 3, "observation.peers must be [N, P, F], where there are peers")
+    found = spaces.leaves(game.action_space)
+    legal, structure = jax.tree.flatten(observation.legal)
+    wanted: Any = jax.tree.structure(game.action_space, is_leaf=lambda node: isinstance(node, Space))
+    claim(structure == wanted, f"observation.legal has the structure {structure}; it must have the action's, {wanted}")
+    for space, mask in zip(found, legal, strict=True):
+        shape = (game.num_agents, *_choices(space))
+        right = (mask.shape, mask.dtype) == (shape, jnp.bool_)
+        claim(right, f"observation.legal is {_shape(mask)} for {space}; it must be bool{list(shape)}")
+
+
+def _choices(space: Space) -> tuple[int, ...]:
+    if isinstance(space, Discrete):
+        return (space.num_choices,)
+    return (space.size,) if isinstance(space, Simplex) else ()
+
+
+def _check_step(game: Game, params: Any) -> None:
+    start = jax.eval_shape(game.reset, _key(), params)
+    action = jax.eval_shape(
+        lambda key, legal: spaces.sample(game.action_space, key, legal), _key(), start[1].observation.legal
+    )
+    after = jax.eval_shape(game.step, _key(), start[0], action, params)
+    for name, first, second in zip(("state", "time step"), start, after, strict=True):
+        claim_alike(first, second, f"the {name} that reset gives and the one that step gives must be alike")
+
+
+def _default_of_kind(game: Game, name: str, kind: str) -> Any:
+    """The defaults with another law; None where the law needs more than its kind."""
+    try:
+        return game.default_params(**{name: kind})
+    except ValueError:
+        return None
+
+
+def _rollout(game: Game, reset: Callable, step: Callable, params: Any, key: PRNGKeyArray) -> Rollout:
+    keys = list(jax.random.split(key, _NUM_ROUNDS + 1))
+    state, timestep = reset(keys[0], params)
+    rollout = Rollout(params, keys, [state], [], [timestep])
+    _check_moment(game, state, timestep, "reset")
+    for t in range(_NUM_ROUNDS):
+        draw = _random_bits if t % 2 else spaces.sample
+        action = draw(game.action_space, jax.random.fold_in(keys[t + 1], 1), timestep.observation.legal)
+        state, timestep = step(keys[t + 1], state, action, params)
+        _check_moment(game, state, timestep, "step after random bits as an action" if t % 2 else "step")
+        rollout.states.append(state)
+        rollout.actions.append(action)
+        rollout.timesteps.append(timestep)
+    return rollout
+
+
+def _random_bits(action_space: Any, key: PRNGKeyArray, legal: Any) -> Any:
+    """An action of the right shapes and types whose bits are random: any integer, any float, NaN and infinity too."""
+    legal_action = spaces.sample(action_space, key, legal)
+    leaves, treedef = jax.tree.flatten(legal_action)
+    keys = jax.random.split(key, len(leaves))
+    bits = [jax.random.bits(each, leaf.shape, jnp.uint32) for each, leaf in zip(keys, leaves, strict=True)]
+    wild = [jax.lax.bitcast_convert_type(each, leaf.dtype) for each, leaf in zip(bits, leaves, strict=True)]
+    strange = [_with_nan(leaf) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf for leaf in wild]
+    return jax.tree.unflatten(treedef, strange)
+
+
+def _with_nan(leaf: jax.Array) -> jax.Array:
+    return leaf.at[(0,) * leaf.ndim].set(jnp.nan).at[(-1,) * leaf.ndim].set(jnp.inf)
+
+
+def _check_moment(game: Game, state: Any, timestep: Any, when: str) -> None:
+    seen = timestep.observation
+    claim_no_nan(state, f"the state holds NaN after {when}", finite=False)
+    told = {"reward": timestep.reward, "metrics": timestep.metrics, "elapsed": timestep.elapsed}
+    claim_no_nan(told, f"what a time step tells must be finite, and is not after {when}")
+    claim_no_nan(seen, f"the observation must be finite, and is not after {when}")
+    discount, elapsed = float(timestep.discount), float(timestep.elapsed)
+    claim(0 <= discount <= 1, f"discount is {discount:g} after {when}; it must be in [0, 1]")
+    claim(
+        discount > 0 or bool(timestep.last),
+        f"discount is 0 after {when} and last is false; a true end is the last step",
+    )
+    claim(elapsed >= 0, f"elapsed is {elapsed:g} after {when}; it must be ≥ 0")
+    for space, mask in zip(spaces.leaves(game.action_space), jax.tree.leaves(seen.legal), strict=True):
+        everybody = isinstance(space, Box) or bool(np.all(np.any(mask, axis=-1)))
+        claim(everybody, f"an agent has no legal choice in {space} after {when}; each needs at least one")
+
+
+def _counted(traces: dict[str, int], name: str, function: Callable) -> Callable:
+    """The function, which says each time it is traced that it is."""
+
+    def counted(*arguments: Any) -> Any:
+        traces[name] += 1
+        return function(*arguments)
+
+    return counted
+
+
+def _is_hashable(game: Game) -> bool:
+    try:
+        return isinstance(hash(game), int)
+    except TypeError:
+        return False
+
+
+def _key() -> Any:
+    return jax.eval_shape(lambda: jax.random.key(0))
+
+
+def _shape(leaf: Any) -> str:
+    return f"{leaf.dtype}{list(leaf.shape)}"

@@ -1,0 +1,85 @@
+"""What holds of every game in the registry; a new game is under these tests as soon as it is listed."""
+
+import re
+from pathlib import Path
+
+import jax
+import pytest
+
+from jaxdlb import parameters
+from jaxdlb.checks import Interval
+from jaxdlb.descriptions import describe
+from jaxdlb.games import GAMES, make
+from jaxdlb.recording import record
+from jaxdlb.testing import check_game
+
+ROOT = Path(__file__).parents[2]
+
+
+def small(name, choice=0):
+    """A game with every count two above its least, and of every choice the first name, or the last at −1."""
+    declared = parameters.declarations(GAMES[name].game)
+    names = {size: each.allowed[choice] for size, each in declared.items() if isinstance(each.allowed, tuple)}
+    counts = {
+        size: min(each.default, int(each.allowed.low) + 2)
+        for size, each in declared.items()
+        if isinstance(each.allowed, Interval) and each.allowed.integer
+    }
+    return make(name, **names, **counts)
+
+
+@pytest.mark.parametrize("name", GAMES)
+@pytest.mark.parametrize("choice", [0, -1], ids=["with the first choices", "with the last"])
+def test_it_keeps_the_interface_of_games(name, choice):
+    check_game(small(name, choice), GAMES[name])
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_its_conf_file_names_it(name):
+    text = (ROOT / "conf" / "game" / f"{name}.yaml").read_text()
+    assert re.search(rf"^name: {re.escape(name)}$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_its_page_names_every_size_parameter_shorthand_and_metric(name):
+    page = (ROOT / "docs" / "games" / f"{name}.md").read_text()
+    entry, game = GAMES[name], make(name)
+    laws = [law for each in parameters.declarations(entry.params).values() for law in (each.laws or {}).values()]
+    fields = [each.name for type_ in (entry.game, entry.params, *laws) for each in describe(type_)]
+    missing = [word for word in (*fields, *entry.shorthands, *game.metrics) if f"`{word}`" not in page]
+    assert missing == []
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_every_field_says_what_it_means(name):
+    entry = GAMES[name]
+    laws = [law for each in parameters.declarations(entry.params).values() for law in (each.laws or {}).values()]
+    for type_ in (entry.game, entry.params, *laws):
+        assert [each.name for each in describe(type_) if not each.meaning] == []
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_its_folder_has_the_rooms_of_every_game(name):
+    folder = ROOT / "jaxdlb" / "games" / name
+    rooms = {file.stem for file in folder.glob("*.py")}
+    assert {"__init__", "types", "dynamics", "utility", "views", "generator", "game"} <= rooms
+    assert GAMES[name].game.__module__ == f"jaxdlb.games.{name}.game"
+    assert GAMES[name].params.__module__ == f"jaxdlb.games.{name}.types"
+
+
+def test_every_viewer_draws(tmp_path):
+    for name, entry in GAMES.items():
+        if entry.viewer:
+            draw(small(name), entry, tmp_path / name)
+
+
+def draw(game, entry, folder):
+    """Figures and an animation of two policies in the same episode."""
+    folder.mkdir()
+    params, key = game.default_params(), jax.random.key(0)
+    policies = [family.make() for family in list(entry.heuristics.values())[:2]]
+    recordings = {policy.name: record(game, policy, params, key, 4) for policy in policies}
+    figures = entry.viewer().figures(recordings)
+    assert figures and all(caption for caption, _ in figures.values())
+    entry.viewer().animation(recordings, folder / "game.gif", num_frames=2, frames_per_round=1)
+    assert (folder / "game.gif").read_bytes()[:6] == b"GIF89a"

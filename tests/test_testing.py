@@ -1,0 +1,309 @@
+"""`check_game` finds what is wrong with a game: a sound one, and one broken in each of many ways."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import struct
+from jaxtyping import Array, Float
+from reference import ticking
+from reference.ticking import Params, Ticking
+
+from jaxdlb.game import Column
+from jaxdlb.policies import Family
+from jaxdlb.testing import check_game
+
+BROKEN = {}
+
+
+def broken(sentence):
+    """Note a game that `check_game` must refuse with a message that holds the sentence."""
+
+    def note(game):
+        frozen = dataclasses.dataclass(frozen=True)(game) if game.__name__ != "WithoutHash" else game
+        BROKEN[game.__name__] = (frozen, sentence)
+        return frozen
+
+    return note
+
+
+def test_a_sound_game_passes_with_and_without_its_entry():
+    check_game(Ticking(num_workers=2, capacity=3), ticking.ENTRY)
+    check_game(Ticking(num_workers=1, capacity=1), seed=3)
+
+
+class Stepped(Ticking):
+    """A game whose time steps after a step are changed by `spoil`."""
+
+    def step(self, key, state, action, params):
+        state, timestep = super().step(key, state, action, params)
+        return self.spoil(state, timestep, action)
+
+
+@broken("has no hash; a game must be a frozen dataclass")
+class WithoutHash(Ticking):
+    __hash__ = None
+
+
+@broken("WithoutUtility.columns has no 'utility'")
+class WithoutUtility(Ticking):
+    @property
+    def columns(self):
+        return {"pieces": Column("pieces", "finished", lambda sums: 1.0)}
+
+
+@broken("must be a pytree whose leaves are Discrete, Box or Simplex")
+class WithoutSpaces(Ticking):
+    action_space = "three choices"
+
+
+@broken("reward is int32[2]; it must be float32[2]")
+class WholeRewards(Ticking):
+    def reset(self, key, params):
+        state, timestep = super().reset(key, params)
+        return state, timestep.replace(reward=jnp.zeros(2, jnp.int32))
+
+
+@broken("the metrics of a time step are ['choices', 'utility'], and those that the game names")
+class WithoutAMetric(Ticking):
+    def reset(self, key, params):
+        state, timestep = super().reset(key, params)
+        return state, timestep.replace(metrics={k: v for k, v in timestep.metrics.items() if k != "finished"})
+
+
+@broken("the state that reset gives and the one that step gives must be alike: left is int32[2] and float32[2]")
+class DriftingState(Stepped):
+    def spoil(self, state, timestep, action):
+        return state.replace(left=state.left.astype(jnp.float32)), timestep
+
+
+@broken("the time step that reset gives and the one that step gives must be alike: elapsed is float32[] and float32[]")
+class WeakTypes(Stepped):
+    def spoil(self, state, timestep, action):
+        return state, timestep.replace(elapsed=jnp.asarray(1.0))
+
+
+@broken("observation.legal is bool[2, 4] for Discrete(num_choices=3")
+class OtherChoices(Ticking):
+    def _legal(self, state):
+        return jnp.ones((2, 4), bool)
+
+
+@broken("observation.own has shape [3, 2]; its leading axis must be the 2 agents")
+class OtherAgents(Ticking):
+    def true_observation(self, state, params):
+        seen = super().true_observation(state, params)
+        return seen.replace(own=jnp.zeros((3, 2)))
+
+
+@broken("the observation and true_observation must be alike")
+class OtherTruth(Ticking):
+    def _timestep(self, state, params, *rest):
+        timestep = super()._timestep(state, params, *rest)
+        return timestep.replace(observation=timestep.observation.replace(own=jnp.zeros((2, 5))))
+
+
+@broken("global_state is int32[5]; it must be float32 [G]")
+class WholeGlobalState(Ticking):
+    def global_state(self, state, params):
+        return super().global_state(state, params).astype(jnp.int32)
+
+
+@broken("an agent has no legal choice in Discrete(num_choices=3")
+class NothingLegal(Ticking):
+    def _legal(self, state):
+        return super()._legal(state) & (state.step < 3)
+
+
+@broken("what a time step tells must be finite, and is not after step after random bits as an action: ['reward']")
+class IllegalActionsCount(Stepped):
+    def spoil(self, state, timestep, action):
+        return state, timestep.replace(reward=timestep.reward + jnp.where(action < 0, jnp.nan, 0.0))
+
+
+@broken("discount is 0 after step and last is false; a true end is the last step")
+class EndlessEnd(Stepped):
+    def spoil(self, state, timestep, action):
+        return state, timestep.replace(discount=jnp.float32(0), last=jnp.asarray(False))
+
+
+@broken("elapsed is -1 after step; it must be ≥ 0")
+class BackwardsInTime(Stepped):
+    def spoil(self, state, timestep, action):
+        return state, timestep.replace(elapsed=jnp.float32(-1))
+
+
+@broken("reset is traced 2 times for 3 parameters; one trace must serve all")
+class TracedAnew(Ticking):
+    """Its check changes what it checks."""
+
+    def validate(self, params):
+        if jnp.ndim(params.horizon) == 0 and int(params.horizon) == 1:
+            object.__setattr__(params, "horizon", jnp.asarray(1))  # of weak type
+        super().validate(params)
+
+
+@broken("step gives one thing eagerly and another compiled")
+class OtherWhenCompiled(Stepped):
+    def spoil(self, state, timestep, action):
+        compiled = isinstance(timestep.reward, jax.core.Tracer)
+        return state, timestep.replace(reward=timestep.reward + float(compiled))
+
+
+@jax.custom_batching.custom_vmap
+def _alone(reward):
+    return reward
+
+
+@_alone.def_vmap
+def _together(axis_size, in_batched, reward):
+    return reward + 1, in_batched[0]
+
+
+@broken("step gives one thing for one cluster alone and another in a vmap over params")
+class OtherInABatch(Stepped):
+    def spoil(self, state, timestep, action):
+        return state, timestep.replace(reward=_alone(timestep.reward))
+
+
+@broken("the column queue cannot be computed from the sums")
+class ColumnOfNothing(Ticking):
+    @property
+    def columns(self):
+        return super().columns | {"queue": Column("queue", "tasks", lambda sums: sums["queue"])}
+
+
+@broken("the column each gives an array of shape (2,); it must give a number")
+class ColumnOfMany(Ticking):
+    @property
+    def columns(self):
+        return super().columns | {"each": Column("each", "pieces", lambda sums: sums["finished"])}
+
+
+@broken("the size num_workers accepts 0, which its declaration forbids")
+class AnySize(Ticking):
+    def __post_init__(self):
+        pass
+
+
+@broken("validate accepts for success_prob -1e-06, which must be a finite number in [0, 1]")
+class AcceptsAll(Ticking):
+    def validate(self, params):
+        pass
+
+
+@broken("default_params accepts for success_prob")
+class MakesAll(Ticking):
+    def default_params(self, **fields):
+        try:
+            return super().default_params(**fields)
+        except ValueError:
+            return super().default_params()
+
+
+@broken("validate accepts for worth.half_life")
+class AcceptsAllLaws(Ticking):
+    def validate(self, params):
+        super().validate(params.replace(worth=ticking.Steady()))
+
+
+@broken("it raises ZeroDivisionError in place of ValueError")
+class RaisesOtherThings(Ticking):
+    def validate(self, params):
+        if float(params.success_prob.sum()) < 0 or True in (params.success_prob < 0).tolist():
+            raise ZeroDivisionError
+        super().validate(params)
+
+
+@struct.dataclass
+class MoreParams(Params):
+    """One more, of which nothing is declared."""
+
+    bonus: Float[Array, ""] = struct.field(default_factory=functools.partial(jnp.zeros, ()))
+
+
+@broken("bonus of the parameters must be declared by parameter or law")
+class Undeclared(Ticking):
+    def default_params(self, **fields):
+        made = super().default_params(**fields)
+        return MoreParams(**{field.name: getattr(made, field.name) for field in dataclasses.fields(made)})
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_game_is_found(name):
+    game, sentence = BROKEN[name]
+    with pytest.raises(AssertionError) as found:
+        check_game(game(num_workers=2, capacity=3))
+    assert sentence in str(found.value)
+
+
+# Heuristics
+
+
+@struct.dataclass
+class Player:
+    """Works throughout, whether that is legal or not."""
+
+    kind: str = struct.field(pytree_node=False, default="heuristic")
+    name: str = struct.field(pytree_node=False, default="player")
+    choice: int = struct.field(pytree_node=False, default=ticking.WORK)
+
+    def init(self, game):
+        return ()
+
+    def act(self, key, carry, observation, params):
+        return carry, jnp.full(observation.own.shape[0], self.choice, jnp.int32)
+
+
+class Forgetful(Player):
+    def act(self, key, carry, observation, params):
+        return (1,), super().act(key, carry, observation, params)[1]
+
+
+class Fractional(Player):
+    def act(self, key, carry, observation, params):
+        return carry, jnp.zeros(observation.own.shape[0])
+
+
+@pytest.mark.parametrize(
+    ("family", "sentence"),
+    [
+        (Family(Player), "player plays an illegal action"),
+        (Family(lambda: Player(choice=7)), "player plays an illegal action"),
+        (Family(lambda: Player(kind="rule")), "player is of the kind 'rule'; it must be one of heuristic, oracle"),
+        (Family(Forgetful), "what player remembers at the start and after a round must be alike"),
+        (Family(Fractional), "a sample of the action space and the action of player must be alike"),
+        (Family(lambda choice=0: Player(choice=choice), lambda game: {"choice": (0, 0)}), "share a name"),
+        (Family(lambda choice=0: Player(choice=choice), lambda game: {"choice": ()}), "the grid of mine is empty"),
+    ],
+)
+def test_a_broken_heuristic_is_found(family, sentence):
+    entry = dataclasses.replace(ticking.ENTRY, heuristics={"idle": ticking.ENTRY.heuristics["idle"], "mine": family})
+    with pytest.raises(AssertionError) as found:
+        check_game(Ticking(num_workers=1, capacity=2), entry)
+    assert sentence in str(found.value)
+
+
+def test_an_entry_of_another_game_is_found():
+    @dataclasses.dataclass(frozen=True)
+    class Other(Ticking):
+        """Another game."""
+
+    with pytest.raises(AssertionError, match="the entry is of Ticking, and the game a Other"):
+        check_game(Other(num_workers=1, capacity=2), ticking.ENTRY)
+
+
+def test_a_shorthand_that_accepts_too_much_is_found():
+    @dataclasses.dataclass(frozen=True)
+    class Lenient(Ticking):
+        """Whatever skill is asked for."""
+
+        def default_params(self, skill=None, **fields):
+            fine = skill is None or 0 <= skill <= 1
+            return super().default_params(**fields, **({"skill": skill} if fine else {}))
+
+    entry = dataclasses.replace(ticking.ENTRY, game=Lenient)
+    with pytest.raises(AssertionError, match="default_params accepts skill = -1e-06, which must be a finite number"):
+        check_game(Lenient(num_workers=1, capacity=2), entry)
