@@ -19,6 +19,7 @@ from jaxdlb.learners import LEARNERS
 from jaxdlb.networks import NetworkConfig
 from jaxdlb.parameters import declarations
 from jaxdlb.policies import Family, Policy, find_family, make_heuristic
+from train.config import SCHEDULE
 
 SampleParams = Callable[[jax.Array], Any]
 Built = TypeVar("Built")
@@ -73,25 +74,21 @@ def learner(settings: Any, scenario: Scenario) -> Any:
     chosen, entry = settings.learner, LEARNERS.find(settings.learner.name)
     with named("learner", chosen):
         check_size("num_seeds", chosen.num_seeds, 1)
-        if chosen.schedule_updates is None:
-            chosen = dataclasses.replace(chosen, schedule_updates=num_updates(settings, scenario.game))
-        config: Any = library(entry.config, chosen)
+        given = {name: value for name, value in _fields_of(entry.config, chosen).items() if value is not None}
+        config = entry.config(**given)
     chosen_network = network(settings.network)
     with named("learner", chosen), named("network", settings.network):
-        return entry.make(scenario.game, chosen_network, config, scenario.train)
+        made = entry.make(scenario.game, chosen_network, config, scenario.train)
+    if getattr(chosen, SCHEDULE, 0) is not None:
+        return made
+    config = dataclasses.replace(config, **{SCHEDULE: num_updates(settings, made)})
+    return entry.make(scenario.game, chosen_network, config, scenario.train)
 
 
-def agent_rounds_per_update(settings: Any, game: Game) -> int:
-    """Rounds × environments × agents that one update plays, for each seed."""
-    for name in ("num_envs", "rollout_length"):
-        check_size(f"learner.{name}", getattr(settings.learner, name), 1)
-    return settings.learner.num_envs * settings.learner.rollout_length * game.num_agents
-
-
-def num_updates(settings: Any, game: Game) -> int:
+def num_updates(settings: Any, learner: Any) -> int:
     """The updates that spend the budget of agent-rounds, the last one to the end."""
     check_size("total_agent_rounds", settings.total_agent_rounds, 1)
-    return math.ceil(settings.total_agent_rounds / agent_rounds_per_update(settings, game))
+    return math.ceil(settings.total_agent_rounds / learner.agent_rounds_per_update)
 
 
 def heuristics(entries: Sequence[Any], families: Mapping[str, Family]) -> list[Policy]:

@@ -24,6 +24,7 @@ from jaxdlb.parameters import Declaration, PerSize, Shorthands
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
+SCHEDULE = "schedule_updates"  # the setting of a learner that is null where it takes as many updates as the run has
 Fields = dict[str, tuple[Any, Any]]  # type and default of each field
 
 
@@ -138,15 +139,18 @@ def ranges_schema(name: str, declared: type, shorthands: Shorthands) -> type:
     return _dataclass(name, {each: (Any, None) for each in names}, words, object)
 
 
+def learner_schema(name: str, settings: type) -> type:
+    """A learner's settings; a schedule is as long as the run unless its length is given."""
+    has_schedule = any(field.name == SCHEDULE for field in dataclasses.fields(settings))
+    changed: Fields = {SCHEDULE: (int | None, None)} if has_schedule else {}
+    return schema(f"{name}_learner", settings, changed, base=LearnerSettings)
+
+
 def groups() -> dict[str, dict[str, type]]:
     """The schemas of each group of settings, by name."""
-    schedule: Fields = {"schedule_updates": (int | None, None)}  # null: as many as the run has
     return {
         "game": {name: game_schema(entry) for name, entry in GAMES.items()},
-        "learner": {
-            name: schema(f"{name}_learner", learner.config, schedule, base=LearnerSettings)
-            for name, learner in LEARNERS.items()
-        },
+        "learner": {name: learner_schema(name, learner.config) for name, learner in LEARNERS.items()},
         "network": {"actor_critic": schema("network_settings", NetworkConfig)},
         "logger": {"console": LoggerSettings, "wandb": WandbSettings},
     }

@@ -59,8 +59,8 @@ def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
     scenario = build.scenario(settings.game)
     population = Population(build.learner(settings, scenario), settings.seed, settings.learner.num_seeds)
     schedule = Schedule(
-        num_updates=build.num_updates(settings, scenario.game),
-        agent_rounds_per_update=build.agent_rounds_per_update(settings, scenario.game),
+        num_updates=build.num_updates(settings, population.learner),
+        agent_rounds_per_update=population.learner.agent_rounds_per_update,
         logging_interval=settings.logging_interval,
         checkpoint_interval=settings.checkpoint_interval,
     )
@@ -113,8 +113,9 @@ def execute(plan: Plan) -> Path:
 
 def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], seconds: float) -> None:
     population = plan.population
-    hyper = population.learner.config
-    about = checkpoint.describe(plan.scenario.game, plan.network, hyper.share_parameters, population.num_seeds)
+    shared = getattr(population.learner.config, "share_parameters", True)
+    game, found_as = plan.scenario.game, plan.settings.game.name
+    about = checkpoint.describe(game, plan.network, shared, population.num_seeds, found_as=found_as)
     state = population.init() if plan.resumed is None else plan.resumed.state
     with checkpoint.Writer(folder / checkpoint.FOLDER, about) as writer:
         try:

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ def load_policies(
     """
     folder, step = _choose(path, step)
     about, arrays = _read(folder, step, "policy")
-    trained_in = games.make(about["game"]["name"], **about["game"]["sizes"])
+    trained_in = _trained_in(about["game"], game)
     acting_in = trained_in if game is None else game
     settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["network"].items()}
     network, shared, num_seeds = NetworkConfig(**settings), about["share_parameters"], about["num_seeds"]
@@ -125,6 +125,13 @@ def load_policies(
         )
         for seed, each in enumerate(seeds)
     ]
+
+
+def _trained_in(about: Mapping[str, Any], game: Any) -> Any:
+    """The game of a checkpoint at the sizes that it was trained at; `game` may be of the same class."""
+    if game is not None and game.name == about["name"]:
+        return type(game)(**about["sizes"])
+    return games.make(about["name"], **about["sizes"])
 
 
 def _choose(path: PathLike, step: int | None) -> tuple[Path, int]:

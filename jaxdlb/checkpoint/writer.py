@@ -76,10 +76,15 @@ def _utility(metrics: Mapping[str, float]) -> float:
     return metrics["utility"]
 
 
-def describe(game: Any, network: NetworkConfig, share_parameters: bool, num_seeds: int) -> dict[str, Any]:
-    """What `load_policy` must know beside the arrays, as a `Writer`'s `about`."""
+def describe(
+    game: Any, network: NetworkConfig, share_parameters: bool, num_seeds: int, *, found_as: str | None = None
+) -> dict[str, Any]:
+    """What `load_policy` must know beside the arrays, as a `Writer`'s `about`.
+
+    `found_as` is what `jaxdlb.make` calls the game, where that is not its name: package.module:ENTRY.
+    """
     return {
-        "game": {"name": game.name, "sizes": dataclasses.asdict(game)},
+        "game": {"name": found_as or game.name, "sizes": dataclasses.asdict(game)},
         "network": dataclasses.asdict(network),
         "share_parameters": share_parameters,
         "num_seeds": num_seeds,

@@ -134,10 +134,10 @@ def test_ippo_is_mappo_with_a_critic_on_the_own_observation():
 
 def test_the_budget_is_spent_to_the_end_and_the_schedules_end_with_it():
     settings = composed("learner.num_envs=2", "learner.rollout_length=8", "game.num_nodes=5", "total_agent_rounds=161")
-    scenario = build.scenario(settings.game)
-    assert build.agent_rounds_per_update(settings, scenario.game) == 80
-    assert build.num_updates(settings, scenario.game) == 3
-    assert build.learner(settings, scenario).config.schedule_updates == 3
+    learner = build.learner(settings, build.scenario(settings.game))
+    assert learner.agent_rounds_per_update == 80
+    assert build.num_updates(settings, learner) == 3
+    assert learner.config.schedule_updates == 3
 
 
 def test_a_saved_config_comes_back_as_it_was_and_groups_can_be_chosen_afresh(tmp_path):
