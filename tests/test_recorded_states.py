@@ -2,7 +2,6 @@
 
 import jax
 import numpy as np
-import pytest
 from reference import ticking
 
 import jaxdlb
@@ -68,8 +67,3 @@ def test_an_oracle_is_shown_the_truth():
     delay = (load + 1) / np.asarray(stale.completion_prob)
     chosen = np.take_along_axis(delay, oracle.actions.dispatch, axis=1)
     np.testing.assert_allclose(chosen[arrived], np.broadcast_to(delay.min(axis=1, keepdims=True), (40, 3))[arrived])
-
-
-def test_a_recording_without_rounds_is_refused():
-    with pytest.raises(ValueError, match="num_rounds is 0; it must be an integer ≥ 1"):
-        record(GAME, heuristic("local"), PARAMS, KEY, 0)

@@ -13,6 +13,7 @@ from reference.ticking import Params, Ticking
 
 from jaxdlb.game import Column
 from jaxdlb.policies import Family
+from jaxdlb.spaces import Box, Simplex
 from jaxdlb.testing import check_game
 
 BROKEN = {}
@@ -237,6 +238,72 @@ def test_a_broken_game_is_found(name):
     with pytest.raises(AssertionError) as found:
         check_game(game(num_workers=2, capacity=3))
     assert sentence in str(found.value)
+
+
+# Actions that are no choices among alternatives
+
+
+@dataclasses.dataclass(frozen=True)
+class Continuous(Ticking):
+    """The same workers, told how much effort to make and how to share it."""
+
+    @property
+    def action_space(self):
+        return {"effort": Box(-1, 1, size=2), "shares": Simplex(3)}
+
+    def reset(self, key, params):
+        return self._seen(*self._workers.reset(key, params))
+
+    def step(self, key, state, action, params):
+        effort, shares = (self.clean(action[name]) for name in ("effort", "shares"))
+        legal = self._legal(state)
+        works = (jnp.sum(effort, axis=-1) * legal["effort"] + shares[:, 1] * legal["shares"][:, 1]) > 0.5
+        state, timestep = self._workers.step(key, state, jnp.where(works, ticking.WORK, ticking.IDLE), params)
+        return self._seen(state, timestep.replace(reward=timestep.reward - 0.01 * jnp.sum(shares, axis=-1)))
+
+    def true_observation(self, state, params):
+        return self._workers.true_observation(state, params).replace(legal=self._legal(state))
+
+    def clean(self, numbers):
+        """Within the bounds, whatever they are."""
+        return jnp.clip(jnp.nan_to_num(numbers), -1, 1)
+
+    @property
+    def _workers(self):
+        return Ticking(self.num_workers, self.capacity)
+
+    def _seen(self, state, timestep):
+        return state, timestep.replace(observation=timestep.observation.replace(legal=self._legal(state)))
+
+    def _legal(self, state):
+        busy = state.left > 0
+        return {"effort": busy, "shares": jnp.stack([jnp.ones_like(busy), busy, busy], axis=-1)}
+
+
+class Uncleaned(Continuous):
+    """Takes every number as it comes."""
+
+    def clean(self, numbers):
+        return numbers
+
+
+class MisshapenMask(Continuous):
+    """A mask of each entry, where one of each agent is asked for."""
+
+    def _legal(self, state):
+        legal = super()._legal(state)
+        return legal | {"effort": jnp.stack([legal["effort"]] * 2, axis=-1)}
+
+
+def test_a_game_of_boxes_and_simplices_passes():
+    check_game(Continuous(num_workers=2, capacity=2))
+
+
+def test_numbers_that_an_action_may_hold_and_a_game_cannot_take_are_found():
+    with pytest.raises(AssertionError, match=r"must be finite, and is not after step after random bits as an action"):
+        check_game(Uncleaned(num_workers=2, capacity=2))
+    with pytest.raises(AssertionError, match=r"observation\.legal is bool\[2, 2\] for Box.*; it must be bool\[2\]"):
+        check_game(MisshapenMask(num_workers=2, capacity=2))
 
 
 # Heuristics
