@@ -41,6 +41,7 @@ from benchmarks import devices, report, timing
 from jaxdlb import spaces
 from jaxdlb.game import Game
 from jaxdlb.mechanics import chance
+from jaxdlb.writing import quantity
 
 NUM_ENVS = {"cpu": (16, 256, 2048)}
 NUM_ENVS_ON_ACCELERATOR = (1024, 16384, 131072)
@@ -252,7 +253,7 @@ def to_text(results: list[dict[str, Any]], skipped: list[Sizes]) -> str:
             str(result["num_envs"]),
             result["policy"],
             result["consume"],
-            report.quantity(result["rounds_per_second"].median),
+            quantity(result["rounds_per_second"].median),
             report.with_range(result["node_rounds_per_second"]),
             report.with_range(result["time_over_first"]),
             f"{result['of_copy_bandwidth'].median:.1%}",
@@ -265,7 +266,7 @@ def to_text(results: list[dict[str, Any]], skipped: list[Sizes]) -> str:
     text = report.table((*headers, "program MiB", "peak MiB"), rows)
     text += "Median (least–greatest) of the repeats; `time vs first` compares programs of one size, repeat by repeat.\n"
     if results:
-        rate = report.quantity(results[-1]["copied_bytes_per_second"].median)
+        rate = quantity(results[-1]["copied_bytes_per_second"].median)
         text += f"`of copy`: the state, read and written once a round, over the copy bandwidth, {rate} bytes/s.\n"
     text += f"Peak memory of the {results[0]['peak_memory'].covers}.\n" if results else ""
     columns = ("num_nodes", "state_bytes", "params_bytes", "observation_bytes")

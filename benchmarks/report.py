@@ -17,6 +17,7 @@ import jaxlib
 import jaxdlb
 from benchmarks import devices
 from benchmarks.timing import Spread
+from jaxdlb.writing import quantity
 
 MIB = 2**20
 _TO_STDOUT = "-"
@@ -128,14 +129,6 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(headers, *rows, strict=True)]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in (headers, *rows)]
     return "\n".join(lines) + "\n"
-
-
-def quantity(value: float) -> str:
-    """A number in three digits, in thousands, millions or billions."""
-    for unit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= unit:
-            return f"{value / unit:.3g}{suffix}"
-    return f"{value:.3g}"
 
 
 def with_range(values: Spread) -> str:

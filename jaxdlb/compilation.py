@@ -4,9 +4,10 @@ On accelerators the options have no effect.
 """
 
 import os
-from pathlib import Path
 
 import jax
+
+from jaxdlb.writing import user_cache
 
 # Without the first, loops over a few nodes are unrolled before they could be vectorised; the second allows vectors of
 # 512 bits where the processor has them.
@@ -34,5 +35,4 @@ def use_cache() -> None:
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    jax.config.update("jax_compilation_cache_dir", str(root / "jaxdlb" / "xla"))
+    jax.config.update("jax_compilation_cache_dir", str(user_cache() / "xla"))

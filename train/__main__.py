@@ -5,98 +5,41 @@ stderr says what, and then nothing has been written; 128 + the signal's number w
 checkpoint.
 """
 
-import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-import hydra
-from hydra._internal.utils import get_args_parser
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig
-
-from train import cli, compose, config, errors, launch, reference
-
-_SWEEP = ("-m", "--multirun")
+from train import errors, known_keys
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (without the program's name), and return the exit status.
 
     Raises:
-        SystemExit: a signal asked to stop, or --help or the like was answered.
+        SystemExit: a signal asked to stop, or something other than training was asked of hydra.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    if set(cli.HELP) & set(arguments):
-        print(_help())
-        return 0
-    arguments = sorted(arguments, key=lambda text: text not in _SWEEP)  # hydra cannot find a flag between overrides
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra then raises what is wrong, instead of printing it and exiting
-    config.register()
-    statuses: list[int] = []
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if (status := look(given)) != 0:
+        return status
+    from train import jobs  # which imports JAX
 
-    def job(given: DictConfig) -> None:
-        overrides = list(HydraConfig.get().overrides.task)
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
-            given.run_dir = os.path.relpath(HydraConfig.get().runtime.output_dir)
-        statuses.append(cli.run(lambda: launch.prepare(given, overrides), launch.execute, overrides))
+    known_keys.remember(given)
+    return jobs.main(given, __doc__ or "")
 
-    before = sys.argv
+
+def look(given: Sequence[str]) -> int:
+    """The exit status of a command line with a key that is known not to exist, which is said on stderr; else 0."""
     try:
-        with errors.refusals(arguments):
-            arguments = compose.understood(arguments)
-            if (asked := _check(arguments)) is not None:
-                print(asked)
-                return 0
-            sys.argv = ["train", *arguments]
-            hydra.main(version_base="1.3", config_path=str(config.CONF), config_name="config")(job)()
+        known_keys.check(given)
     except errors.Refusal as refusal:
         print(refusal, file=sys.stderr)
         return errors.STATUS
-    finally:
-        sys.argv = before
-    return max(statuses, default=0)
-
-
-def _help() -> str:
-    return (
-        f"{(__doc__ or '').strip()}\n\nGroups and their choices:\n{reference.groups()}\n\n"
-        f"Keys, their defaults and what they mean:\n{reference.keys(compose.from_conf([]))}"
-    )
-
-
-def _check(arguments: Sequence[str]) -> str | None:
-    """Check the flags and, of a sweep, every job before the first is run: one that is wrong leaves nothing behind.
-
-    Returns:
-        The config with every key's meaning, where --cfg job asks for it.
-
-    Raises:
-        ValueError, HydraException, OmegaConfBaseException: something given is wrong.
-    """
-    parser = get_args_parser()
-    parser.error = _refuse_flags  # type: ignore[method-assign]
-    given = parser.parse_args(list(arguments))
-    if given.cfg == "job":
-        return reference.keys(compose.from_conf(given.overrides))
-    if not given.multirun:
-        return None
-    for overrides in compose.jobs(given.overrides):
-        composed = compose.from_conf(overrides)
-        for key in ("run_dir", "resume"):
-            if composed[key] is not None:
-                raise ValueError(
-                    f"{key} is {composed[key]!r}; it must not be given in a sweep, whose runs have their own"
-                )
-        launch.prepare(composed, overrides)
-    return None
-
-
-def _refuse_flags(message: str) -> NoReturn:
-    raise ValueError(f"the command line is wrong: {message}; it must be flags of hydra (--help) and key=value")
+    return 0
 
 
 if __name__ == "__main__":
-    cli.tune()
-    sys.exit(main())
+    if (status := look(sys.argv[1:])) == 0:
+        from train import cli
+
+        cli.tune()
+        status = main()
+    sys.exit(status)

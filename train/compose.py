@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from jaxdlb.games import GAMES
-from train import config, errors
+from jaxdlb.writing import write_whole
+from train import config, errors, paths
 
 SAVED = "config.yaml"  # the resolved settings in a run's folder
 
@@ -112,9 +113,7 @@ def jobs(overrides: Sequence[str]) -> list[list[str]]:
 
 def save(given: DictConfig, folder: Path) -> None:
     """Write the resolved settings into a run's folder, whole or not at all."""
-    partial = folder / f"{SAVED}.partial"
-    OmegaConf.save(given, partial, resolve=True)
-    partial.replace(folder / SAVED)
+    write_whole(folder / SAVED, OmegaConf.to_yaml(given, resolve=True))
 
 
 @contextlib.contextmanager
@@ -124,7 +123,7 @@ def _hydra() -> Iterator[None]:
     if GlobalHydra.instance().is_initialized():
         yield
         return
-    with initialize_config_dir(str(config.CONF), version_base="1.3"):
+    with initialize_config_dir(str(paths.CONF), version_base="1.3"):
         yield
 
 
@@ -166,7 +165,7 @@ def _refuse_unknown(node: DictConfig, key: str = "") -> None:
     for name in map(str, node):
         full = f"{key}.{name}" if key else name
         if name not in known:
-            raise ValueError(errors.unknown_key(full, known, errors.paths(node)))
+            raise ValueError(errors.unknown_key(full, known, errors.dotted(node)))
         child = _child(node, name)
         if isinstance(child, DictConfig):
             _refuse_unknown(child, full)

@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
@@ -21,8 +20,6 @@ from jaxdlb.games import GAMES
 from jaxdlb.learners import LEARNERS
 from jaxdlb.networks import NetworkConfig
 from jaxdlb.parameters import Declaration, PerSize, Shorthands
-
-CONF = Path(__file__).resolve().parent.parent / "conf"
 
 SCHEDULE = "schedule_updates"  # the setting of a learner that is null where it takes as many updates as the run has
 Fields = dict[str, tuple[Any, Any]]  # type and default of each field

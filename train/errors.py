@@ -18,7 +18,7 @@ from omegaconf.errors import (
 )
 
 from jaxdlb.catalogue import did_you_mean, nearest
-from train import config
+from train import paths
 
 STATUS = 2  # of a process that was given something wrong
 
@@ -74,16 +74,16 @@ def unknown_key(key: str, known: Iterable[str], everywhere: Iterable[str] = ()) 
     return f"{key} is no known key; the keys{where} are {', '.join(names)}{f'; did you mean {hint}?' if hint else ''}"
 
 
-def paths(node: DictConfig) -> list[str]:
+def dotted(node: DictConfig) -> list[str]:
     """Every key of the whole config that `node` is a part of, as dotted paths."""
     root = node._get_root()
-    return list(_paths_below(OmegaConf.to_container(root, throw_on_missing=False))) if root is not None else []
+    return list(_dotted_below(OmegaConf.to_container(root, throw_on_missing=False))) if root is not None else []
 
 
-def _paths_below(container: Any, parent: str = "") -> Iterator[str]:
+def _dotted_below(container: Any, parent: str = "") -> Iterator[str]:
     for name, child in container.items() if isinstance(container, dict) else ():
         yield _join(parent, str(name))
-        yield from _paths_below(child, _join(parent, str(name)))
+        yield from _dotted_below(child, _join(parent, str(name)))
 
 
 def _elsewhere(name: str, everywhere: Iterable[str], cutoff: float = 0.6) -> str | None:
@@ -108,7 +108,7 @@ def _of_key(error: OmegaConfBaseException) -> str:
     key, message = error.full_key or str(error.key), _first_line(error.msg or str(error))
     if isinstance(error, ConfigAttributeError | ConfigKeyError):
         parent = error.parent_node
-        return unknown_key(key, *((parent.keys(), paths(parent)) if isinstance(parent, DictConfig) else ((),)))
+        return unknown_key(key, *((parent.keys(), dotted(parent)) if isinstance(parent, DictConfig) else ((),)))
     if isinstance(error, MissingMandatoryValue):
         return f"{key} is not given; it must be, as {key}=…"
     if isinstance(error, ConfigTypeError):
@@ -151,7 +151,7 @@ def _of_override(error: OverrideParseException) -> str:
 def _of_group(overrides: Sequence[str]) -> str:
     """hydra does not say which override it was that chose something other than a name."""
     given = [text.partition("=")[::2] for text in overrides if "=" in text]
-    groups = [(key, value) for key, value in given if not key or (config.CONF / key).is_dir()]
+    groups = [(key, value) for key, value in given if not key or (paths.CONF / key).is_dir()]
     wrong = [(key, value) for key, value in groups if re.fullmatch(r"[\d.+-]*|true|false", value, re.IGNORECASE)]
     key, value = wrong[0] if wrong else ("a group", "no name")
     return f"{key or 'the empty key'} is {value}; it must be a name, that of a file under conf/"

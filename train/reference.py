@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from train import config
+from train import config, paths
 
 _WIDTH = 120
 _COMMENT = 34  # the column where comments begin
@@ -19,7 +19,7 @@ def keys(given: DictConfig) -> str:
 
 def groups() -> str:
     """The groups that files under `conf/` can be chosen from, and their choices."""
-    folders = sorted(path for path in config.CONF.iterdir() if path.is_dir())
+    folders = sorted(path for path in paths.CONF.iterdir() if path.is_dir())
     choices = {path.name: sorted(file.stem for file in path.glob("*.yaml")) for path in folders}
     return "\n".join(f"  {name}: {', '.join(each)}" for name, each in choices.items())
 

@@ -4,7 +4,6 @@ import base64
 import os
 from collections.abc import Iterable, Mapping
 from html import escape
-from pathlib import Path
 from typing import Any
 
 from jaxdlb.drawing import svg
@@ -15,6 +14,7 @@ from jaxdlb.evaluation.results import Evaluation, PolicyResult
 from jaxdlb.evaluation.roles import ROLES, role_name
 from jaxdlb.evaluation.statistics import Estimate
 from jaxdlb.evaluation.tables import DIFFERENCE, conclusion, mean_and_error
+from jaxdlb.writing import write_whole
 
 MIME_TYPES = {b"\x89PNG": "image/png", b"GIF8": "image/gif"}
 SVG = "image/svg+xml"
@@ -47,7 +47,7 @@ def write_report(
         settings=_definitions(_settings(evaluation)),
         config=escape(config_text),
     )
-    _write_atomically(Path(path), page)
+    write_whole(path, page)
 
 
 def _table(evaluation: Evaluation) -> str:
@@ -110,15 +110,6 @@ def _drawn(caption: str, figure: Drawable) -> str:
 
 def _data(mime: str, content: bytes) -> str:
     return f"data:{mime};base64,{base64.b64encode(content).decode('ascii')}"
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 ROLE_COLOURS = "\n".join(

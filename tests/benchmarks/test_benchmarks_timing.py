@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks import report, timing
+from jaxdlb.writing import quantity
 
 
 def test_a_timing_is_the_time_of_one_call():
@@ -51,4 +52,4 @@ def test_bytes_of_a_pytree_may_be_told_from_shapes_alone():
     ("value", "text"), [(0, "0"), (12.345, "12.3"), (4321, "4.32k"), (2.5e6, "2.5M"), (7e9, "7G"), (-5000, "-5k")]
 )
 def test_quantities_have_three_digits(value, text):
-    assert report.quantity(value) == text
+    assert quantity(value) == text

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 import jaxdlb
 from jaxdlb import checkpoint
 from jaxdlb.networks.torsos import TORSOS
-from train import compose, config, evaluate, launch, render
+from train import compose, evaluate, launch, paths, render
 
 STEPS = (100, 200)
 PLACEHOLDERS = {"<run>": "example", "<step>": str(STEPS[-1]), "<N>": "16"}
@@ -207,7 +207,7 @@ def keys():
     composed = [compose.from_conf(["logger=wandb"])]
     for schema in (evaluate.EvaluateSettings, render.RenderSettings):
         composed.append(OmegaConf.create({name: None for name in schema.__annotations__}))
-    groups = {folder.relative_to(config.CONF).as_posix() for folder in config.CONF.rglob("*") if folder.is_dir()}
+    groups = {folder.relative_to(paths.CONF).as_posix() for folder in paths.CONF.rglob("*") if folder.is_dir()}
     return groups.union(*map(dotted, composed))
 
 

@@ -14,7 +14,7 @@ from jaxdlb.games import GAMES
 from jaxdlb.games.dlb import DLB
 from jaxdlb.mechanics.peer_view import Own, Peer
 from jaxdlb.policies import make_heuristic
-from train import compose, config
+from train import compose, paths
 
 HEURISTICS = GAMES["dlb"].heuristics
 WRITTEN = tables.tables()
@@ -41,10 +41,10 @@ def composed(*overrides):
 
 def check_groups(table):
     for group, cell in zip(names(table), table.column("choices"), strict=True):
-        choices = {path.stem for path in (config.CONF / group).glob("*.yaml")}
+        choices = {path.stem for path in (paths.CONF / group).glob("*.yaml")}
         assert {span for span in spans(cell) if re.fullmatch(r"\w+", span)} == choices, group
-    folders = [path for path in config.CONF.rglob("*") if path.is_dir() and list(path.glob("*.yaml"))]
-    assert set(names(table)) == {path.relative_to(config.CONF).as_posix() for path in folders}
+    folders = [path for path in paths.CONF.rglob("*") if path.is_dir() and list(path.glob("*.yaml"))]
+    assert set(names(table)) == {path.relative_to(paths.CONF).as_posix() for path in folders}
 
 
 def check_heuristics(table):
@@ -64,7 +64,7 @@ def check_json(table):
 
 
 def check_networks(table):
-    assert set(names(table)) == {path.stem for path in (config.CONF / "network").glob("*.yaml")}
+    assert set(names(table)) == {path.stem for path in (paths.CONF / "network").glob("*.yaml")}
     settings = [span for header in table.header for span in spans(header)]
     for name, *cells in table.rows:
         node = OmegaConf.to_container(composed(f"network={name.strip('`')}").network)

@@ -12,7 +12,7 @@ from jaxdlb.games.dlb import DLB, Params
 from jaxdlb.learners import LEARNERS, MAPPOConfig
 from jaxdlb.mechanics.arrivals import LAWS
 from jaxdlb.networks import NetworkConfig
-from train import build, compose, config, launch, reference
+from train import build, compose, config, launch, paths, reference
 
 
 def composed(*overrides):
@@ -111,9 +111,9 @@ def test_a_parameter_of_each_node_is_one_number_or_a_list():
 
 
 CHOICES = [
-    f"{path.relative_to(config.CONF).parent}={path.stem}"
-    for path in sorted(config.CONF.rglob("*.yaml"))
-    if path.parent != config.CONF and path.stem != "dlb_trace"
+    f"{path.relative_to(paths.CONF).parent}={path.stem}"
+    for path in sorted(paths.CONF.rglob("*.yaml"))
+    if path.parent != paths.CONF and path.stem != "dlb_trace"
 ]
 
 

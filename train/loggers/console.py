@@ -10,6 +10,7 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 
+from jaxdlb.writing import quantity
 from train.loggers.base import Progress, Row
 from train.loggers.metrics_file import MetricsFile
 
@@ -91,16 +92,9 @@ class _Lines:
 
 def _described(progress: Progress) -> str:
     return (
-        f"utility {progress.utility:.4g}, {_engineering(progress.agent_rounds_per_second)} agent-rounds/s, "
+        f"utility {progress.utility:.4g}, {quantity(progress.agent_rounds_per_second)} agent-rounds/s, "
         f"{_clock(progress.seconds_left)} left"
     )
-
-
-def _engineering(value: float) -> str:
-    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if value >= size:
-            return f"{value / size:.3g}{unit}"
-    return f"{value:.3g}"
 
 
 def _clock(seconds: float) -> str:

@@ -1,9 +1,11 @@
 """metrics.csv: one row for each update and seed."""
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxdlb.writing import write_whole
 from train.loggers.base import Row
 
 NAME = "metrics.csv"
@@ -50,12 +52,11 @@ def cut_after(folder: Path, update: int) -> None:
     if not kept:
         path.unlink(missing_ok=True)
         return
-    partial = path.with_suffix(".partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(kept[0]))
-        writer.writeheader()
-        writer.writerows({k: int(v) if k in LEADING[:3] else v for k, v in row.items()} for row in kept)
-    partial.replace(path)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(kept[0]))
+    writer.writeheader()
+    writer.writerows({k: int(v) if k in LEADING[:3] else v for k, v in row.items()} for row in kept)
+    write_whole(path, text.getvalue())
 
 
 def _header(path: Path) -> list[str]:

@@ -1,0 +1,32 @@
+"""How files and numbers are written, whoever writes them."""
+
+import os
+from pathlib import Path
+
+
+def write_whole(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file that is complete or not there at all: beside its place first, then moved there.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    place = Path(path)
+    partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8", newline="")
+        partial.replace(place)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def user_cache() -> Path:
+    """The user's folder for what can be made anew."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxdlb"
+
+
+def quantity(value: float) -> str:
+    """A number in three digits, in thousands, millions or billions: 75.5k, 1.2M, 3G."""
+    for prefix, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{prefix}"
+    return f"{value:.3g}"
