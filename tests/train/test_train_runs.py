@@ -15,7 +15,7 @@ from PIL import Image
 import jaxdlb
 from jaxdlb import checkpoint, evaluation
 from jaxdlb.learners import MAPPOConfig
-from train import build, compose, config, run_folder
+from train import build, comparison, compose, config, run_folder
 from train.__main__ import main
 from train.loggers import metrics_file
 
@@ -105,6 +105,40 @@ def test_a_drawing_shows_the_policy_asked_for(pointer_run, render_, here):
             assert picture.n_frames == 6
 
 
+def test_a_rule_needs_no_run_and_is_drawn_as_it_is_tuned_for_the_tables(render_, here):
+    sizes = ["game.num_nodes=3", "evaluation.tuning_episodes=2", "evaluation.tuning_rounds=40", "game.params.load=0.8"]
+    drawing = ["rounds=3", "first_round=5", "frames_per_round=2"]
+    settings = compose.settings(compose.from_conf(sizes), sizes)
+    scenario = build.scenario(settings.game)
+    family = {"threshold_stealing": scenario.entry.heuristics["threshold_stealing"]}
+    (tuned,) = comparison.tuned(scenario, settings.evaluation, family).values()
+    margin = float(tuned.dispatch.margin)
+    policies = {"tuned": "threshold_stealing", "same": f"{{name: threshold_stealing, margin: {margin}}}"}
+    policies["other"] = f"{{name: threshold_stealing, margin: {margin + 1}}}"
+    for name, policy in policies.items():
+        outcome = render_(*sizes, *drawing, f"policy={policy}", f"output={name}.gif")
+        assert outcome.status == 0, outcome.err
+    assert (here / "tuned.gif").read_bytes() == (here / "same.gif").read_bytes()
+    assert (here / "tuned.gif").read_bytes() != (here / "other.gif").read_bytes()
+
+
+def test_several_policies_are_drawn_side_by_side(pointer_run, render_, here):
+    given = [f"checkpoint={pointer_run}", "rounds=2", "first_round=5", "frames_per_round=2"]
+    heights = {}
+    for name, policy in {"one": "learned", "two": "[learned,local]"}.items():
+        outcome = render_(*given, f"policy={policy}", f"output={name}.gif")
+        assert outcome.status == 0, outcome.err
+        with Image.open(here / f"{name}.gif") as picture:
+            heights[name] = picture.height
+    assert heights["two"] > 1.3 * heights["one"]
+
+
+def test_the_learned_policy_is_drawn_from_a_checkpoint_alone(render_, here):
+    outcome = render_("policy=[local,learned]")
+    assert (outcome.status, list(here.iterdir())) == (2, [])
+    assert "checkpoint is not given; it must be where policy is learned" in outcome.err
+
+
 @pytest.fixture(scope="module")
 def varied_run(shared, compilation_cache):
     """A finished run of IPPO with two seeds on random clusters under a recorded workload."""
@@ -144,7 +178,7 @@ def test_several_seeds_train_in_one_program_and_are_compared_each(varied_run):
     table = (varied_run / "table.txt").read_text(encoding="utf-8")
     assert "learned(seed=0)" in table and "learned(seed=1)" in table
     assert {row["seed"] for row in metrics_file.read(varied_run)} == {0.0, 1.0}
-    actors = [jaxdlb.load_policy(varied_run, seed=k).variables["actor"] for k in range(2)]
+    actors = [jaxdlb.load_policy(varied_run, seed=k).variables.actor for k in range(2)]
     leaves = zip(*map(jax.tree.leaves, actors), strict=True)
     assert any(np.any(np.asarray(one) != np.asarray(other)) for one, other in leaves)
 
