@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxdlb
-from jaxdlb.games.dlb import Action, Ranges, random_clusters
+from jaxdlb.games.dlb import Action
 from jaxdlb.learners import environments
 
 GAME = jaxdlb.make("dlb", num_nodes=3, capacity=10)
@@ -52,14 +52,14 @@ def test_only_the_finished_environments_begin_anew():
 
 
 def test_an_environment_plays_the_same_whatever_the_number_of_others():
-    sample = random_clusters(GAME, BASE, Ranges(load=(0.3, 0.9), completion_prob=(0.2, 1.0)))
+    sample = jaxdlb.games.randomised(GAME, BASE, load=(0.3, 0.9), completion_prob=(0.2, 1.0))
     small, large = (play(sample, count, 10)[1:] for count in (2, 7))
     for alone, among_others in zip(jax.tree.leaves(small), jax.tree.leaves(large), strict=True):
         np.testing.assert_array_equal(as_numbers(alone), as_numbers(among_others)[:, :2])
 
 
 def test_environments_differ_from_each_other_in_parameters_and_events():
-    sample = random_clusters(GAME, BASE, Ranges(load=(0.3, 0.9)))
+    sample = jaxdlb.games.randomised(GAME, BASE, load=(0.3, 0.9))
     start, _, timesteps, _ = play(sample, 8, 20)
     assert len(set(start.params.arrival_prob[:, 0].tolist())) == 8
     assert len({tuple(column) for column in timesteps.metrics["arrivals"].T.tolist()}) == 8

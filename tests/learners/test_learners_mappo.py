@@ -9,7 +9,6 @@ from matching import Matching
 
 import jaxdlb
 from jaxdlb import learners
-from jaxdlb.games.dlb import Ranges, random_clusters
 from jaxdlb.learners import Hyperparameters, MAPPOConfig
 from jaxdlb.learners.config import hyperparameters
 from jaxdlb.networks import NetworkConfig
@@ -354,8 +353,8 @@ def test_hyperparameters_are_data_of_the_state_so_that_one_program_serves_a_popu
 
 
 def test_environments_play_different_clusters_in_one_program():
-    ranges = Ranges(load=(0.4, 0.9), completion_prob=(0.2, 1.0), heartbeat_period=(1, 12))
-    learner = make_learner(sample_params=random_clusters(GAME, PARAMS, ranges))
+    ranges = {"load": (0.4, 0.9), "completion_prob": (0.2, 1.0), "heartbeat_period": (1, 12)}
+    learner = make_learner(sample_params=jaxdlb.games.randomised(GAME, PARAMS, **ranges))
     state, metrics = train(learner, 2)
     assert len(set(state.environments.params.arrival_prob[:, 0].tolist())) == TINY.num_envs
     assert np.isfinite(metrics["utility"]).all()

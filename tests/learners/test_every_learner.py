@@ -1,0 +1,117 @@
+"""What holds for every learner of the registry: it resumes bit for bit, takes seeds side by side, gives a policy."""
+
+import dataclasses
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxdlb
+from jaxdlb import checkpoint, spaces
+from jaxdlb.learners import LEARNERS
+from jaxdlb.networks import NetworkConfig
+from train import paths
+
+SMALL = {"num_envs": 2, "rollout_length": 4, "num_epochs": 2, "num_minibatches": 2}
+NETWORK = NetworkConfig(hidden=(4,), critic_hidden=(4,))
+GAME = jaxdlb.make("dlb", num_nodes=2)
+PARAMS = GAME.default_params(horizon=6)  # episodes end within the updates below
+ROUNDING = 2e-5  # vmapped products are summed in another order
+
+
+@functools.cache
+def learner_of(name):
+    entry = LEARNERS[name]
+    sizes = {field.name for field in dataclasses.fields(entry.config)}
+    config = entry.config(**{size: value for size, value in SMALL.items() if size in sizes})
+    return entry.make(GAME, NETWORK, config, lambda key: PARAMS)
+
+
+@functools.cache
+def programs(name):
+    learner = learner_of(name)
+    return jax.jit(learner.init), jax.jit(learner.update)
+
+
+@functools.cache
+def trained(name, seed=0, updates=2):
+    init, update = programs(name)
+    state = init(jax.random.key(seed))
+    for _ in range(updates):
+        state, metrics = update(state)
+    return state, metrics
+
+
+def numbers(tree):
+    """Every leaf as numbers, random keys as their data."""
+    leaves = jax.tree.leaves(tree)
+    is_key = [jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves]
+    return [np.asarray(jax.random.key_data(leaf) if key else leaf) for leaf, key in zip(leaves, is_key, strict=True)]
+
+
+@pytest.fixture(scope="module", params=LEARNERS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def saved(name, tmp_path_factory):
+    """The folder of a run that was saved after two updates."""
+    folder = tmp_path_factory.mktemp(name)
+    state, metrics = trained(name)
+    about = checkpoint.describe(GAME, NETWORK, True, 1)
+    with checkpoint.Writer(folder / checkpoint.FOLDER, about) as writer:
+        writer.save(2, state, learner_of(name).policy_variables(state), float(metrics["utility"]))
+    return folder
+
+
+def test_a_learner_restored_from_disk_goes_on_bit_for_bit_as_if_never_stopped(name, saved):
+    step, restored = checkpoint.restore_state(saved, jax.eval_shape(learner_of(name).init, jax.random.key(0)))
+    went_on = programs(name)[1](restored)
+    assert (step, int(went_on[0].num_updates)) == (2, 3)
+    for one, other in zip(numbers(went_on), numbers(trained(name, updates=3)), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_seeds_side_by_side_train_as_each_alone(name):
+    learner = learner_of(name)
+    keys = jnp.stack([jax.random.key(seed) for seed in (0, 1)])
+    together = jax.jit(jax.vmap(lambda key: learner.update(learner.init(key))))(keys)
+    for seed in (0, 1):
+        for one, other in zip(numbers(together), numbers(trained(name, seed, updates=1)), strict=True):
+            np.testing.assert_allclose(one[seed], other, rtol=ROUNDING, atol=ROUNDING)
+
+
+def test_another_seed_trains_otherwise(name):
+    policies = [learner_of(name).policy_variables(trained(name, seed, updates=1)[0]) for seed in (0, 1)]
+    assert any(np.any(one != other) for one, other in zip(*map(numbers, policies), strict=True))
+
+
+def test_metrics_are_finite_scalars_with_the_utility_among_them(name):
+    _, metrics = trained(name)
+    assert "utility" in metrics
+    assert all(value.shape == () and np.isfinite(value) for value in metrics.values())
+
+
+def test_the_policy_that_was_saved_is_loaded_and_acts_legally(name, saved):
+    policy = jaxdlb.load_policy(saved)
+    assert policy.kind == "learned"
+    _, timestep = jax.jit(GAME.reset)(jax.random.key(3), PARAMS)
+    _, action = policy.act(jax.random.key(4), policy.init(GAME), timestep.observation, PARAMS)
+    legal = spaces.contains(GAME.action_space, action, timestep.observation.legal)
+    assert all(np.all(each) for each in jax.tree.leaves(legal))
+
+
+def test_an_update_plays_as_many_agent_rounds_as_the_learner_says(name):
+    learner, (state, _) = learner_of(name), trained(name)
+    rounds_played = np.sum(state.environments.steps) / int(state.num_updates)
+    assert learner.agent_rounds_per_update == rounds_played * GAME.num_agents
+
+
+def test_the_file_under_conf_names_it(name):
+    text = (paths.CONF / "learner" / f"{name}.yaml").read_text(encoding="utf-8")
+    assert re.search(rf"^name: {name}$", text, re.MULTILINE)
+    assert f"/schema/learner@_here_: {name}" in text
