@@ -181,7 +181,7 @@ PAGE = """<!DOCTYPE html>
 </div>
 <details><summary>What the columns mean</summary>
 {columns}
-<p>Means over the episodes ± half of the 95% interval.</p>
+<p>Means over the episodes; ± is half the width of the 95% interval.</p>
 </details>
 <h2>Figures</h2>
 {figures}

@@ -133,7 +133,7 @@ def _legend(evaluation: Evaluation) -> str:
 def _measured(evaluation: Evaluation) -> str:
     return (
         f"Means of {evaluation.num_episodes:,} episodes of {evaluation.num_rounds:,} rounds, the first "
-        f"{evaluation.warmup:,} left out, ± half of the 95% interval; all policies play the same episodes."
+        f"{evaluation.warmup:,} left out; ± is half the width of the 95% interval. All policies play the same episodes."
     )
 
 
