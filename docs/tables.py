@@ -1,8 +1,8 @@
 """Writes the tables of the documentation from the code's own declarations: `python -m docs.tables [--check]`.
 
-A table stands in a page under a comment that names it, `<!-- table: dlb params -->`. Those named here are written
-anew, in place; all others are written by hand. With --check nothing is written, and the exit status is 1 where a page
-would change.
+Above each table in a page, a comment names it, as in `<!-- table: dlb params -->`. The tables named here are rewritten
+in place; all others are written by hand. With --check nothing is written, and the exit status is 1 if a page would
+change.
 """
 
 import argparse
@@ -27,7 +27,7 @@ MARKER = "<!-- table: "
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Write the tables, or with --check say which pages would change."""
+    """Write the tables or, with --check, say which pages would change."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a page would change")
     check = parser.parse_args(arguments).check
@@ -35,15 +35,15 @@ def main(arguments: list[str] | None = None) -> int:
     written = {page: with_tables(text) for page, text in pages.items()}
     changed = [page for page in pages if written[page] != pages[page]]
     for page in changed:
-        print(f"{page.relative_to(ROOT)} {'is not what the code says; run make docs' if check else 'written'}")
+        print(f"{page.relative_to(ROOT)} {'disagrees with the code; run make docs' if check else 'written'}")
         if not check:
             page.write_text(written[page], encoding="utf-8")
     return 1 if check and changed else 0
 
 
 def with_tables(text: str) -> str:
-    """A page with every table that is made here in place of the one under its comment."""
-    made = tables()
+    """A page in which every table made here replaces the one under its comment."""
+    known = tables()
     lines, kept, skipping = text.split("\n"), [], False
     for line in lines:
         skipping = skipping and line.startswith("|")
@@ -51,24 +51,24 @@ def with_tables(text: str) -> str:
             continue
         kept.append(line)
         name = line.removeprefix(MARKER).removesuffix(" -->")
-        if line.startswith(MARKER) and name in made:
-            kept += markdown(made[name]())
+        if line.startswith(MARKER) and name in known:
+            kept += markdown(known[name]())
             skipping = True
     return "\n".join(kept)
 
 
 def tables() -> dict[str, Callable[[], Rows]]:
-    """What makes each table, by the name in its comment; the first row is the header."""
+    """A function that makes each table, by the name in its comment; the first row is the header."""
     of_games = {
         f"{name} {what}": (lambda make=make, entry=entry: make(entry))
         for name, entry in GAMES.items()
-        for what, make in OF_A_GAME.items()
+        for what, make in GAME_TABLES.items()
     }
     of_learners = {f"{name} settings": (lambda each=each: settings(each.config)) for name, each in LEARNERS.items()}
     return {
         **of_games,
         **of_learners,
-        "network settings": lambda: settings(NetworkConfig),
+        "network settings": lambda: own_keys(NetworkConfig, NetworkConfig(), key="setting"),
         "config top": lambda: keys("", config.Settings),
         "config evaluation": lambda: keys("evaluation", config.EvaluationSettings),
         "config learner": lambda: own_keys(config.LearnerSettings, config.LearnerSettings()),
@@ -94,7 +94,7 @@ def sizes(entry: Entry) -> Rows:
 
 
 def params(entry: Entry) -> Rows:
-    """A game's parameters, after the shorthands that stand for some of them."""
+    """A game's parameters, preceded by the shorthands that set some of them."""
     header = ["field", "symbol", "shape", "default", "allowed", "meaning"]
     short = [
         [_code(name), "", "[]", f"{each.default:g}", str(each.allowed).removeprefix("a finite number "), each.meaning]
@@ -116,7 +116,7 @@ def params(entry: Entry) -> Rows:
 
 
 def laws(entry: Entry) -> Rows:
-    """The laws that parameters of a game may follow, and their fields."""
+    """The laws that a game's parameters may follow, and their fields."""
     rows: Rows = [["parameter", "kind", "field", "default", "allowed", "meaning"]]
     for name, declaration in declarations(entry.params).items():
         for kind, law in (declaration.laws or {}).items():
@@ -144,7 +144,7 @@ def recorded(entry: Entry) -> Rows:
 
 
 def ranges(entry: Entry) -> Rows:
-    """The ranges of the game's preset of random instances: those of its `conf/game/<name>_randomised.yaml`."""
+    """The ranges in the game's preset for random instances, `conf/game/<name>_randomised.yaml`."""
     preset = f"{entry.name}_randomised"
     given = compose.from_conf([f"game={preset}"]).game.randomise
     rows = [[_code(str(name)), str(list(bounds))] for name, bounds in given.items() if bounds is not None]
@@ -152,7 +152,7 @@ def ranges(entry: Entry) -> Rows:
 
 
 def grids(entry: Entry) -> Rows:
-    """What is tried of each option when a game's heuristics are tuned."""
+    """The values of each option that are tried when a game's heuristics are tuned."""
     game = entry.game()
     tried: dict[str, Iterable[Any]] = {}
     for family in entry.heuristics.values():
@@ -163,7 +163,7 @@ def grids(entry: Entry) -> Rows:
     return [["options", "grid"], *rows]
 
 
-OF_A_GAME: Mapping[str, Callable[[Entry], Rows]] = {
+GAME_TABLES: Mapping[str, Callable[[Entry], Rows]] = {
     "sizes": sizes,
     "params": params,
     "laws": laws,
@@ -176,13 +176,13 @@ OF_A_GAME: Mapping[str, Callable[[Entry], Rows]] = {
 
 
 def settings(declared: type) -> Rows:
-    """Declared settings of a learner or a network."""
+    """The declared settings of a learner."""
     header = ["setting", "symbol", "default", "allowed", "meaning"]
     return [header, *([_code(d.name), d.symbol, d.default, d.allowed, d.meaning] for d in describe(declared))]
 
 
 def keys(path: str, schema: type, *overrides: str) -> Rows:
-    """The keys of a group of settings that are no groups themselves, with the defaults of the command line."""
+    """The keys of a group of settings, except for groups within it, with the defaults of the command line."""
     given = compose.from_conf(list(overrides))
     node = OmegaConf.to_container(OmegaConf.select(given, path) if path else given, throw_on_missing=False)
     assert isinstance(node, dict)
@@ -193,7 +193,7 @@ def keys(path: str, schema: type, *overrides: str) -> Rows:
 
 
 def own_keys(type_: Any, defaults: Any, key: str = "key") -> Rows:
-    """The keys that a dataclass has beside those of the one that it builds on."""
+    """The keys that a dataclass adds to those it inherits."""
     words = meanings(type_)
     rows = [[_code(name), _plain(getattr(defaults, name)), words[name]] for name in type_.__annotations__]
     return [[key, "default", "meaning"], *rows]
@@ -209,6 +209,8 @@ def _plain(value: Any) -> str:
         return "(must be given)"
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, tuple):
+        return str(list(value))
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -1,4 +1,4 @@
-"""Things by name; what is unknown is refused with the nearest known name."""
+"""Things by name; an unknown name is refused, and the message suggests the nearest known one."""
 
 import difflib
 import importlib
@@ -10,10 +10,10 @@ Entry = TypeVar("Entry")
 
 
 class Catalogue(Mapping[str, Entry], Generic[Entry]):
-    """What there is of one kind, by name.
+    """All things of one kind, by name; `noun` is what messages call them.
 
-    With an entry-point `group`, `find` knows more than the names listed: `package.module:OBJECT`, whatever such an
-    object is called there, and what installed packages announce in that group. `of` is the class that all of them have.
+    With an entry-point `group`, `find` accepts more than the listed names: any object as `package.module:OBJECT`, and
+    whatever installed packages register in that group. All entries must be instances of the class `of`.
     """
 
     def __init__(self, noun: str, entries: Mapping[str, Entry], *, group: str | None = None, of: type = object) -> None:
@@ -38,21 +38,21 @@ class Catalogue(Mapping[str, Entry], Generic[Entry]):
         """The entry called `name`.
 
         Raises:
-            ValueError: there is none (the message lists the known names and the nearest), it cannot be imported, or it
-                is of another class.
+            ValueError: there is none (the message lists the known names and suggests the nearest), it cannot be
+                imported, or it is of the wrong class.
         """
         if isinstance(name, str) and name in self._entries:
             return self._entries[name]
-        announced = self._announced()
-        if isinstance(name, str) and (name in announced or (self._group is not None and ":" in name)):
-            return self._imported(name, announced[name].value if name in announced else name)
-        known = list(dict.fromkeys([*self, *announced]))
+        registered = self._registered()
+        if isinstance(name, str) and (name in registered or (self._group is not None and ":" in name)):
+            return self._imported(name, registered[name].value if name in registered else name)
+        known = list(dict.fromkeys([*self, *registered]))
         raise ValueError(
             f"{self._noun} is {name!r}; it must be one of {', '.join(known)}{did_you_mean(name, known, repr)}"
         )
 
     def _imported(self, name: str, place: str) -> Entry:
-        """The object at a `place` such as package.module:OBJECT."""
+        """The object at `place`, such as package.module:OBJECT."""
         module, _, attribute = place.partition(":")
         wanted = f"{self._noun} is {name!r}; it must be package.module:OBJECT"
         try:
@@ -66,18 +66,18 @@ class Catalogue(Mapping[str, Entry], Generic[Entry]):
             raise ValueError(f"{wanted} of the class {self._of.__qualname__}, and this is {found!r}")
         return found
 
-    def _announced(self) -> dict[str, importlib.metadata.EntryPoint]:
+    def _registered(self) -> dict[str, importlib.metadata.EntryPoint]:
         if self._group is None:
             return {}
         return {point.name: point for point in importlib.metadata.entry_points(group=self._group)}
 
 
 def nearest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The known name that is most like `name`; None where none is alike by `cutoff`, of 1 for the same name."""
+    """The known name most similar to `name`; None if no similarity reaches `cutoff`, where 1 means equal."""
     return next(iter(difflib.get_close_matches(str(name), list(known), n=1, cutoff=cutoff)), None)
 
 
 def did_you_mean(name: object, known: Iterable[str], written: Callable[[str], str] = str) -> str:
-    """The end of a sentence that refuses `name`: "; did you mean …?", or nothing."""
+    """The end of a sentence that refuses `name`: "; did you mean …?", or "" if no known name is similar."""
     found = nearest(name, known)
     return f"; did you mean {written(found)}?" if found is not None else ""

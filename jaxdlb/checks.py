@@ -1,4 +1,4 @@
-"""Host-side checks of what a user gave: one sentence with the field, the offending entry and what is allowed."""
+"""Host-side checks of user input: an error is one sentence with the field, the offending entry and what is allowed."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """The allowed range of a number; an open end excludes its bound."""
+    """The allowed range of a number; `low_open` and `high_open` exclude the bounds themselves."""
 
     low: float
     high: float = math.inf
@@ -27,14 +27,14 @@ class Interval:
         return f"{kind} in {low}{self.low:.10g}, {self.high:.10g}{high}"
 
     def contains(self, values: np.ndarray) -> np.ndarray:
-        """Which entries are finite and within the range (and whole numbers, where integers are asked for)."""
+        """Which entries are finite and within the range (and whole numbers, if integers are required)."""
         above = values > self.low if self.low_open else values >= self.low
         below = values < self.high if self.high_open else values <= self.high
         whole = values == np.floor(values) if self.integer else True
         return np.asarray(np.isfinite(values) & above & below & whole)
 
     def up_to(self, most: float) -> "Interval":
-        """The part of it that is at most `most`."""
+        """The part of the interval that is at most `most`."""
         return dataclasses.replace(self, high=min(self.high, most))
 
 
@@ -48,7 +48,7 @@ class Switch(Interval):
 PROBABILITY = Interval(0, 1)
 POSITIVE_PROBABILITY = Interval(0, 1, low_open=True)
 NON_NEGATIVE = Interval(0)
-LARGEST_INT = 2**31 - 1  # counts are held as int32; a larger number would wrap around unseen
+LARGEST_INT = 2**31 - 1  # counts are stored as int32; a larger number would wrap around silently
 COUNT = Interval(0, LARGEST_INT, integer=True)
 POSITIVE_COUNT = Interval(1, LARGEST_INT, integer=True)
 POSITIVE = Interval(0, low_open=True)
@@ -73,7 +73,7 @@ def check_array(name: str, value: Any, shape: tuple[int, ...], allowed: Interval
 
 
 def broadcast_array(name: str, value: Any, shape: tuple[int, ...], allowed: Interval) -> np.ndarray:
-    """As `check_array`, but one number stands for as many equal entries as `shape` has."""
+    """Like `check_array`, but a single number is broadcast to `shape`."""
     array = as_numbers(name, value)
     if array.ndim == 0:
         check_array(name, array, (), allowed)
@@ -106,7 +106,7 @@ def check_switch(name: str, value: Any) -> None:
 
 
 def as_numbers(name: str, value: Any) -> np.ndarray:
-    """`value` as a NumPy array of float64; raises ValueError if it is no number and no even list of numbers."""
+    """`value` as a NumPy array of float64; raises ValueError unless it is a number or a regular list of numbers."""
     try:
         return np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):

@@ -1,6 +1,6 @@
-"""How XLA compiles: options for the CPU that make games run and everything compile quicker, and the cache on disk.
+"""How XLA compiles: CPU options that make games run faster and everything compile faster, and the cache on disk.
 
-On accelerators the options have no effect.
+The options have no effect on accelerators.
 """
 
 import os
@@ -9,18 +9,18 @@ import jax
 
 from jaxdlb.writing import user_cache
 
-# Without the first, loops over a few nodes are unrolled before they could be vectorised; the second allows vectors of
-# 512 bits where the processor has them.
+# Without _NO_UNROLLING, loops over a few nodes are unrolled before they can be vectorised; _WIDTH allows vectors of
+# 512 bits if the processor has them.
 _EXTRA, _WIDTH = "--xla_backend_extra_options", "--xla_cpu_prefer_vector_width"
 _NO_UNROLLING = "xla_cpu_disable_loop_unrolling"
 _WHOLE_LOOPS = f"xla_cpu_small_while_loop_byte_threshold={2**24}"
 
 
 def tune_for_cpu(*, whole_loops: bool = False) -> None:
-    """Add the options to XLA_FLAGS, but for those that the user has set; call it before the first computation.
+    """Add the options to XLA_FLAGS, except those that the user has set; call this before the first computation.
 
-    With `whole_loops`, loops over less than 16 MiB become one piece of code each, run by one thread: the quickest where
-    the environments are spread over as many devices as there are cores.
+    With `whole_loops`, each loop over less than 16 MiB is compiled as one piece of code and run by one thread. That is
+    fastest if the environments are spread over as many devices as there are cores.
     """
     given = os.environ.get("XLA_FLAGS", "")
     extra = f"{_NO_UNROLLING},{_WHOLE_LOOPS}" if whole_loops else _NO_UNROLLING
@@ -29,9 +29,9 @@ def tune_for_cpu(*, whole_loops: bool = False) -> None:
 
 
 def use_cache() -> None:
-    """Keep compiled programs in the user's cache folder, so that the next start is quicker.
+    """Keep compiled programs in the user's cache folder, so that the next start is faster.
 
-    JAX_COMPILATION_CACHE_DIR names another folder, or none if it is empty.
+    JAX_COMPILATION_CACHE_DIR overrides this: it names another folder or, if empty, disables the cache.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return

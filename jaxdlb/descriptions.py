@@ -1,4 +1,4 @@
-"""Declared fields in words, for tables in the documentation and for the help of the command line."""
+"""Declared fields described in words, for tables in the documentation and for command-line help."""
 
 import ast
 import dataclasses
@@ -17,24 +17,24 @@ from jaxdlb.parameters import Declaration, PerSize, annotation_of, declarations,
 
 @dataclasses.dataclass(frozen=True)
 class Described:
-    """A declared field in words, for tables and help."""
+    """A declared field, described in words."""
 
     name: str
-    symbol: str  # what stands before the colon in its comment, as in "p: a task arrives"
-    shape: str | None  # such as "[N]"; None of what is no array
+    symbol: str  # what precedes the colon in its comment, as in "p: a task arrives"
+    shape: str | None  # such as "[N]"; None if the field is not an array
     default: str
     allowed: str
     meaning: str
 
 
 def describe(type_: Any) -> list[Described]:
-    """Every declared field of a dataclass in words; the meaning is the comment on its line."""
+    """Describe every declared field of a dataclass; the meaning is the comment on its line."""
     comments = meanings(type_)
     return [_described(type_, name, each, comments.get(name, "")) for name, each in declarations(type_).items()]
 
 
 def meanings(type_: Any) -> dict[str, str]:
-    """For each field of a dataclass the comment on its line, or on the lines above it; {} where there is no source."""
+    """For each field of a dataclass, the comment on its line or on the lines above; {} if the source is unavailable."""
     bases = reversed([base for base in inspect.getmro(type_) if dataclasses.is_dataclass(base)])
     return functools.reduce(lambda found, base: found | _comments(base), bases, {})
 
@@ -88,7 +88,7 @@ def _allowed_text(declaration: Declaration) -> str:
 
 
 def _comments(type_: type) -> dict[str, str]:
-    """The comments beside the fields in one class's own source, or else those on the lines right above."""
+    """The comments beside the fields in one class's own source or, failing that, on the lines directly above."""
     try:
         source = textwrap.dedent(inspect.getsource(type_))
         (definition,) = ast.parse(source).body
@@ -109,7 +109,7 @@ def _comment_of(field: ast.AnnAssign, texts: Mapping[int, str], alone: set[int])
 
 
 def _comments_by_line(source: str) -> tuple[dict[int, str], set[int]]:
-    """What the comments say, by line, and which of them have a line of their own."""
+    """The text of each comment by line number, and the lines that hold nothing but a comment."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     comments = [token for token in tokens if token.type == tokenize.COMMENT]
     texts = {token.start[0]: token.string.lstrip("# ").strip() for token in comments}

@@ -16,7 +16,7 @@ from jaxdlb.parameters import Declaration, Shorthands, annotation_of, declaratio
 
 Params = TypeVar("Params")
 Range = Sequence[float]  # low and high, both included
-Ranges = Mapping[str, Any]  # a Range by field; of a law, its own Ranges
+Ranges = Mapping[str, Any]  # a Range for each field; for a law, the Ranges of its fields
 
 
 def sampler(
@@ -26,14 +26,14 @@ def sampler(
     *,
     validate: Callable[[Params], None],
 ) -> Callable[[PRNGKeyArray], Params]:
-    """A pure function from a key to `base` with every field in `ranges` drawn uniformly.
+    """A pure function from a key to `base`, with every field in `ranges` drawn uniformly.
 
-    An array's entries are drawn independently; counts are drawn as integers, both ends included. A field's numbers
-    depend on the key and its own name alone. None in place of a range leaves the field as it is; without any range
-    every key gives `base`. Both ends of every range must make parameters that `validate` accepts.
+    The entries of an array are drawn independently; counts are drawn as integers, both ends included. The numbers drawn
+    for a field depend only on the key and the field's own name. A range of None leaves the field as it is; without any
+    range, every key gives `base`. Both ends of every range must give parameters that `validate` accepts.
 
     Raises:
-        ValueError: an unknown field, a range whose ends are out of order, or one that holds a value that is refused.
+        ValueError: an unknown field, a range whose ends are out of order, or one that contains a refused value.
     """
     shorthands = shorthands or {}
     given = {name: bounds for name, bounds in _flat(ranges).items() if bounds is not None}
@@ -46,7 +46,7 @@ def sampler(
 
     def draw(key: PRNGKeyArray) -> Params:
         params = base
-        for path in sorted(given, key=lambda path: path in shorthands):  # these count on the fields
+        for path in sorted(given, key=lambda path: path in shorthands):  # shorthands last: they depend on the fields
             field_key = jax.random.fold_in(key, _number_of(path))
             params = _with_drawn(field_key, params, path, given[path], shorthands)
         return params
@@ -71,7 +71,7 @@ def _declared_at(params: Any, path: str) -> tuple[Any, str, Declaration]:
 
 
 def drawable(params: Any, path: str = "") -> list[str]:
-    """What can be drawn from a range: every field that is a number, and those of the laws that `params` has."""
+    """What can be drawn from a range: every numeric field, including those of the laws in `params`."""
     paths = []
     for name, each in declarations(params).items():
         paths += [path + name] if each.laws is None else drawable(getattr(params, name), f"{path}{name}.")
@@ -94,13 +94,11 @@ def _check_shorthands(given: Mapping[str, Any], shorthands: Shorthands) -> None:
     for name, each in shorthands.items():
         beside = [field for field in each.sets if field in given]
         if name in given and beside:
-            raise ValueError(
-                f"{name} and {beside[0]} both have a range; give one of them, since {name} sets {beside[0]}"
-            )
+            raise ValueError(f"{name} and {beside[0]} both have a range; give only one, since {name} sets {beside[0]}")
 
 
 def replaced(params: Any, path: str, value: Any) -> Any:
-    """`params` with another value at a path, which may lead into a law: "arrival_modulation.period"."""
+    """`params` with a new value at a path, which may lead into a law: "arrival_modulation.period"."""
     first, _, rest = path.partition(".")
     return dataclasses.replace(params, **{first: replaced(getattr(params, first), rest, value) if rest else value})
 
@@ -120,11 +118,11 @@ def _with_drawn(key: PRNGKeyArray, params: Any, path: str, bounds: Range, shorth
     shape = jnp.shape(getattr(owner, name))
     if dtype_of(annotation_of(owner, name)) == jnp.float32:
         return replaced(params, path, jax.random.uniform(key, shape, minval=low, maxval=high))
-    # From 0 on, since the high end, which is included, may be the largest int32; uint32 holds one more than that.
+    # Drawn from 0 as uint32, since the inclusive high end may be the largest int32, and randint needs one more.
     steps = jax.random.randint(key, shape, 0, np.uint32(int(high) - int(low) + 1), dtype=jnp.uint32)
     return replaced(params, path, (int(low) + steps.astype(jnp.int32)).astype(dtype_of(annotation_of(owner, name))))
 
 
 def _number_of(path: str) -> int:
-    """A number below 2³² for a name, the same in every process."""
+    """A number below 2³² for a path, the same in every process."""
     return int.from_bytes(path.encode(), "little") % (2**32 - 5)

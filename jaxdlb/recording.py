@@ -1,4 +1,4 @@
-"""What happens when a policy plays one cluster of any game: whole states, as they were, and what draws them."""
+"""Records complete states while a policy plays one cluster of any game, and defines what can draw them."""
 
 import dataclasses
 import os
@@ -20,8 +20,8 @@ from jaxdlb.policies import Policy
 class Recording:
     """One cluster over T rounds, as NumPy arrays.
 
-    `states[t]` is the cluster before round t and `states[T]` the end; `actions[t]` is what was asked for in round t,
-    legal or not; `timesteps[t]` is what round t led to.
+    `states[t]` is the cluster before round t, and `states[T]` is the final state. `actions[t]` is the action requested
+    in round t, legal or not. `timesteps[t]` is the result of round t.
     """
 
     params: PyTree
@@ -36,13 +36,13 @@ class Recording:
 
 @runtime_checkable
 class Viewer(Protocol):
-    """Draws recorded games, by calling the game's own functions: a module or an object; see `game.Entry.viewer`.
+    """Draws recorded games by calling the game's own functions; a module or an object, see `game.Entry.viewer`.
 
-    `recordings` are by the name of the policy that played, and are drawn on shared scales.
+    `recordings` are keyed by the name of the policy that played, and are drawn on shared scales.
     """
 
     def figures(self, recordings: Mapping[str, Recording]) -> dict[str, tuple[str, Any]]:
-        """By file name without its end, a caption and a matplotlib figure.
+        """A caption and a matplotlib figure, by file name without its suffix.
 
         Raises:
             ValueError: no recordings.
@@ -59,21 +59,21 @@ class Viewer(Protocol):
         frames_per_round: int = 4,
         seconds_per_round: float = 0.4,
     ) -> None:
-        """Write an animated GIF with a panel for each recording.
+        """Write an animated GIF with one panel per recording.
 
         Raises:
-            ValueError: no recordings, a `first_round` beyond one of them, or a number below its least.
+            ValueError: no recordings, a `first_round` beyond the end of one, or a number below its minimum.
         """
         ...
 
 
 def record(game: Game, policy: Policy, params: Any, key: PRNGKeyArray, num_rounds: int) -> Recording:
-    """Play `policy` on one cluster of `game` for `num_rounds` rounds without reset.
+    """Play `policy` on one cluster of `game` for `num_rounds` rounds without a reset.
 
-    The game's keys depend on `key` and the round alone: by the same key, two policies meet the same chances.
+    The game's keys depend only on `key` and the round: with the same key, two policies face the same random events.
 
     Raises:
-        ValueError: `num_rounds` below 1.
+        ValueError: `num_rounds` is below 1.
     """
     check_size("num_rounds", num_rounds, 1)
     first, history = jax.device_get(jax.jit(partial(_history, game, policy, num_rounds))(params, key))
@@ -83,7 +83,7 @@ def record(game: Game, policy: Policy, params: Any, key: PRNGKeyArray, num_round
 
 
 def _history(game: Game, policy: Policy, num_rounds: int, params: Any, key: PRNGKeyArray) -> tuple[Any, tuple]:
-    """The state at reset; and of each round the state after it, the action and the time step."""
+    """The state at reset; and for each round, the state after it, the action and the time step."""
     game_key, policy_key = jax.random.split(key)
     state, timestep = game.reset(jax.random.fold_in(game_key, 0), params)
 

@@ -1,12 +1,12 @@
 """Action spaces: what an agent may choose, in terms that networks and learners understand.
 
 A game's `action_space` is a pytree with the structure of its action, whose leaves are the spaces below. A learner
-builds one head per leaf and never asks for a game's name.
+builds one head per leaf and never asks for the game's name.
 
-`legal` says what each of N agents may do now: a mask [N, choices] of a Discrete, [N, size] of a Simplex (which shares
-may be positive), [N] of a Box (whether the agent acts at all). Every space can `sample` a uniform legal action of all
-agents and tell which agents' actions it `contains`; `sample` and `contains` of this module do so for a whole action
-space. All of them take NumPy arrays and traced ones alike.
+`legal` says what each of N agents may do now. It is a mask [N, choices] for a Discrete space, [N, size] for a Simplex
+(which shares may be positive), and [N] for a Box (whether the agent may act at all). Every space can `sample` a uniform
+legal action for all agents and tell which agents' actions it `contains`; this module's `sample` and `contains` do so
+for a whole action space. All of them accept NumPy arrays as well as traced ones.
 """
 
 import dataclasses
@@ -18,15 +18,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
 
-_SUM_TOLERANCE = 1e-4  # of shares that are summed in float32
+_SUM_TOLERANCE = 1e-4  # for shares summed in float32
 
 
 @dataclasses.dataclass(frozen=True)
 class Discrete:
     """One of `num_choices` alternatives, an int32 in 0 … num_choices − 1.
 
-    `over_agents` says that choice k names agent k, `over_candidates` that it names row k of an observation's `peers`
-    where the rows are no agents; either way a network may score each row with shared weights.
+    `over_agents` means that choice k is agent k; `over_candidates` means that it is row k of an observation's `peers`,
+    where the rows are not agents. In both cases a network may score each row with shared weights.
     """
 
     num_choices: int
@@ -39,14 +39,14 @@ class Discrete:
         _check_one_meaning(self)
 
     def sample(self, key: PRNGKeyArray, legal: Bool[Array, "N A"]) -> Int[Array, " N"]:
-        """For each agent one of its legal choices, all equally likely: int32 [N]. Each needs one."""
+        """For each agent, one of its legal choices with equal probability: int32 [N]. Each agent must have one."""
         return jax.random.categorical(key, jnp.where(legal, 0.0, -jnp.inf)).astype(jnp.int32)
 
     def contains(self, action: Shaped[Any, "..."], legal: Shaped[Any, "N A"]) -> Bool[Array, " N"]:
-        """Whose choice is a whole number that names a legal one.
+        """Which agents' choices are whole numbers that stand for a legal choice.
 
         Raises:
-            ValueError: an action that is not of shape [N].
+            ValueError: the action does not have the shape [N].
         """
         action, legal = jnp.asarray(action), jnp.asarray(legal)
         _check_shape(action, legal.shape[:-1], self)
@@ -55,7 +55,7 @@ class Discrete:
 
 @dataclasses.dataclass(frozen=True)
 class Box:
-    """A real vector of `size` entries, each within [low, high]; an agent that may not act has 0 in all of them."""
+    """A real vector of `size` entries, each within [low, high]; all are 0 for an agent that may not act."""
 
     low: float
     high: float
@@ -68,15 +68,15 @@ class Box:
             raise ValueError(f"size is {self.size}; a Box needs at least 1 entry")
 
     def sample(self, key: PRNGKeyArray, legal: Bool[Array, " N"]) -> Float[Array, "N size"]:
-        """Uniform entries of those who may act, 0 of the others: float32 [N, size]."""
+        """Uniform entries for agents that may act, 0 for the others: float32 [N, size]."""
         uniform = jax.random.uniform(key, (*legal.shape, self.size), minval=self.low, maxval=self.high)
         return jnp.where(legal[..., None], uniform, 0.0)
 
     def contains(self, action: Shaped[Any, "..."], legal: Shaped[Any, " N"]) -> Bool[Array, " N"]:
-        """Whose entries are all within the bounds; all 0 where the agent may not act.
+        """Which agents' entries are all within the bounds or, if the agent may not act, all 0.
 
         Raises:
-            ValueError: an action that is not of shape [N, size].
+            ValueError: the action does not have the shape [N, size].
         """
         action, legal = jnp.asarray(action), jnp.asarray(legal)
         _check_shape(action, (*legal.shape, self.size), self)
@@ -86,10 +86,10 @@ class Box:
 
 @dataclasses.dataclass(frozen=True)
 class Simplex:
-    """Shares of one whole: `size` numbers ≥ 0 that sum to 1.
+    """Shares of a whole: `size` numbers ≥ 0 that sum to 1.
 
-    `over_agents` says that share k goes to agent k (shares beyond the number of agents go elsewhere),
-    `over_candidates` that it goes to row k of an observation's `peers` where the rows are no agents.
+    `over_agents` means that share k goes to agent k (shares beyond the number of agents go elsewhere);
+    `over_candidates` means that it goes to row k of an observation's `peers`, where the rows are not agents.
     """
 
     size: int
@@ -102,18 +102,18 @@ class Simplex:
         _check_one_meaning(self)
 
     def sample(self, key: PRNGKeyArray, legal: Bool[Array, "N A"]) -> Float[Array, "N A"]:
-        """Shares spread uniformly over the simplex of each agent's legal entries, the others 0: float32 [N, size].
+        """Shares uniform over the simplex of each agent's legal entries, with the others 0: float32 [N, size].
 
-        Independent exponential numbers over their sum; −Gumbel is the logarithm of one.
+        They are independent exponential numbers divided by their sum; −Gumbel is the logarithm of such a number.
         """
         logarithms = jnp.where(legal, -jax.random.gumbel(key, legal.shape), -jnp.inf)
         return jnp.where(legal, jax.nn.softmax(logarithms), 0.0)
 
     def contains(self, action: Shaped[Any, "..."], legal: Shaped[Any, "N A"]) -> Bool[Array, " N"]:
-        """Whose shares are ≥ 0, 0 where not legal, and sum to 1 within 10⁻⁴ (to 0 where nothing is legal).
+        """Which agents' shares are ≥ 0, 0 if not legal, and sum to 1 within 10⁻⁴ (to 0 if nothing is legal).
 
         Raises:
-            ValueError: an action that is not of shape [N, size].
+            ValueError: the action does not have the shape [N, size].
         """
         action, legal = jnp.asarray(action), jnp.asarray(legal)
         _check_shape(action, legal.shape, self)
@@ -131,9 +131,9 @@ def leaves(action_space: Any) -> list[Any]:
 
 
 def sample(action_space: Any, key: PRNGKeyArray, legal: PyTree) -> Any:
-    """A uniform legal action of all N agents, with the structure of `action_space`; `legal` has it too.
+    """A uniform legal action for all N agents; it has the structure of `action_space`, as does `legal`.
 
-    Each space draws from a key of its own.
+    Each space draws from its own key.
     """
     treedef = jax.tree.structure(action_space, is_leaf=_is_space)
     keys = jax.tree.unflatten(treedef, list(jax.random.split(key, len(leaves(action_space)))))
@@ -143,10 +143,10 @@ def sample(action_space: Any, key: PRNGKeyArray, legal: PyTree) -> Any:
 
 
 def contains(action_space: Any, action: Any, legal: PyTree) -> Bool[Array, " N"]:
-    """Whose actions are legal in every space of `action_space`.
+    """Which agents' actions are legal in every space of `action_space`.
 
     Raises:
-        ValueError: an action of another structure or shape.
+        ValueError: the action has the wrong structure or shape.
     """
     inside = jax.tree.map(
         lambda space, each, mask: space.contains(each, mask), action_space, action, legal, is_leaf=_is_space

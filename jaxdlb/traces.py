@@ -1,7 +1,7 @@
 """Recorded workloads as arrival modulation: counts over time, or the instants at which requests arrived.
 
-A recording is read into a `Workload`, split into a part to train on and a later part held out, and rescaled to a
-target arrival probability by the part to train on alone.
+A recording is read into a `Workload`, split into a training part and a later held-out part, and scaled to a target
+arrival probability using the training part alone.
 """
 
 import csv
@@ -21,9 +21,9 @@ from jaxtyping import Float
 from jaxdlb.checks import POSITIVE_COUNT, PROBABILITY, Interval, check_array, check_choice
 from jaxdlb.mechanics.arrivals import Trace
 
-MOST_SAMPLES = 10_000_000  # a longer record is a mistake in its times, and would fill the memory
-MOST_SECONDS = 1e12  # before or after zero: beyond, a float no longer tells milliseconds apart
-REGULAR = 0.05  # rows are regular where each time between two is this close to a whole number of spacings, in spacings
+MOST_SAMPLES = 10_000_000  # a longer record means wrong times, and would fill the memory
+MOST_SECONDS = 1e12  # before or after zero; beyond that, a float no longer resolves milliseconds
+REGULAR = 0.05  # rows are regular if all gaps are within this many spacings of a whole number of spacings
 
 _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
@@ -39,23 +39,23 @@ class Workload:
 
     counts: Float[np.ndarray, " K"]  # float64, requests in each sample, ≥ 0 and not all 0
     seconds_per_sample: float
-    source: str  # where it was read, for messages and reports
+    source: str  # where it was read from, for messages and reports
 
 
 @dataclasses.dataclass(frozen=True)
 class _Columns:
-    """What to read of a CSV file."""
+    """What to read from a CSV file."""
 
     time: str
-    value: str | None  # None: the times alone
+    value: str | None  # None: only the times
     time_unit: str
 
 
 @dataclasses.dataclass(frozen=True)
 class _Rows:
-    """The rows of a CSV file, parsed: seconds since the first row, and values where there are any."""
+    """The parsed rows of a CSV file: seconds since the first row and, if read, values."""
 
-    lines: list[int]  # line of the file of each row, from 1
+    lines: list[int]  # each row's line number in the file, counting from 1
     seconds: Float[np.ndarray, " R"]
     values: Float[np.ndarray, " R"]
 
@@ -63,22 +63,22 @@ class _Rows:
 def read_counts(
     path: PathLike, *, time_column: str = "timestamp", value_column: str = "value", time_unit: str = "auto"
 ) -> Workload:
-    """Read a CSV file with a column of times and one of values (named in any case): requests counted at these times.
+    """Read request counts from a CSV file with a column of times and one of counts (their names in any case).
 
     A sample lasts the median time between two rows, the spacing. If every row comes a whole number of spacings after
-    the one before, give or take a twentieth of one (`REGULAR`), each row is a sample, and missing rows are
+    the previous one, to within a twentieth of a spacing (`REGULAR`), each row is a sample, and missing rows are
     interpolated. Otherwise the rows are uneven: a UserWarning says so, and each count is spread evenly over the time
-    from its row to the next, so that the samples add up to the counts; the last row lasts to the end of the sample
-    that begins nearest to it.
+    until the next row, so that the samples add up to the counts; the last row lasts until the end of the sample that
+    starts nearest to it.
 
-    A time is an ISO date and time or a number. With `time_unit` "s", "ms", "us" or "ns" a number is in that unit. With
-    "auto" the first row decides for all: milli-, micro- or nanoseconds if in that unit it is a time since 1970 in the
-    years 1990 to 2099, else seconds.
+    A time is an ISO date and time, or a number. With `time_unit` "s", "ms", "us" or "ns", numbers are in that unit.
+    With "auto", the first row decides for all: the unit is milli-, micro- or nanoseconds if, read in that unit as a
+    time since 1970, it falls in the years 1990 to 2099, and seconds otherwise.
 
     Raises:
         ValueError: a file that cannot be read, a missing column, fewer than two rows, a value that is not a number ≥ 0,
-            times that do not increase, or counts that are all 0; names the file, the line and what is allowed. Also a
-            column's name that is not a string, or an unknown `time_unit`.
+            times that do not increase, or counts that are all 0; the message names the file, the line and what is
+            allowed. Also if a column's name is not a string, or `time_unit` is unknown.
     """
     _check_column_name("value_column", value_column)
     columns = _columns(time_column, value_column, time_unit)
@@ -88,14 +88,14 @@ def read_counts(
         raise ValueError(f"{path}: it has 1 row; it must have at least 2, to know the time between two samples")
     gaps = np.diff(rows.seconds)
     spacing = float(np.median(gaps))
-    samples_between = np.maximum(np.rint(gaps / spacing), 1)  # a row closer than half a spacing is a sample too many
+    samples_between = np.maximum(np.rint(gaps / spacing), 1)  # at least 1, even for rows closer than half a spacing
     num_uneven = int(np.sum(np.abs(gaps / spacing - samples_between) > REGULAR))
     if not num_uneven:
         return _workload(path, _interpolated(path, rows, samples_between, spacing), spacing)
     counts = _spread(path, rows, spacing)
     warnings.warn(
         f"{path}: its times are uneven ({num_uneven} of {len(rows.lines)} rows not a multiple of {spacing:g} s after "
-        "the row before), so each count was spread evenly over the time to the next row",
+        "the row before), so each count was spread evenly over the time until the next row",
         stacklevel=2,
     )
     return _workload(path, counts, spacing)
@@ -104,14 +104,14 @@ def read_counts(
 def read_instants(
     path: PathLike, bin_seconds: float | int, *, time_column: str = "timestamp", time_unit: str = "auto"
 ) -> Workload:
-    """Read a CSV file with a column of times (named in any case), one row an arrival, and count arrivals in equal bins.
+    """Read a CSV file with one row per arrival and a column of times (its name in any case); count arrivals in bins.
 
-    Times are as in `read_counts`. Bins begin at the first arrival; the last bin, which the end of the record cuts
-    short, is left out, since it would look like a lull.
+    Times are as in `read_counts`. The first bin starts at the first arrival; the last bin, which the end of the record
+    cuts short, is dropped, since it would look like a lull.
 
     Raises:
-        ValueError: as `read_counts`, but arrivals may coincide; or `bin_seconds` that is not a number > 0, or longer
-            than the record.
+        ValueError: as in `read_counts`, except that arrivals may coincide; or `bin_seconds` is not a number > 0, or is
+            longer than the record.
     """
     check_array("bin_seconds", bin_seconds, (), Interval(0, low_open=True))
     columns = _columns(time_column, None, time_unit)
@@ -128,10 +128,10 @@ def read_instants(
 
 
 def split(workload: Workload, held_out: float | int = 0.3) -> tuple[Workload, Workload]:
-    """The first part of the record, to train on, and the last `held_out` share of its samples, to evaluate on.
+    """The first part of the record, for training, and the rest, for evaluation, with the share `held_out` of samples.
 
     Raises:
-        ValueError: `held_out` outside (0, 1), or a part that would have no requests at all.
+        ValueError: `held_out` is outside (0, 1), or a part would have no requests at all.
     """
     check_array("held_out", held_out, (), Interval(0, 1, low_open=True, high_open=True))
     num_samples = len(workload.counts)
@@ -148,18 +148,18 @@ def split(workload: Workload, held_out: float | int = 0.3) -> tuple[Workload, Wo
 
 
 def fit_scale(workload: Workload, arrival_prob: Any) -> float:
-    """The factor per counted request at which the mean of clip(p · factor, 0, 1) over samples and nodes is that of p.
+    """The scale for which the mean of clip(p · count · scale, 0, 1) over samples and nodes equals the mean of p.
 
-    Dividing by the mean count is not enough: clipping loses the bursts, so the scale is found by bisection.
-    `arrival_prob` is p: a number, or one a node, float [N].
+    Dividing by the mean count is not enough, since clipping cuts off the bursts; the scale is found by bisection.
+    `arrival_prob` is p: one number, or one per node, float [N].
 
     Raises:
-        ValueError: an arrival probability outside [0, 1], or one out of reach because too many samples have no
-            request; names the target and the largest that can be attained.
+        ValueError: an arrival probability is outside [0, 1], or cannot be reached because too many samples have no
+            requests; the message names the target and the largest attainable value.
     """
     probs = np.atleast_1d(check_array("arrival_prob", arrival_prob, np.shape(arrival_prob)[-1:], PROBABILITY))
     target = float(np.mean(probs))
-    unclipped = 1 / float(np.mean(workload.counts))  # clipping only lowers the mean, so the scale is at least this
+    unclipped = 1 / float(np.mean(workload.counts))  # a lower bound, since clipping only lowers the mean
     if target == 0:
         return unclipped
     attainable = float(np.mean(workload.counts > 0) * np.mean(probs > 0))
@@ -182,11 +182,11 @@ def modulation(
 ) -> tuple[Trace, float]:
     """The workload as a modulation of `arrival_prob` (p, a number or float [N]), and the scale of its factors.
 
-    Factors, float32 [K], are counts × scale. The scale is fitted to p on this workload (`fit_scale`), or given: a part
-    held out must be given the scale of the part trained on, or it would betray its own mean.
+    The factors, float32 [K], are counts × scale. Unless given, the scale is fitted to p on this workload (`fit_scale`).
+    A held-out part must be given the scale of the training part, since a scale of its own would leak its mean.
 
     Raises:
-        ValueError: as `fit_scale`; `rounds_per_sample` that is not an integer ≥ 1; a scale that is not a number > 0.
+        ValueError: as in `fit_scale`; or `rounds_per_sample` is not an integer ≥ 1; or the scale is not a number > 0.
     """
     check_array("rounds_per_sample", rounds_per_sample, (), POSITIVE_COUNT)
     if scale is None:
@@ -215,13 +215,13 @@ def _mean_prob(counts: Float[np.ndarray, " K"], probs: Float[np.ndarray, " N"]) 
 
 
 def _shares(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct values, and the share of each."""
+    """The distinct values, and what share of all values each makes up."""
     distinct, times = np.unique(values, return_counts=True)
     return distinct, times / len(values)
 
 
 def _bisect(increasing: Callable[[float], float], target: float, low: float, high: float) -> float:
-    """Where an increasing function reaches `target` within [low, high], to the last digit."""
+    """Where an increasing function reaches `target` within [low, high], to the precision of a float."""
     middle = (low + high) / 2
     while low < middle < high:
         low, high = (middle, high) if increasing(middle) < target else (low, middle)
@@ -232,23 +232,23 @@ def _bisect(increasing: Callable[[float], float], target: float, low: float, hig
 def _interpolated(
     path: PathLike, rows: _Rows, samples_between: Float[np.ndarray, " G"], spacing: float
 ) -> Float[np.ndarray, " K"]:
-    """The counts of regular rows, with a straight line over the samples whose rows are missing."""
+    """The counts of regular rows, linearly interpolated over samples whose rows are missing."""
     sample_of_row = np.concatenate([[0], np.cumsum(samples_between)])
     _check_length(path, sample_of_row[-1] + 1, f"with {spacing:g} s between two rows")
     return np.interp(np.arange(sample_of_row[-1] + 1), sample_of_row, rows.values)
 
 
 def _spread(path: PathLike, rows: _Rows, spacing: float) -> Float[np.ndarray, " K"]:
-    """The counts of uneven rows, each spread evenly over the samples between its time and that of the next row."""
+    """The counts of uneven rows, each spread evenly over the time until the next row."""
     num_samples = np.rint(rows.seconds[-1] / spacing) + 1
     _check_length(path, num_samples, f"with {spacing:g} s between two rows")
     borders = np.arange(num_samples + 1) * spacing
     edges = np.append(rows.seconds, borders[-1])
-    cuts = np.union1d(edges, borders)  # between two cuts lies a piece of one row in one sample
+    cuts = np.union1d(edges, borders)  # each piece between two cuts belongs to one row and one sample
     row_of_piece = np.searchsorted(edges, cuts[:-1], side="right") - 1
     sample_of_piece = np.searchsorted(borders, cuts[:-1], side="right") - 1
     share = np.diff(cuts) / np.diff(edges)[row_of_piece]
-    share[share < 1e-9] = 0  # rounding alone: an edge that should lie on a border
+    share[share < 1e-9] = 0  # due to rounding: an edge that should lie on a border
     return np.bincount(sample_of_piece, weights=rows.values[row_of_piece] * share, minlength=int(num_samples))
 
 
@@ -324,7 +324,7 @@ def _records(path: PathLike, reader: Any) -> Iterator[tuple[int, list[str]]]:
 
 
 def _column(path: PathLike, header: list[str], key: str, name: str) -> int:
-    """The index of the one column of that name, in any case; `key` is how the caller says another name."""
+    """The index of the only column of that name, in any case; `key` is the setting that can give another name."""
     lowered = [each.lower() for each in header]
     wanted = name.strip().lower()
     if lowered.count(wanted) != 1:
@@ -354,12 +354,12 @@ def _seconds_since_first(
             raise ValueError(f"{where}; all must be ISO dates and times, or all numbers")
     if isinstance(times[0], datetime.datetime):
         return np.asarray([(time - times[0]).total_seconds() for time in times])
-    # The difference first: times since 1970 in whole milliseconds are exact, and in seconds they are not.
+    # Subtract before dividing: times since 1970 are exact in whole milliseconds, but not in seconds.
     return (np.asarray(times) - times[0]) / _PER_SECOND[unit]
 
 
 def _unit(text: str) -> str:
-    """The unit in which the number is a likely time since 1970, or else seconds."""
+    """The unit in which the number is a plausible time since 1970, or else seconds."""
     number = _number(text)
     for unit in ("ms", "us", "ns"):
         if number is not None and _FROM_1990_TO_2100.contains(np.asarray(number / _PER_SECOND[unit])):
@@ -368,7 +368,7 @@ def _unit(text: str) -> str:
 
 
 def _time(where: str, text: str, unit: str) -> float | datetime.datetime:
-    """A number of that unit, or a date and time (in UTC, if it does not say)."""
+    """A number in that unit, or a date and time (in UTC, if it has no time zone)."""
     number = _number(text)
     time = _datetime(text) if number is None else number
     if time is None or (number is not None and not abs(number) / _PER_SECOND[unit] < MOST_SECONDS):

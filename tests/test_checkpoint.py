@@ -220,7 +220,7 @@ def test_one_of_several_seeds_is_loaded(tmp_path):
         assert all(
             bool(jnp.all(leaf == seed)) for leaf in jax.tree.leaves(jaxdlb.load_policy(folder, seed=seed).variables)
         )
-    with pytest.raises(ValueError, match="seed is 3; it must be one of those trained, 0 to 2"):
+    with pytest.raises(ValueError, match="seed is 3; it must be one of the trained seeds, 0 to 2"):
         jaxdlb.load_policy(folder, seed=3)
 
 

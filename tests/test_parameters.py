@@ -143,7 +143,7 @@ def test_check_refuses_a_law_that_is_none_of_those_declared():
     ("fields", "message"),
     [
         ({"piece": 1}, "piece is not a parameter of ticking; the parameters are skill, success_prob, price, pieces, "),
-        ({"skill": 0.5, "success_prob": 0.5}, "skill is 0.5 and success_prob is given too; give one of them, since "),
+        ({"skill": 0.5, "success_prob": 0.5}, "skill is 0.5 and success_prob is given too; give only one, since "),
         ({"skill": 1.5}, "skill is 1.5; it must be a finite number in [0, 1]"),
         ({"skill": [0.1, 0.2]}, "skill has shape (2,); it must have shape ()"),
         ({"skill": "high"}, "skill is 'high'; it must be a number or a list of numbers"),

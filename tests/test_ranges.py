@@ -154,7 +154,7 @@ def test_randomised_starts_from_the_defaults():
         ({"skill": (0, 2)}, r"^skill\[1\] is 2; it must be a finite number in \[0, 1\]$"),
         (
             {"skill": (0, 1), "success_prob": (0, 1)},
-            r"^skill and success_prob both have a range; give one of them, since skill sets success_prob$",
+            r"^skill and success_prob both have a range; give only one, since skill sets success_prob$",
         ),
     ],
 )

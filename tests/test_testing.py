@@ -43,7 +43,7 @@ class Stepped(Ticking):
         return self.spoil(state, timestep, action)
 
 
-@broken("has no hash; a game must be a frozen dataclass")
+@broken("is not hashable; a game must be a frozen dataclass")
 class WithoutHash(Ticking):
     __hash__ = None
 
@@ -67,20 +67,20 @@ class WholeRewards(Ticking):
         return state, timestep.replace(reward=jnp.zeros(2, jnp.int32))
 
 
-@broken("the metrics of a time step are ['choices', 'utility'], and those that the game names")
+@broken("the metrics of a time step are ['choices', 'utility'], but those that the game names")
 class WithoutAMetric(Ticking):
     def reset(self, key, params):
         state, timestep = super().reset(key, params)
         return state, timestep.replace(metrics={k: v for k, v in timestep.metrics.items() if k != "finished"})
 
 
-@broken("the state that reset gives and the one that step gives must be alike: left is int32[2] and float32[2]")
+@broken("the state that reset gives and the one that step gives must match: left is int32[2] and float32[2]")
 class DriftingState(Stepped):
     def spoil(self, state, timestep, action):
         return state.replace(left=state.left.astype(jnp.float32)), timestep
 
 
-@broken("the time step that reset gives and the one that step gives must be alike: elapsed is float32[] and float32[]")
+@broken("the time step that reset gives and the one that step gives must match: elapsed is float32[] and float32[]")
 class WeakTypes(Stepped):
     def spoil(self, state, timestep, action):
         return state, timestep.replace(elapsed=jnp.asarray(1.0))
@@ -99,7 +99,7 @@ class OtherAgents(Ticking):
         return seen.replace(own=jnp.zeros((3, 2)))
 
 
-@broken("the observation and true_observation must be alike")
+@broken("the observation and true_observation must match")
 class OtherTruth(Ticking):
     def _timestep(self, state, params, *rest):
         timestep = super()._timestep(state, params, *rest)
@@ -118,13 +118,13 @@ class NothingLegal(Ticking):
         return super()._legal(state) & (state.step < 3)
 
 
-@broken("what a time step tells must be finite, and is not after step after random bits as an action: ['reward']")
+@broken("reward, metrics and elapsed must be finite, but are not after step after random bits as an action: ['reward']")
 class IllegalActionsCount(Stepped):
     def spoil(self, state, timestep, action):
         return state, timestep.replace(reward=timestep.reward + jnp.where(action < 0, jnp.nan, 0.0))
 
 
-@broken("discount is 0 after step and last is false; a true end is the last step")
+@broken("discount is 0 after step but last is false; a true end must be the last step")
 class EndlessEnd(Stepped):
     def spoil(self, state, timestep, action):
         return state, timestep.replace(discount=jnp.float32(0), last=jnp.asarray(False))
@@ -146,7 +146,7 @@ class TracedAnew(Ticking):
         super().validate(params)
 
 
-@broken("step gives one thing eagerly and another compiled")
+@broken("step gives different results eagerly and compiled")
 class OtherWhenCompiled(Stepped):
     def spoil(self, state, timestep, action):
         compiled = isinstance(timestep.reward, jax.core.Tracer)
@@ -163,7 +163,7 @@ def _together(axis_size, in_batched, reward):
     return reward + 1, in_batched[0]
 
 
-@broken("step gives one thing for one cluster alone and another in a vmap over params")
+@broken("step gives different results for one cluster alone and in a vmap over params")
 class OtherInABatch(Stepped):
     def spoil(self, state, timestep, action):
         return state, timestep.replace(reward=_alone(timestep.reward))
@@ -210,7 +210,7 @@ class AcceptsAllLaws(Ticking):
         super().validate(params.replace(worth=ticking.Steady()))
 
 
-@broken("it raises ZeroDivisionError in place of ValueError")
+@broken("it raises ZeroDivisionError instead of ValueError")
 class RaisesOtherThings(Ticking):
     def validate(self, params):
         if float(params.success_prob.sum()) < 0 or True in (params.success_prob < 0).tolist():
@@ -225,7 +225,7 @@ class MoreParams(Params):
     bonus: Float[Array, ""] = struct.field(default_factory=functools.partial(jnp.zeros, ()))
 
 
-@broken("bonus of the parameters must be declared by parameter or law")
+@broken("bonus in the parameters must be declared with parameter or law")
 class Undeclared(Ticking):
     def default_params(self, **fields):
         made = super().default_params(**fields)
@@ -300,7 +300,7 @@ def test_a_game_of_boxes_and_simplices_passes():
 
 
 def test_numbers_that_an_action_may_hold_and_a_game_cannot_take_are_found():
-    with pytest.raises(AssertionError, match=r"must be finite, and is not after step after random bits as an action"):
+    with pytest.raises(AssertionError, match=r"must be finite, but are not after step after random bits as an action"):
         check_game(Uncleaned(num_workers=2, capacity=2))
     with pytest.raises(AssertionError, match=r"observation\.legal is bool\[2, 2\] for Box.*; it must be bool\[2\]"):
         check_game(MisshapenMask(num_workers=2, capacity=2))
@@ -339,9 +339,9 @@ class Fractional(Player):
     [
         (Family(Player), "player plays an illegal action"),
         (Family(lambda: Player(choice=7)), "player plays an illegal action"),
-        (Family(lambda: Player(kind="rule")), "player is of the kind 'rule'; it must be one of heuristic, oracle"),
-        (Family(Forgetful), "what player remembers at the start and after a round must be alike"),
-        (Family(Fractional), "a sample of the action space and the action of player must be alike"),
+        (Family(lambda: Player(kind="rule")), "the kind of player is 'rule'; it must be one of heuristic, oracle"),
+        (Family(Forgetful), "the memories of player at the start and after a round must match"),
+        (Family(Fractional), "a sample of the action space and player's action must match"),
         (Family(lambda choice=0: Player(choice=choice), lambda game: {"choice": (0, 0)}), "share a name"),
         (Family(lambda choice=0: Player(choice=choice), lambda game: {"choice": ()}), "the grid of mine is empty"),
     ],
@@ -358,7 +358,7 @@ def test_an_entry_of_another_game_is_found():
     class Other(Ticking):
         """Another game."""
 
-    with pytest.raises(AssertionError, match="the entry is of Ticking, and the game a Other"):
+    with pytest.raises(AssertionError, match="the entry is for Ticking, but the game's class is Other"):
         check_game(Other(num_workers=1, capacity=2), ticking.ENTRY)
 
 

@@ -76,7 +76,7 @@ def test_uneven_rows_are_spread_over_the_time_to_the_next_with_a_warning(write):
     path = write("timestamp,value\n0,10\n60,20\n180,30\n270,40\n")
     says = (
         f"{path}: its times are uneven (2 of 4 rows not a multiple of 90 s after the row before), "
-        "so each count was spread evenly over the time to the next row"
+        "so each count was spread evenly over the time until the next row"
     )
     with pytest.warns(UserWarning, match=re.escape(says)) as warned:
         read = traces.read_counts(path)

@@ -1,8 +1,8 @@
-"""Checkpoints on disk: the learner's whole state, the policy apart from it, and what is needed to use either.
+"""Checkpoints on disk: the learner's complete state, a separate copy of the policy, and what is needed to use either.
 
-A checkpoints folder holds one folder a step, named by the number of updates made. In it lie `state` (everything that
-training needs to go on), `policy` (what acting needs) and `about` (JSON: format, game, network, checksums). A step
-appears under its name only when it is written whole.
+A checkpoints folder holds one folder per step, named after the number of updates made. It contains `state` (everything
+needed to continue training), `policy` (what acting needs) and `about` (JSON: format, game, network, checksums). A step
+appears under its name only once it is completely written.
 """
 
 from jaxdlb.checkpoint.packing import FOLDER, CheckpointError, checksum, pack, unpack

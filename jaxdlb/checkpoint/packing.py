@@ -1,4 +1,4 @@
-"""Pytrees as named NumPy arrays and back, with a checksum; and what the writer and the reader share."""
+"""Pytrees as named NumPy arrays and back, with a checksum; also whatever else the writer and the reader share."""
 
 import contextlib
 import logging
@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 FORMAT = 1
-FOLDER = "checkpoints"  # its name in a run's folder
+FOLDER = "checkpoints"  # within a run folder
 ITEMS = ("state", "policy", "about")
 
 PathLike = str | os.PathLike[str]
@@ -23,20 +23,20 @@ Arrays = dict[str, np.ndarray]
 
 
 class CheckpointError(ValueError):
-    """A folder that holds no checkpoint, one of something else, or one that is damaged."""
+    """A folder holds no checkpoint, one that does not belong here, or one that is damaged."""
 
 
 def pack(tree: PyTree) -> Arrays:
-    """A pytree as NumPy arrays by the path of each leaf; random keys as their data, empty arrays left out."""
+    """A pytree as NumPy arrays, named by the path of each leaf; keys become their data, empty arrays are left out."""
     leaves = {name: jax.random.key_data(leaf) if _is_key(leaf) else leaf for name, leaf in _named_leaves(tree)}
     return {name: np.asarray(leaf) for name, leaf in jax.device_get(leaves).items() if np.size(leaf)}
 
 
 def unpack(template: PyTree, arrays: Arrays, source: str) -> PyTree:
-    """The reverse of `pack`, given the structure, shapes and types.
+    """The inverse of `pack`, given a `template` with the structure, shapes and types; `source` is for messages.
 
     Raises:
-        CheckpointError: names the first leaf that is missing, superfluous, or of another shape or type.
+        CheckpointError: names the first leaf that is missing, unexpected, or of the wrong shape or type.
     """
     wanted = dict(_named_leaves(template))
     names = {name for name, leaf in wanted.items() if math.prod(leaf.shape)}
@@ -50,7 +50,7 @@ def unpack(template: PyTree, arrays: Arrays, source: str) -> PyTree:
 
 
 def checksum(arrays: Arrays) -> int:
-    """CRC-32 over names and bytes of all arrays."""
+    """CRC-32 over the names and bytes of all arrays."""
     value = 0
     for name in sorted(arrays):
         value = zlib.crc32(name.encode(), value)
@@ -81,7 +81,7 @@ def _is_key(leaf: Any) -> bool:
 
 
 def _key_impl(leaf: Any) -> Any:
-    """The generator of typed keys, of which only shape and type may be known."""
+    """The random generator of typed keys, which may be known only by shape and type."""
     found = []
     jax.eval_shape(lambda keys: found.append(jax.random.key_impl(keys)), leaf)
     return found[0]
@@ -89,7 +89,7 @@ def _key_impl(leaf: Any) -> Any:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence orbax's log and the complaints of its abandoned coroutines: errors reach the user as exceptions."""
+    """Silence orbax's log and warnings from its abandoned coroutines: errors reach the user as exceptions."""
     log = logging.getLogger("absl")
     level, hook = log.level, sys.unraisablehook
     log.setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""Reads checkpoints: the state of a run that is to go on, the policies that it trained, and what is known of both."""
+"""Reads checkpoints: the state needed to continue a run, the policies that it trained, and a description of both."""
 
 import contextlib
 import dataclasses
@@ -17,24 +17,24 @@ from jaxdlb.policies.learned import LearnedPolicy, variable_shapes
 
 
 class _DamagedError(CheckpointError):
-    """A step that was once whole."""
+    """A step that was complete once but cannot be read any more."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Location:
-    """Where a user points to: a checkpoints folder, and a step where the path names one."""
+    """What a user's path refers to: a checkpoints folder, and a step if the path names one."""
 
     folder: Path
     step: int | None
 
 
 def locate(path: PathLike, key: str = "checkpoint") -> Location:
-    """The checkpoints that a path means: a run's folder, its checkpoints folder, or the folder of one step.
+    """The checkpoints that a path refers to: a run folder, its checkpoints folder, or the folder of one step.
 
-    `key` is what the path is called in messages.
+    `key` is what messages call the path.
 
     Raises:
-        CheckpointError: nothing there, or nothing that is a checkpoint.
+        CheckpointError: there is no such folder, or it holds no checkpoint.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -49,19 +49,19 @@ def locate(path: PathLike, key: str = "checkpoint") -> Location:
 
 
 def steps(folder: PathLike) -> list[int]:
-    """The steps in a checkpoints folder, oldest first, damaged ones too; steps half written have other names."""
+    """The steps in a checkpoints folder, oldest first, including damaged ones; half-written steps have other names."""
     entries = Path(folder).iterdir() if Path(folder).is_dir() else iter(())
     return sorted(int(entry.name) for entry in entries if entry.name.isdigit() and entry.is_dir())
 
 
 def restore_state(path: PathLike, template: PyTree, step: int | None = None) -> tuple[int, PyTree]:
-    """The step and the learner's state saved in it, with the structure, shapes and types of `template`.
+    """A step's number and the learner's state saved in it, with the structure, shapes and types of `template`.
 
-    `template` is the state or its `jax.eval_shape`. Without `step`, and where the path names none, the newest.
+    `template` is a state or its `jax.eval_shape`. If neither `step` nor the path names a step, the newest is read.
 
     Raises:
-        CheckpointError: no such step, one of another program, one that does not fit `template`, or a damaged one; then
-            the message names the newest step that is whole. No other step is taken in its place.
+        CheckpointError: the step does not exist, was written by another program, does not fit `template`, or is
+            damaged; in the last case, the message names the newest intact step. No other step is used instead.
     """
     folder, step = _choose(path, step)
     _, arrays = _read(folder, step, "state")
@@ -69,10 +69,10 @@ def restore_state(path: PathLike, template: PyTree, step: int | None = None) -> 
 
 
 def read_about(path: PathLike, step: int | None = None) -> dict[str, Any]:
-    """What is saved beside the arrays of a step; the newest, if none is named.
+    """The description saved with a step's arrays; of the newest step, if none is named.
 
     Raises:
-        CheckpointError: as `restore_state`.
+        CheckpointError: as in `restore_state`.
     """
     return _read(*_choose(path, step))[0]
 
@@ -82,28 +82,29 @@ def load_policy(
 ) -> LearnedPolicy:
     """The policy of a checkpoint, ready to act: `policy.init(game)`, `policy.act(key, carry, observation, params)`.
 
-    `path` is a run's folder, its checkpoints folder or the folder of one step; without a step the newest is taken.
-    `game` defaults to the game that it was trained in; a pointer network acts at other numbers of nodes too. `seed` is
-    which of several seeds, if the run trained more than one. `greedy` takes the likeliest action rather than draw one.
+    `path` is a run folder, its checkpoints folder or the folder of one step; if no step is named, the newest is read.
+    `game` defaults to the one that the policy was trained in; a pointer network can act at other numbers of nodes too.
+    `seed` selects one of several seeds, if the run trained more than one. With `greedy`, the policy takes the likeliest
+    action instead of drawing one at random.
 
     Raises:
-        CheckpointError: no checkpoint, one of something else, or a damaged one.
-        ValueError: a policy that does not fit `game`, or a seed that the run did not train.
+        CheckpointError: there is no checkpoint, or it does not belong here, or it is damaged.
+        ValueError: the policy does not fit `game`, or the run did not train that seed.
     """
     policies = load_policies(path, game=game, step=step, greedy=greedy)
     if not 0 <= seed < len(policies):
-        raise ValueError(f"seed is {seed}; it must be one of those trained, 0 to {len(policies) - 1}")
+        raise ValueError(f"seed is {seed}; it must be one of the trained seeds, 0 to {len(policies) - 1}")
     return dataclasses.replace(policies[seed], name="learned")
 
 
 def load_policies(
     path: PathLike, *, game: Any = None, step: int | None = None, greedy: bool = False
 ) -> list[LearnedPolicy]:
-    """As `load_policy`, the policies of all seeds in one read; of several each is named after its seed.
+    """Like `load_policy`, but the policies of all seeds in one read; if there are several, names include the seed.
 
     Raises:
-        CheckpointError: no checkpoint, one of something else, or a damaged one.
-        ValueError: policies that do not fit `game`.
+        CheckpointError: there is no checkpoint, or it does not belong here, or it is damaged.
+        ValueError: the policies do not fit `game`.
     """
     folder, step = _choose(path, step)
     about, arrays = _read(folder, step, "policy")
@@ -112,8 +113,8 @@ def load_policies(
     settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["network"].items()}
     network, shared, num_seeds = NetworkConfig(**settings), about["share_parameters"], about["num_seeds"]
     template = variable_shapes(trained_in, build_actor(trained_in, network, shared))
-    one = num_seeds == 1
-    seeds = [arrays if one else {name: array[seed] for name, array in arrays.items()} for seed in range(num_seeds)]
+    only_one = num_seeds == 1
+    seeds = [arrays if only_one else {name: array[seed] for name, array in arrays.items()} for seed in range(num_seeds)]
     actor = build_actor(acting_in, network, shared)
     return [
         LearnedPolicy(
@@ -121,14 +122,14 @@ def load_policies(
             actor=actor,
             variables=unpack(template, each, f"step {step} of {folder}"),
             greedy=greedy,
-            name="learned" if one else f"learned(seed={seed})",
+            name="learned" if only_one else f"learned(seed={seed})",
         )
         for seed, each in enumerate(seeds)
     ]
 
 
 def _trained_in(about: Mapping[str, Any], game: Any) -> Any:
-    """The game of a checkpoint at the sizes that it was trained at; `game` may be of the same class."""
+    """The game that a checkpoint was trained in, at its original sizes; made from `game`'s class if the names agree."""
     if game is not None and game.name == about["name"]:
         return type(game)(**about["sizes"])
     return games.make(about["name"], **about["sizes"])
@@ -176,20 +177,20 @@ def _open(folder: Path, step: int, part: str | None) -> tuple[dict[str, Any], Ar
 
 
 def _restored(checkpointer: Callable[[], Any], path: Path) -> Any:
-    """What orbax reads from `path`; whatever else it raises, a damaged step is what it means."""
+    """What orbax reads from `path`; any exception it raises means that the step is damaged."""
     with quiet(), checkpointer() as reader:
         try:
             return reader.restore(path.absolute())
         except Exception as error:
             reason = type(error).__name__
-            gc.collect()  # while what its coroutines complain of at their end is still silenced
+            gc.collect()  # while warnings from its coroutines, which end here, are still silenced
     raise _DamagedError(
         f"step {path.parent.name} of {path.parent.parent} is damaged: its {path.name} cannot be read ({reason})"
     )
 
 
 def _alternative(folder: Path, step: int, part: str | None) -> str:
-    """The rest of the sentence on a damaged step: which other step to take."""
+    """The end of the message about a damaged step: which other step to use."""
     for other in reversed([other for other in steps(folder) if other != step]):
         with contextlib.suppress(CheckpointError):
             _open(folder, other, part)

@@ -1,4 +1,4 @@
-"""Writes checkpoints in the background, whole or not at all."""
+"""Writes checkpoints in the background, completely or not at all."""
 
 import dataclasses
 import math
@@ -17,8 +17,8 @@ from jaxdlb.networks import NetworkConfig
 class Writer:
     """Writes checkpoints into `folder`, in the background; keeps the `num_latest` newest and the best by utility.
 
-    `about` (JSON-able) is saved with each of them. Close it, or use it as a context: a step still being written is
-    finished then.
+    `about`, which must be serialisable as JSON, is saved with each step. Close the writer, or use it as a context
+    manager; either waits for a step that is still being written.
     """
 
     def __init__(self, folder: PathLike, about: Mapping[str, Any], *, num_latest: int = 2) -> None:
@@ -30,7 +30,7 @@ class Writer:
         )
         options = ocp.CheckpointManagerOptions(
             preservation_policy=keep,
-            best_fn=_utility,  # the policy decides alone, but without this orbax does not write the utility down
+            best_fn=_utility,  # the preservation policy decides, but without this orbax does not save the utility
             cleanup_tmp_directories=True,
         )
         self._about = dict(about)
@@ -38,27 +38,27 @@ class Writer:
             self._manager = ocp.CheckpointManager(Path(folder).absolute(), options=options)
 
     def save(self, step: int, state: PyTree, policy: PyTree, utility: float) -> None:
-        """Begin to write a step; returns once the arrays have left the device.
+        """Start writing a step; returns once the arrays have been copied from the device.
 
-        `utility` is the score by which the best step is kept.
+        `utility` is the score by which the best step is chosen.
 
         Raises:
-            ValueError: a utility that is not finite, by which no step can be ranked.
+            ValueError: the utility is not finite, so that steps cannot be ranked by it.
         """
         import orbax.checkpoint as ocp
 
         if not math.isfinite(utility):
             raise ValueError(f"utility is {utility}; it must be finite, since checkpoints are ranked by it")
-        parts = {"state": pack(state), "policy": pack(policy)}
-        checksums = {name: checksum(arrays) for name, arrays in parts.items()}
+        items = {"state": pack(state), "policy": pack(policy)}
+        checksums = {name: checksum(arrays) for name, arrays in items.items()}
         about = {"format": FORMAT, "step": step, "utility": utility, "checksums": checksums, **self._about}
-        arguments = {name: ocp.args.StandardSave(arrays) for name, arrays in parts.items()}
+        arguments = {name: ocp.args.StandardSave(arrays) for name, arrays in items.items()}
         composite = ocp.args.Composite(about=ocp.args.JsonSave(about), **arguments)
         with quiet():
             self._manager.save(step, args=composite, metrics={"utility": utility})
 
     def wait(self) -> None:
-        """Return when every step begun is on disk."""
+        """Block until every step whose writing has started is on disk."""
         self._manager.wait_until_finished()
 
     def close(self) -> None:
@@ -79,9 +79,9 @@ def _utility(metrics: Mapping[str, float]) -> float:
 def describe(
     game: Any, network: NetworkConfig, share_parameters: bool, num_seeds: int, *, found_as: str | None = None
 ) -> dict[str, Any]:
-    """What `load_policy` must know beside the arrays, as a `Writer`'s `about`.
+    """What `load_policy` must know besides the arrays, for a `Writer`'s `about`.
 
-    `found_as` is what `jaxdlb.make` calls the game, where that is not its name: package.module:ENTRY.
+    `found_as` is the name to give `jaxdlb.make` if it is not the game's own: package.module:ENTRY.
     """
     return {
         "game": {"name": found_as or game.name, "sizes": dataclasses.asdict(game)},
@@ -92,7 +92,7 @@ def describe(
 
 
 def set_aside_after(folder: PathLike, step: int, destination: PathLike) -> list[int]:
-    """Move every step later than `step` to `destination`, and return them: a resumed run writes them anew."""
+    """Move every step later than `step` to `destination` and return their numbers: a resumed run will rewrite them."""
     later = [other for other in steps(folder) if other > step]
     for other in later:
         target = Path(destination) / str(other)

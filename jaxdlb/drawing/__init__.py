@@ -1,5 +1,5 @@
 """How pictures look, whatever they show.
 
-`style`, `layout`, `gif` and `svg` are free of matplotlib until a figure is drawn; `axes` and `animation` need it and
-are imported only by what draws.
+`style`, `layout`, `gif` and `svg` do not import matplotlib until a figure is drawn. `axes` and `animation` do, and only
+code that draws imports them.
 """

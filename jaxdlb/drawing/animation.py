@@ -1,4 +1,4 @@
-"""Animations: what never moves is drawn once, and each frame draws only the rest over it."""
+"""Animations: what never moves is drawn once, and each frame draws only the rest on top of it."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +17,7 @@ from jaxdlb.drawing.gif import Picture
 
 Times = Float[np.ndarray, " F"]
 NAMED = (style.PAPER, style.INK, style.GREY, style.PALE, style.BLUE, style.GREEN, style.VERMILION)
-NUM_SHADES = 24  # of a colour map that an animation keeps exactly
+NUM_SHADES = 24  # shades of a colour map that an animation reproduces exactly
 
 
 def write(
@@ -31,10 +31,10 @@ def write(
     colours: Sequence[str] = (),
     colour_map: str | None = None,
 ) -> None:
-    """Write `figure` as an animated GIF with a frame for each of `times`.
+    """Write `figure` as an animated GIF with one frame for each of `times`.
 
-    `move(time)` puts every one of the `moving` artists, given in the order in which they are drawn, where it is then.
-    The house's colours, `colours` and those of `colour_map` keep their exact shade.
+    `move(time)` puts each of the `moving` artists, listed in drawing order, where it belongs at that time. The named
+    colours of `style`, `colours` and those of `colour_map` are reproduced exactly.
     """
     named = to_rgba_array([*NAMED, *colours])[:, :3]
     hinted = style.FAINT * named + (1 - style.FAINT)

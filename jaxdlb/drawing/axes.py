@@ -1,4 +1,4 @@
-"""matplotlib's axes as every picture has them."""
+"""The look of matplotlib axes that all pictures share."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from jaxdlb.drawing.style import GREY, INK, LARGE, SMALL
 
 
 def plain(axes: Axes) -> None:
-    """No frame, quiet ticks, the grid behind the data."""
+    """Remove the frame and tick marks, and put the grid behind the data."""
     axes.spines[:].set_visible(False)
     axes.tick_params(labelsize=SMALL, length=0, colors=INK)
     axes.tick_params(which="minor", length=0)
@@ -16,7 +16,7 @@ def plain(axes: Axes) -> None:
 
 
 def title(axes: Axes, text: str, subtitle: str, *, raised: float = 0) -> None:
-    """A title and a line of explanation, both above the axes and flush left; `raised` by so many points."""
+    """A title and a line of explanation above the axes, flush left and `raised` by that many points."""
     axes.set_title(subtitle, fontsize=SMALL, color=GREY, loc="left", pad=8 + raised)
     style: dict[str, Any] = {"fontsize": LARGE, "color": INK, "fontweight": "bold"}
     axes.annotate(text, (0, 1), (0, 24 + raised), xycoords="axes fraction", textcoords="offset points", **style)

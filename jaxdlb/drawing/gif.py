@@ -13,7 +13,7 @@ Picture = UInt8[np.ndarray, "H W 3"]
 def write_gif(
     path: str | os.PathLike[str], frames: Sequence[Picture], colours: UInt8[np.ndarray, "K 3"], seconds_per_frame: float
 ) -> None:
-    """Write `frames` as a GIF that plays for ever; `colours` (at most 128) are kept exactly, others nearly."""
+    """Write `frames` as a GIF that loops for ever; `colours` (at most 128) are kept exactly, others approximately."""
     shown, index_of = _palette(colours, frames[:: max(1, len(frames) // 6)])
     images = [Image.fromarray(index_of[_coarse(frame)]) for frame in frames]
     for image in images:
@@ -31,9 +31,9 @@ def _coarse(image: UInt8[np.ndarray, "*S 3"]) -> Int[np.ndarray, "*S"]:
 def _palette(
     needed: UInt8[np.ndarray, "K 3"], images: Sequence[UInt8[np.ndarray, "H W 3"]], size: int = 128
 ) -> tuple[UInt8[np.ndarray, "P 3"], UInt8[np.ndarray, " C"]]:
-    """The `needed` colours and the most frequent others, and for each `_coarse` colour the index of the nearest.
+    """The `needed` colours and the most frequent others, and for each `_coarse` colour the index of the nearest one.
 
-    One palette for all frames of an animation, so that nothing flickers and what stands still compresses well.
+    All frames of an animation share one palette, so that nothing flickers and still parts compress well.
     """
     times = np.bincount(np.concatenate([_coarse(image).ravel() for image in images]), minlength=2**15)
     times[_coarse(needed)] = 0

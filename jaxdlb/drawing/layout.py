@@ -1,4 +1,4 @@
-"""How numbers are written in pictures, and how labels and points find room: arithmetic without any drawing."""
+"""How numbers are written in pictures, and how labels and points are placed: arithmetic, with no drawing."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,37 +11,37 @@ _UNITS = (("h", 3600), ("min", 60), ("s", 1))
 
 
 def number(value: float) -> str:
-    """A number as pictures print it: about three digits, and a true minus."""
+    """A number as pictures print it: about three digits, with a true minus sign."""
     size = abs(value)
     decimals = 0 if size >= 99.5 else 1 if size >= 9.95 else 2
     return true_minus(f"{value:,.{decimals}f}")
 
 
 def true_minus(text: str) -> str:
-    """A number with a minus sign in place of the hyphen."""
+    """A number with a minus sign instead of a hyphen."""
     return text.replace("-", "−")
 
 
 def caption(name: str, most: int = 44) -> str:
-    """A name as pictures print it: at most so many characters, its dollar signs no formula."""
+    """A name as pictures print it: cut to `most` characters, with dollar signs escaped, since they begin formulas."""
     shown = name if len(name) <= most else f"{name[: most - 1]}…"
     return " ".join(shown.split()).replace("$", r"\$")
 
 
 def duration(seconds: float) -> str:
-    """A round length of time as pictures print it: in the largest unit of which it is a whole number, or in seconds."""
+    """A duration as pictures print it: in the largest unit that divides it evenly, or else in seconds."""
     unit, size = next(((unit, size) for unit, size in _UNITS if seconds and seconds % size == 0), ("s", 1))
     return f"{seconds / size:g} {unit}"
 
 
 def round_durations(longest: float, most: int = 6) -> list[float]:
-    """Seconds from 0 up to `longest`, round ones evenly apart and at most `most` above 0."""
+    """Evenly spaced round numbers of seconds from 0 to `longest`, with at most `most` above 0."""
     step = next((step for step in _steps() if longest / step < most + 1), math.inf)
     return [0.0] if math.isinf(step) else [k * step for k in range(int(longest / step) + 1)]
 
 
 def _steps() -> Iterator[float]:
-    """Seconds that a person counts time in: 1, 2, 5, 10, … of a unit, the larger the longer."""
+    """Steps in which people count time, in seconds and increasing: 1, 2, 5, 10, … of larger and larger units."""
     small = [digit * 10.0**power for power in range(-3, 1) for digit in (1, 2, 5)]
     of_sixty = [digit * size for size in (1, 60) for digit in (10, 15, 30)]
     of_minutes = [digit * 60.0 for digit in (1, 2, 5)]
@@ -49,18 +49,18 @@ def _steps() -> Iterator[float]:
     yield from sorted([*small, *of_sixty, *of_minutes, *hours])
 
 
-def evenly(count: int, most: int) -> list[int]:
-    """At most `most` of the indices below `count`, evenly apart, the first among them."""
+def evenly_spaced(count: int, most: int) -> list[int]:
+    """At most `most` of the indices below `count`, evenly spaced, starting with the first."""
     return list(range(0, count, math.ceil(count / most)))
 
 
 def round_loads(heaviest: int) -> list[int]:
-    """0, 1, 2, 5, 10, 20, 50 … up to `heaviest`."""
+    """0, 1, 2, 5, 10, 20, 50, … up to `heaviest`."""
     return [0, *(d * 10**power for power in range(9) for d in (1, 2, 5) if d * 10**power <= heaviest)]
 
 
 def spread_out(positions: Sequence[float], gap: float) -> list[float]:
-    """Increasing positions moved so as to lie at least `gap` apart; those that touch stay centred where they were."""
+    """Increasing positions, moved to lie at least `gap` apart; each group that touches stays centred where it was."""
     clusters: list[tuple[float, int]] = []  # centre and size of each run of labels that touch
     for position in positions:
         clusters.append((position, 1))
@@ -76,7 +76,7 @@ def _touch(lower: tuple[float, int], upper: tuple[float, int], gap: float) -> bo
 
 
 def shortened(values: Shaped[np.ndarray, "T N"], most: int) -> Float[np.ndarray, "S N"]:
-    """At most `most` rows: means over equal runs of rows, where there are more."""
+    """At most `most` rows: if there are more, means over runs of equal length."""
     run = math.ceil(len(values) / most)
     starts = np.arange(0, len(values), run)
     lengths = np.diff(starts, append=len(values))
@@ -86,14 +86,14 @@ def shortened(values: Shaped[np.ndarray, "T N"], most: int) -> Float[np.ndarray,
 def arcs(
     start: Float[np.ndarray, "M 2"], end: Float[np.ndarray, "M 2"], rise: Float[np.ndarray, " M"], num_points: int = 24
 ) -> Float[np.ndarray, "M P 2"]:
-    """Points along a parabola from each start to its end, whose top lies about `rise` above the higher of them."""
+    """Points along a parabola from each start to its end, peaking about `rise` above the higher of the two."""
     return np.stack([on_arcs(start, end, rise, share) for share in np.linspace(0, 1, num_points)], axis=1)
 
 
 def on_arcs(
     start: Float[np.ndarray, "M 2"], end: Float[np.ndarray, "M 2"], rise: Float[np.ndarray, " M"], share: Any
 ) -> Float[np.ndarray, "M 2"]:
-    """The point of each arc at `share` of its way, one number or one an arc."""
+    """The point of each arc at `share` of its length, which is one number or one per arc."""
     share = np.broadcast_to(share, rise.shape)[:, None]
     middle = np.stack([(start[:, 0] + end[:, 0]) / 2, np.maximum(start[:, 1], end[:, 1]) + 2 * rise], axis=1)
     return (1 - share) ** 2 * start + 2 * share * (1 - share) * middle + share**2 * end
@@ -105,9 +105,9 @@ def arrow_heads(
     scale: Float[np.ndarray, " 2"],
     size: float,
 ) -> Float[np.ndarray, "M 3 2"]:
-    """Corners of triangles that end at each `tip` and point along `towards`, `size` long on paper.
+    """Corners of triangles with their point at each `tip`, pointing along `towards`, `size` long in the picture.
 
-    `scale` says how long a unit of x and of y is there, so that a head has one shape whatever the axes show.
+    `scale` is the length of a unit of x and of y in the picture, so that arrowheads look the same on all axes.
     """
     along = towards * scale
     along = along / np.maximum(np.hypot(along[:, 0], along[:, 1]), 1e-9)[:, None]
@@ -117,7 +117,7 @@ def arrow_heads(
 
 
 def boxes(heights: Float[np.ndarray, " N"], width: float, bottom: float = 0.0) -> Float[np.ndarray, "N 4 2"]:
-    """Corners of bars of these heights that stand side by side, the k-th around x = k."""
+    """Corners of bars of these heights standing side by side, the k-th centred on x = k."""
     left, right = np.arange(len(heights)) - width / 2, np.arange(len(heights)) + width / 2
     low = np.full(len(heights), bottom)
     corners = [(left, low), (left, heights), (right, heights), (right, low)]
@@ -125,6 +125,6 @@ def boxes(heights: Float[np.ndarray, " N"], width: float, bottom: float = 0.0) -
 
 
 def marks(where: Bool[np.ndarray, " N"], height: float) -> Float[np.ndarray, "M 2"]:
-    """Points at this height over the nodes where something is so."""
+    """Points at this height, one over each node that `where` selects."""
     nodes = np.flatnonzero(where)
     return np.stack([nodes, np.full(len(nodes), height)], axis=1)

@@ -1,4 +1,4 @@
-"""Figures as SVG, on paper of any colour, and the same figures for dark paper."""
+"""Figures as SVG for light pages, and the same figures for dark pages."""
 
 import io
 import re
@@ -9,13 +9,13 @@ from jaxdlb.drawing.style import DARK, DPI
 
 @runtime_checkable
 class Drawable(Protocol):
-    """Whatever draws itself into a file: a matplotlib figure."""
+    """Anything that can draw itself into a file, such as a matplotlib figure."""
 
     def savefig(self, fname: Any, **options: Any) -> Any: ...
 
 
-def drawn(figure: Drawable) -> str:
-    """The figure as SVG without paper of its own; the same figure gives the same text."""
+def to_svg(figure: Drawable) -> str:
+    """The figure as SVG with a transparent background; the same figure always gives the same text."""
     import matplotlib
 
     file = io.StringIO()
@@ -25,9 +25,9 @@ def drawn(figure: Drawable) -> str:
 
 
 def darkened(svg: str) -> str:
-    """The SVG with each of the house's colours replaced by what stands for it on dark paper; others stay.
+    """The SVG with each colour in `DARK` replaced by its counterpart for dark pages; other colours stay.
 
-    Letters and shapes that matplotlib draws in black, and so does not colour, get the colour of ink as well.
+    Text and shapes that matplotlib leaves uncoloured because they are black get the colour of ink too.
     """
     shown = re.sub(r"#[0-9a-f]{6}\b", lambda match: DARK.get(match[0], match[0]), svg)
     return re.sub(r"<svg\b", f'<svg fill="{DARK["#000000"]}"', shown, count=1)

@@ -28,32 +28,32 @@ def compare(
 ) -> Evaluation:
     """Play all policies in the same episodes (see `evaluate_all`) and compare each with the best heuristic.
 
-    The contest is among policies of the kind `heuristic`. `settings` are kept with the result, beside the game's name
-    and sizes.
+    Only policies of the kind `heuristic` can be the best heuristic. `settings` are kept with the result, along with the
+    game's name and sizes.
 
     Raises:
-        ValueError: no heuristic among the policies, two of one name, or sizes that `evaluate_all` refuses.
+        ValueError: no heuristic among the policies, two policies with one name, or sizes that `evaluate_all` refuses.
     """
     names = [policy.name for policy in policies]
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise ValueError(f"policies holds {twice[0]!r} twice; every policy must have a name of its own")
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise ValueError(f"policies holds {repeated[0]!r} twice; every policy must have a name of its own")
     kinds = [policy.kind for policy in policies]
     if "heuristic" not in kinds:
         raise ValueError("policies holds no heuristic; there must be one to compare the others with")
     sizes = {"num_episodes": num_episodes, "num_rounds": num_rounds, "warmup": warmup}
     samples = evaluate_all(game, policies, sample_params, key, **sizes)
     columns = [{name: estimate(values) for name, values in each.items()} for each in samples]
-    contest = [place for place, kind in enumerate(kinds) if kind == "heuristic"]
-    best = max(contest, key=lambda place: _rank(columns[place]["utility"]))
+    candidates = [index for index, kind in enumerate(kinds) if kind == "heuristic"]
+    best = max(candidates, key=lambda index: _rank(columns[index]["utility"]))
     results = [
         PolicyResult(
-            name=names[place],
-            kind=kinds[place],
-            columns=columns[place],
-            difference=paired_difference(samples[place]["utility"], samples[best]["utility"]),
+            name=names[index],
+            kind=kinds[index],
+            columns=columns[index],
+            difference=paired_difference(samples[index]["utility"], samples[best]["utility"]),
         )
-        for place in range(len(policies))
+        for index in range(len(policies))
     ]
     return Evaluation(
         results=tuple(sorted(results, key=lambda result: -_rank(result.columns["utility"]))),
@@ -65,7 +65,7 @@ def compare(
 
 
 def _rank(utility: Estimate) -> float:
-    """The mean; whose episodes ended before the warm-up did, and so have none, comes last."""
+    """The mean; a policy whose episodes all ended during the warm-up has none, and comes last."""
     return -math.inf if math.isnan(utility.mean) else utility.mean
 
 

@@ -1,6 +1,6 @@
 """Figures of an evaluation and of a training run, whatever the game.
 
-Every function draws on a figure of its own, without pyplot and its global state, so it can be called from any thread
+Every function draws on a new figure and does without pyplot and its global state, so it can be called from any thread
 and without a display.
 """
 
@@ -23,13 +23,13 @@ from jaxdlb.evaluation.roles import ROLES, Role, present, role_of
 from jaxdlb.evaluation.tables import mean_and_error
 
 LARGE_SPREAD = 20  # utilities that differ by more than this factor are drawn on a logarithmic scale
-MOST_LEVELS = 5  # beside a learning curve
+MOST_LEVELS = 5  # drawn beside a learning curve
 
 
 def utilities(evaluation: Evaluation) -> Figure:
-    """The mean utility per round of every policy with its 95% interval, the best on top, values printed beside.
+    """The mean utility per round of every policy with its 95% interval, best on top, with values beside the plot.
 
-    The scale is logarithmic in −utility where the policies differ by more than a factor `LARGE_SPREAD`.
+    The scale is logarithmic in −utility if the policies differ by more than the factor `LARGE_SPREAD`.
     """
     results = sorted(evaluation.results, key=lambda result: result.columns["utility"].mean)
     figure = Figure(figsize=(8, 1.5 + 0.32 * len(results)), dpi=DPI, layout="constrained")
@@ -62,10 +62,10 @@ def learning_curve(
     levels: Mapping[str, float],
     seconds: Shaped[np.ndarray, " T"] | Sequence[float] | None = None,
 ) -> Figure:
-    """The mean utility over training, against the best of `levels`: the utilities of policies by name.
+    """The mean utility during training, beside the best of `levels`, which are the utilities of other policies by name.
 
-    With several seeds (`utility` [S, T]) the line is their median and the band reaches from the worst to the best.
-    `seconds` [T], which never fall, are the wall time of training until then; they stand along the top.
+    With several seeds (`utility` [S, T]), the line is their median and the band reaches from the worst to the best.
+    `seconds` [T], which must not decrease, are the wall time of training so far; they are shown along the top.
     """
     curves = np.atleast_2d(np.asarray(utility, np.float64))
     figure = Figure(figsize=(8, 4.4 if seconds is None else 4.8), dpi=DPI, layout="constrained")
@@ -87,7 +87,7 @@ def learning_curve(
     scale = "" if axes.get_yscale() == "linear" else ", logarithmic"
     axes.set_xlabel("agent-rounds of training (rounds played × agents)", fontsize=NORMAL, color=INK)
     axes.set_ylabel(f"mean utility{scale}", fontsize=NORMAL, color=INK)
-    raised = 0.0 if seconds is None else 30.0  # clear of the wall time
+    raised = 0.0 if seconds is None else 30.0  # clear of the wall-time axis
     title(axes, "Learning curve", "dashed: the best heuristics, as evaluated; higher is better", raised=raised)
     plain(axes)
     if seconds is not None:
@@ -98,7 +98,7 @@ def learning_curve(
 
 
 def _wall_time(axes: Axes, x: Float[np.ndarray, " T"], seconds: Float[np.ndarray, " T"]) -> None:
-    """Round lengths of wall time along the top, each above the place that training had reached by then."""
+    """Label the top with round durations of wall time, each above the point that training had reached by then."""
     durations = np.array(layout.round_durations(float(seconds[-1])))
     places = np.interp(durations, [0.0, *seconds], [0.0, *x])
     low, high = axes.get_xlim()
@@ -118,7 +118,7 @@ def _setting(evaluation: Evaluation) -> str:
 
 
 def _interval(axes: Axes, row: int, result: PolicyResult, role: Role) -> None:
-    """A policy's mean, its interval, and its value in the margin."""
+    """Draw a policy's mean and interval, and print its value in the margin."""
     estimate = result.columns["utility"]
     ends = [-estimate.high, -estimate.low]
     axes.plot(ends, [row, row], color=role.colour, linewidth=2.2, solid_capstyle="butt", zorder=2)
@@ -147,7 +147,7 @@ def _legend(figure: Figure, roles: Sequence[Role]) -> None:
 
 
 def _label_levels(figure: Figure, axes: Axes, levels: Mapping[str, float]) -> None:
-    """Horizontal lines, the best last, with names in the right margin that are moved apart where they would overlap."""
+    """Draw horizontal lines, the best last; names in the right margin are moved apart so as not to overlap."""
     texts = []
     for rank, (name, level) in enumerate(levels.items(), start=1):
         best = rank == len(levels)
@@ -169,9 +169,9 @@ def _label_levels(figure: Figure, axes: Axes, levels: Mapping[str, float]) -> No
 
 
 def _scale(axes: Axes, direction: str, costs: Float[np.ndarray, " R"], least: float) -> None:
-    """A scale of −utility on which all of `costs` can be told apart; its tick labels are utilities.
+    """Set a scale of −utility on which all of `costs` can be told apart; its tick labels are utilities.
 
-    `least` is the least of all that will be drawn, which may be 0 or below where an interval reaches that far.
+    `least` is the smallest value that will be drawn; it may be 0 or below if an interval reaches that far.
     """
     axis, set_scale = {"x": (axes.xaxis, axes.set_xscale), "y": (axes.yaxis, axes.set_yscale)}[direction]
     floor, top = np.min(costs[costs > 0], initial=np.inf), np.max(costs, initial=0.0)
@@ -183,7 +183,7 @@ def _scale(axes: Axes, direction: str, costs: Float[np.ndarray, " R"], least: fl
         axis.set_major_locator(
             ticker.LogLocator(subs=(1, 2, 5) if top < 100 * floor else (1, 3) if top < 1000 * floor else (1,))
         )
-    else:  # what is not above 0 has no logarithm: below the least cost above 0 this scale is linear
+    else:  # values that are not above 0 have no logarithm: below the least positive cost, this scale is linear
         set_scale("symlog", linthresh=floor)
         decades = np.arange(math.ceil(np.log10(floor)), math.floor(np.log10(top)) + 1)
         axis.set_major_locator(ticker.FixedLocator([0, *(10.0**decades)]))
@@ -192,7 +192,7 @@ def _scale(axes: Axes, direction: str, costs: Float[np.ndarray, " R"], least: fl
 
 
 class _Negated(ticker.ScalarFormatter):
-    """Labels of utilities on an axis of costs."""
+    """Labels an axis of costs with utilities."""
 
     def __call__(self, x: float, pos: int | None = None) -> str:
         return super().__call__(0 - x, pos)

@@ -1,4 +1,4 @@
-"""An evaluation as one HTML file that needs nothing else: no network, no other file, no script."""
+"""An evaluation as one self-contained HTML file: no network access, no other files, no scripts."""
 
 import base64
 import os
@@ -30,11 +30,11 @@ def write_report(
 ) -> None:
     """Write the report of an evaluation: conclusion, table, `figures` by caption, settings and the run's configuration.
 
-    A figure is a matplotlib figure, which is drawn for light and for dark paper, or the bytes of a PNG or a GIF, which
-    stay as they are. The file is complete or is not there at all: it is written beside its place and then moved there.
+    A figure is either a matplotlib figure, drawn once for light and once for dark mode, or the bytes of a PNG or GIF,
+    included unchanged. The file appears complete or not at all: it is written under a temporary name and then moved.
 
     Raises:
-        ValueError: bytes that are neither a PNG nor a GIF.
+        ValueError: a figure given as bytes is neither a PNG nor a GIF.
         OSError: the file cannot be written.
     """
     page = PAGE.format(
@@ -51,7 +51,7 @@ def write_report(
 
 
 def _table(evaluation: Evaluation) -> str:
-    """A row for each policy, the best utility first."""
+    """One row per policy, best utility first."""
     shown = [name for name in evaluation.columns if any(name in result.columns for result in evaluation.results)]
     headers = ["policy", *(evaluation.columns[name][0] for name in shown), DIFFERENCE]
     head = "".join(f'<th scope="col">{escape(header)}</th>' for header in headers)
@@ -68,7 +68,7 @@ def _row(result: PolicyResult, shown: Iterable[str], role: str) -> str:
 
 
 def _cell(estimate: Estimate | None) -> str:
-    """A mean, and half of its 95% interval where there is one."""
+    """A mean and, if there is one, half the width of its 95% interval."""
     mean, error = mean_and_error(estimate)
     return f"<td>{true_minus(mean)}{f' <small>± {error}</small>' if error else ''}</td>"
 
@@ -76,7 +76,7 @@ def _cell(estimate: Estimate | None) -> str:
 def _settings(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "independent episodes": f"{evaluation.num_episodes:,}",
-        "rounds an episode": f"{evaluation.num_rounds:,}",
+        "rounds per episode": f"{evaluation.num_rounds:,}",
         "rounds left out as warm-up": f"{evaluation.warmup:,}",
     } | dict(evaluation.settings)
 
@@ -87,20 +87,21 @@ def _definitions(entries: Mapping[str, Any]) -> str:
 
 
 def _figure(caption: str, figure: Drawable | bytes) -> str:
-    shown, paper = (_picture(caption, figure), "white") if isinstance(figure, bytes) else (_drawn(caption, figure), "")
+    shown = _picture(caption, figure) if isinstance(figure, bytes) else _light_and_dark(caption, figure)
+    paper = "white" if isinstance(figure, bytes) else ""
     return f'<figure><div class="wide {paper}">{shown}</div>\n<figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def _picture(caption: str, image: bytes) -> str:
     mime = next((mime for start, mime in MIME_TYPES.items() if image.startswith(start)), None)
     if mime is None:
-        raise ValueError(f"the figure {caption!r} is neither a PNG nor a GIF; it must be one of these, or draw itself")
+        raise ValueError(f"the figure {caption!r} is neither a PNG nor a GIF; it must be one, or a matplotlib figure")
     return f'<img alt="{escape(caption)}" src="{_data(mime, image)}">'
 
 
-def _drawn(caption: str, figure: Drawable) -> str:
-    """The figure twice; the reader's browser chooses by the colour of the page."""
-    light = svg.drawn(figure)
+def _light_and_dark(caption: str, figure: Drawable) -> str:
+    """The figure in two versions; the reader's browser chooses by light or dark mode."""
+    light = svg.to_svg(figure)
     dark = _data(SVG, svg.darkened(light).encode())
     return (
         f'<picture><source media="(prefers-color-scheme: dark)" srcset="{dark}">'
@@ -172,7 +173,7 @@ PAGE = """<!DOCTYPE html>
 </div>
 <details><summary>What the columns mean</summary>
 {columns}
-<p>Means over the episodes ± half of the 95% interval.</p>
+<p>Means over the episodes; ± is half the width of the 95% interval.</p>
 </details>
 <h2>Figures</h2>
 {figures}

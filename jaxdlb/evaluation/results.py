@@ -1,4 +1,4 @@
-"""What an evaluation says of many policies, and its JSON."""
+"""The results of an evaluation, and their JSON form."""
 
 import dataclasses
 import math
@@ -20,11 +20,11 @@ class PolicyResult:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """How many policies did in the same episodes, the best utility first."""
+    """How several policies did in the same episodes, best utility first."""
 
     results: tuple[PolicyResult, ...]
-    best_heuristic: str  # the name of the one with the best mean utility; oracles are out of the contest
-    columns: Mapping[str, tuple[str, str]]  # of the tables: header, with the unit, and meaning
+    best_heuristic: str  # the name of the heuristic with the best mean utility; oracles do not count
+    columns: Mapping[str, tuple[str, str]]  # by name: the header in tables (with the unit), and the meaning
     num_episodes: int
     num_rounds: int
     warmup: int
@@ -32,12 +32,12 @@ class Evaluation:
 
     @property
     def best(self) -> PolicyResult:
-        """The best heuristic's result."""
+        """The result of the best heuristic."""
         return next(result for result in self.results if result.name == self.best_heuristic)
 
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
-    """The evaluation as JSON can hold it; what is NaN becomes null."""
+    """The evaluation as JSON-compatible data; NaN becomes null."""
 
     def plain(value: Estimate) -> dict[str, float | None]:
         return {end: None if math.isnan(x) else x for end, x in dataclasses.asdict(value).items()}
@@ -57,10 +57,10 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any]) -> Evaluation:
-    """The evaluation that `to_json` wrote.
+    """The evaluation from which `to_json` made `data`.
 
     Raises:
-        ValueError: something else.
+        ValueError: `data` was not made by `to_json`.
     """
 
     def restored(ends: Mapping[str, float | None]) -> Estimate:

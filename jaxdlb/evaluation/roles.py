@@ -1,4 +1,4 @@
-"""How the part that a policy plays in an evaluation is marked in tables, figures and the report: the one list of it."""
+"""How a policy's role in an evaluation is marked in tables, figures and the report, in one list."""
 
 import dataclasses
 
@@ -10,21 +10,21 @@ from jaxdlb.evaluation.results import Evaluation, PolicyResult
 class Role:
     """How a role is marked."""
 
-    mark: str  # before a name in a table of text: one character
+    mark: str  # the character before a name in text tables
     meaning: str  # in legends
-    badge: str  # behind a name in the report; "" for none
+    badge: str  # after a name in the report; "" for none
     colour: str
-    marker: str  # matplotlib's
-    filled: bool  # whether the marker is
-    bold: bool  # whether names and numbers are
+    marker: str  # the marker in matplotlib figures
+    filled: bool  # whether that marker is filled
+    bold: bool  # whether names and numbers are bold
 
     @property
     def is_marked(self) -> bool:
-        """Whether a table of text marks it, and so explains the mark."""
+        """Whether text tables mark the role and so must explain its mark."""
         return bool(self.mark.strip())
 
 
-# In the order of legends. "best" is the best heuristic; the others are kinds of policy, `policies.KINDS`.
+# In the order of legends. "best" is the best heuristic; the other keys are the kinds of policy, `policies.KINDS`.
 ROLES = {
     "learned": Role("»", "learned", "learned", VERMILION, "D", filled=True, bold=True),
     "best": Role("*", "the best heuristic", "best heuristic", BLUE, "o", filled=True, bold=True),
@@ -35,16 +35,16 @@ ROLES = {
 
 
 def role_name(result: PolicyResult, evaluation: Evaluation) -> str:
-    """The key in `ROLES` of a policy's role."""
+    """The key of a policy's role in `ROLES`."""
     return "best" if result.name == evaluation.best_heuristic else result.kind
 
 
 def role_of(result: PolicyResult, evaluation: Evaluation) -> Role:
-    """How a policy is marked."""
+    """The role of a policy."""
     return ROLES[role_name(result, evaluation)]
 
 
 def present(evaluation: Evaluation) -> list[Role]:
-    """The roles that some policy of the evaluation plays, in the order of legends."""
+    """The roles that occur in the evaluation, in the order of legends."""
     played = {role_name(result, evaluation) for result in evaluation.results}
     return [role for name, role in ROLES.items() if name in played]

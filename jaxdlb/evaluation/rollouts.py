@@ -1,4 +1,4 @@
-"""Plays policies in independent episodes under common random numbers, and says what happened."""
+"""Plays policies in independent episodes under common random numbers, and sums up what happened."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from jaxdlb.evaluation.side_by_side import SampleParams, play, teams_of
 from jaxdlb.game import Game
 from jaxdlb.policies import Policy
 
-# So many (policy, agent, agent) entries are played at once, and more episodes take turns: bounds memory, not results.
+# The most (policy, agent, agent) entries played at once; beyond that, episodes take turns. Bounds memory, not results.
 _ENTRIES_AT_ONCE = 2**22
 
 Samples = dict[str, np.ndarray]  # of one policy, by column: float64 [num_episodes]
@@ -29,7 +29,7 @@ def evaluate(
     num_rounds: int,
     warmup: int,
 ) -> Samples:
-    """As `evaluate_all`, for one policy: the same numbers that it has there."""
+    """Like `evaluate_all`, for one policy; the numbers are the same as there."""
     sizes = {"num_episodes": num_episodes, "num_rounds": num_rounds, "warmup": warmup}
     return evaluate_all(game, [policy], sample_params, key, **sizes)[0]
 
@@ -44,9 +44,9 @@ def evaluate_all(
     num_rounds: int,
     warmup: int,
 ) -> list[Samples]:
-    """The game's columns in independent episodes, for each policy: a dict of float64 [num_episodes].
+    """The game's columns in independent episodes: for each policy, a dict of float64 [num_episodes].
 
-    Each is computed from the episode's `sums`; it is NaN in an episode that gives it nothing to divide by.
+    Each is computed from the episode's `sums`, and is NaN if that episode leaves it nothing to divide by.
 
     Raises:
         ValueError: see `sums`.
@@ -76,15 +76,15 @@ def sums(
     num_rounds: int,
     warmup: int,
 ) -> list[EpisodeSums]:
-    """What happened in independent episodes, for each policy: each metric summed over the steps that count.
+    """What happened in independent episodes: for each policy, every metric summed over the counted steps.
 
-    Each episode plays one cluster, `sample_params` of a key of its own, for `num_rounds` rounds without reset; the
-    first `warmup` are left out. A time limit of the game is played over; after a true end nothing counts. Policies
-    meet the same clusters, arrivals and chances of completion. Beside the metrics stand `steps`, how many counted, and
-    `elapsed`, the time that they took.
+    Each episode plays one cluster, which `sample_params` draws from the episode's own key, for `num_rounds` rounds
+    without a reset. The first `warmup` rounds are not counted, nor is anything after a true end; play continues past a
+    time limit of the game. All policies face the same clusters, arrivals and chances of completion. Besides the metrics
+    there are `steps`, the number of counted steps, and `elapsed`, the time that they took.
 
     Raises:
-        ValueError: no policies, fewer than 2 episodes, no rounds, or a warm-up that leaves none.
+        ValueError: no policies, fewer than 2 episodes, no rounds, or a warm-up that leaves none to count.
     """
     check_sizes(num_episodes, num_rounds, warmup)
     if not policies:
@@ -102,12 +102,12 @@ def sums(
         at_once=min(max(at_once, 1), num_episodes),
     )
     total = jax.tree.map(lambda sum_, excess: np.float64(sum_) - np.float64(excess), tally.total, tally.excess)
-    order = np.argsort(places)  # of the policies among the members of all teams
+    order = np.argsort(places)  # where each policy stands among the members of all teams
     return [{name: values[:, place] for name, values in total.items()} for place in order]
 
 
 def check_sizes(num_episodes: int, num_rounds: int, warmup: int) -> None:
-    """Raise ValueError unless the episodes allow an interval and the warm-up leaves a round to count."""
+    """Raise ValueError unless there are enough episodes for an interval and the warm-up leaves a round to count."""
     check_size("num_episodes", num_episodes, 2)
     check_size("num_rounds", num_rounds, 1)
     check_size("warmup", warmup, 0)

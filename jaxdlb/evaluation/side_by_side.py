@@ -1,8 +1,8 @@
 """One program that plays many policies side by side under common random numbers.
 
-The game's keys depend on the evaluation's key, the episode and the round alone, so every policy meets the same
-clusters, arrivals and chances of completion, and what the policies share is drawn and compiled once. Policies draw from
-a stream of their own, which depends on the same three alone: a policy plays the same whoever else is there.
+The game's keys depend only on the evaluation's key, the episode and the round. So every policy faces the same clusters,
+arrivals and chances of completion, and whatever the policies share is drawn and compiled once. Policies draw from a
+separate stream that depends on the same three things alone: a policy plays the same whichever others take part.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ SampleParams = Callable[[PRNGKeyArray], Any]  # a pure function from a key to th
 
 
 class Tally(NamedTuple):
-    """Running sums in float32 that do not lose small addends (Kahan): the exact sums are close to total − excess."""
+    """Running float32 sums that do not lose small terms (Kahan summation): total − excess is nearly the exact sum."""
 
     total: PyTree
     excess: PyTree
@@ -37,7 +37,7 @@ class Tally(NamedTuple):
 
 
 class Constant:
-    """A policy that is no pytree, as a static part of a program: equal to itself alone."""
+    """A policy that is not a pytree, as a static part of a program; it equals only itself."""
 
     def __init__(self, policy: Policy) -> None:
         self.policy = policy
@@ -51,9 +51,9 @@ class Constant:
 
 @struct.dataclass
 class Team:
-    """Policies that differ in numbers alone, and so act by one program: stacked along a leading axis of `size`.
+    """Policies that differ only in their numbers, and so share one program: stacked along a leading axis of `size`.
 
-    A policy that is no pytree is a team of its own, with `constant` in place of `stacked`.
+    A policy that is not a pytree forms a team by itself, with `constant` instead of `stacked`.
     """
 
     stacked: Any
@@ -65,23 +65,23 @@ class Team:
         return (self.constant.policy if self.constant else self.stacked).kind == "oracle"
 
     def each(self, call: Callable[..., Any], *arguments: Any) -> Any:
-        """`call(policy, *arguments)` for every member, with its own entry of each argument."""
+        """`call(policy, *arguments)` for every member, with that member's entry of each argument."""
         if self.constant:
             return jax.vmap(partial(call, self.constant.policy), axis_size=self.size)(*arguments)
         return jax.vmap(call, axis_size=self.size)(self.stacked, *arguments)
 
 
 def teams_of(policies: Sequence[Policy]) -> tuple[tuple[Team, ...], list[int]]:
-    """The policies in teams; and for the members of all teams in turn, their places in `policies`."""
+    """The policies grouped in teams; and, for the members of all teams in turn, their indices in `policies`."""
     alike: dict[Any, list[int]] = {}
     for place, policy in enumerate(policies):
-        alike.setdefault(_program(policy), []).append(place)
+        alike.setdefault(_program_key(policy), []).append(place)
     teams = tuple(_team([policies[place] for place in places]) for places in alike.values())
     return teams, [place for places in alike.values() for place in places]
 
 
-def _program(policy: Policy) -> Any:
-    """Equal for two policies exactly when one program serves both."""
+def _program_key(policy: Policy) -> Any:
+    """A key that is equal for two policies exactly if one program can serve both."""
     if _is_opaque(policy):
         return Constant(policy)
     shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(policy))
@@ -111,12 +111,12 @@ def play(
     num_episodes: int,
     at_once: int,
 ) -> Tally:
-    """The sums of all metrics over the rounds that count, for each episode and policy: leaves [E, P, …].
+    """The sums of all metrics over the counted rounds, for each episode and policy: leaves [E, P, …].
 
-    These are the rounds from `warmup` on, up to and with a true end (`discount` 0); a time limit ends nothing. `steps`
-    and `elapsed` are summed too. Policies stand in the order of the teams. `at_once` episodes are played together, the
-    rest take turns: it bounds memory and changes no result. Round counts are traced, so that no program is compiled
-    anew for them.
+    Rounds count from `warmup` on, up to and including a true end (`discount` 0); a time limit ends nothing. `steps` and
+    `elapsed` are summed too. Policies are in the order of the teams. Only `at_once` episodes are played together and
+    the rest take turns, which bounds memory and does not change results. The numbers of rounds are traced, so changing
+    them does not recompile the program.
     """
     keys = jax.random.split(key, 3)
 
@@ -144,7 +144,7 @@ def _play_episode(
     state, timestep = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (sum(sizes), *leaf.shape)), reset)
     memories = tuple(team.each(lambda policy: policy.init(game)) for team in teams)
     goes_on = jnp.ones(sum(sizes), bool)
-    nothing = jax.tree.map(jnp.zeros_like, _counted(timestep, goes_on))
+    nothing = jax.tree.map(jnp.zeros_like, _contributions(timestep, goes_on))
 
     def play_round(carry: tuple) -> tuple:
         round, goes_on, memories, state, timestep, tally = carry
@@ -157,7 +157,7 @@ def _play_episode(
         action = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *actions)
         step_key = chance.fold_in(game_key, round + 1)
         state, timestep = jax.vmap(game.step, (None, 0, 0, None))(step_key, state, action, params)
-        tally = tally.add(_counted(timestep, goes_on & (round >= warmup)))
+        tally = tally.add(_contributions(timestep, goes_on & (round >= warmup)))
         return round + 1, goes_on & (timestep.discount > 0), memories, state, timestep, tally
 
     def somebody_plays(carry: tuple) -> Bool[Array, ""]:
@@ -168,8 +168,8 @@ def _play_episode(
     return jax.lax.while_loop(somebody_plays, play_round, start)[-1]
 
 
-def _counted(timestep: TimeStep, counts: Bool[Array, " P"]) -> dict[str, Float[Array, "P ..."]]:
-    """What a step adds to the sums of each policy, where it counts; else zeros."""
+def _contributions(timestep: TimeStep, counts: Bool[Array, " P"]) -> dict[str, Float[Array, "P ..."]]:
+    """What a step adds to the sums of each policy: zeros where the step does not count."""
     values = timestep.metrics | {"steps": jnp.ones_like(timestep.elapsed), "elapsed": timestep.elapsed}
 
     def where_it_counts(value: Shaped[Array, "P ..."]) -> Float[Array, "P ..."]:
@@ -181,7 +181,7 @@ def _counted(timestep: TimeStep, counts: Bool[Array, " P"]) -> dict[str, Float[A
 def _act(
     team: Team, key: PRNGKeyArray, memory: Any, state: Any, observation: Any, params: Any, game: Game
 ) -> tuple[Any, Any]:
-    """The team's memories and actions, of its own clusters; oracles see the truth in place of the observation."""
+    """The team's memories and actions in its own clusters; oracles see the truth instead of the observation."""
     if team.sees_true_state:
         observation = jax.vmap(game.true_observation, (0, None))(state, params)
     return team.each(lambda policy, carry, seen: policy.act(key, carry, seen, params), memory, observation)

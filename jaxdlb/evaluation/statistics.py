@@ -12,7 +12,7 @@ CONFIDENCE = 0.95
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A mean and the ends of its confidence interval; all NaN where there is nothing to average."""
+    """A mean and the ends of its confidence interval; all NaN if there is nothing to average."""
 
     mean: float
     low: float
@@ -24,15 +24,15 @@ class Estimate:
 
 
 def t_quantile(degrees_of_freedom: int, confidence: float = CONFIDENCE) -> float:
-    """How many standard errors a two-sided interval of Student's t reaches to either side."""
+    """How many standard errors a two-sided interval by Student's t distribution extends to either side."""
     return float(special.stdtrit(degrees_of_freedom, (1 + confidence) / 2))
 
 
 def estimate(samples: ArrayLike) -> Estimate:
-    """The mean of independent `samples` [n] with its 95% t-interval; NaN throughout if a sample is NaN.
+    """The mean of independent `samples` [n] with its 95% t-interval; all NaN if any sample is NaN.
 
     Raises:
-        ValueError: not a list of at least 2 samples.
+        ValueError: `samples` is not a list of at least 2 numbers.
     """
     values = np.asarray(samples, np.float64)
     if values.ndim != 1 or values.size < 2:
@@ -43,12 +43,12 @@ def estimate(samples: ArrayLike) -> Estimate:
 
 
 def paired_difference(a: ArrayLike, b: ArrayLike) -> Estimate:
-    """The mean of a − b, where `a[k]` and `b[k]` come from the same episode, with its 95% t-interval.
+    """The mean of a − b with its 95% t-interval, where `a[k]` and `b[k]` come from the same episode.
 
-    Common random numbers make the differences vary less than either side does.
+    Common random numbers make the differences vary less than `a` and `b` do.
 
     Raises:
-        ValueError: shapes that differ, or not a list of at least 2 samples.
+        ValueError: the shapes differ, or are not those of a list of at least 2 numbers.
     """
     if np.shape(a) != np.shape(b):
         raise ValueError(f"a has shape {np.shape(a)} and b {np.shape(b)}; paired samples need equal shapes")

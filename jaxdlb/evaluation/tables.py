@@ -1,4 +1,4 @@
-"""The table of an evaluation as people read it: for the terminal, in Markdown, and the conclusion in a sentence."""
+"""The table of an evaluation for people to read, on a terminal or in Markdown, with the conclusion in a sentence."""
 
 import math
 import textwrap
@@ -22,12 +22,12 @@ __all__ = [
 
 MAX_WIDTH = 140
 DIFFERENCE = "utility above best heuristic"
-# From roomy to narrow: the most decimals, and what stands before ±. The first that fits is taken.
+# From wide to narrow: the largest number of decimals, and what precedes ±. The first layout that fits is used.
 _LAYOUTS = ((4, " "), (3, " "), (3, ""), (2, " "), (2, ""), (1, ""), (0, ""))
 
 
 def conclusion(evaluation: Evaluation) -> str:
-    """Who won, in a sentence for each learned policy: it, the best heuristic, or neither."""
+    """One sentence per learned policy on who won: that policy, the best heuristic, or neither."""
     best = evaluation.best
     learned = [result for result in evaluation.results if result.kind == "learned"]
     if not learned:
@@ -36,7 +36,7 @@ def conclusion(evaluation: Evaluation) -> str:
 
 
 def to_text(evaluation: Evaluation) -> str:
-    """A table of at most `MAX_WIDTH` columns for the terminal, with a legend and the conclusion."""
+    """A table at most `MAX_WIDTH` characters wide for the terminal, with a legend and the conclusion."""
     drawn = (_draw(evaluation, decimals, gap) for decimals, gap in _LAYOUTS)
     lines = next((lines for lines in drawn if len(lines[0]) <= MAX_WIDTH), None)
     if lines is None:
@@ -60,7 +60,7 @@ def to_markdown(evaluation: Evaluation) -> str:
 
 
 def _draw(evaluation: Evaluation, decimals: int, gap: str, crop: bool = False) -> list[str]:
-    """The lines of the table, all of the same length; `crop` cuts names so that it is at most `MAX_WIDTH`."""
+    """The lines of the table, all of equal length; `crop` shortens names so that they fit in `MAX_WIDTH`."""
     shown, ranked = _shown(evaluation), _ranked(evaluation)
     names = [f"{role_of(result, evaluation).mark} {result.name}" for result in ranked]
     rows = [_cells(result, evaluation, shown) for result in ranked]
@@ -79,14 +79,14 @@ def _draw(evaluation: Evaluation, decimals: int, gap: str, crop: bool = False) -
 
 
 def _under(header: str, column: list[str]) -> list[str]:
-    """The column's cells under its header, right-aligned; the header takes as many lines as keep the column narrow."""
+    """The column's cells under its header, right-aligned; the header is wrapped to keep the column narrow."""
     words = textwrap.wrap(header, max(len(column[0]), *map(len, header.split())))
     width = max(map(len, words + column))
     return [line.rjust(width) for line in words + column]
 
 
 def _column(cells: list[tuple[Estimate | None, bool]], decimals: int, gap: str) -> list[str]:
-    """The cells of one column with their ± below each other."""
+    """The cells of one column, with their ± aligned."""
     written = [mean_and_error(estimate, signed, decimals) for estimate, signed in cells]
     mean_width, error_width = (max(len(cell[side]) for cell in written) for side in (0, 1))
     join = {True: f"{gap}±", False: " " * (len(gap) + 1)}
@@ -94,22 +94,22 @@ def _column(cells: list[tuple[Estimate | None, bool]], decimals: int, gap: str) 
 
 
 def _cells(result: PolicyResult, evaluation: Evaluation, shown: Sequence[str]) -> list[tuple[Estimate | None, bool]]:
-    """What stands in a row, and whether it carries its sign."""
+    """The estimates in a row, and whether each is written with its sign."""
     difference = None if result.name == evaluation.best_heuristic else result.difference
     return [*((result.columns.get(name), False) for name in shown), (difference, True)]
 
 
 def mean_and_error(estimate: Estimate | None, signed: bool = False, most_decimals: int = 4) -> tuple[str, str]:
-    """The mean, and half of its interval ("" where there is none), with as many digits as the interval is good for."""
+    """The mean and half the width of its interval ("" if it has none), to the precision that the interval supports."""
     if estimate is None or math.isnan(estimate.mean):
         return "–", ""
     half = estimate.half_width
     if not half > 0:
         return f"{estimate.mean:{'+' if signed else ''}.{min(most_decimals, 2)}f}" if estimate.mean else "0", ""
     lead = math.floor(math.log10(half))
-    digits = 2 if half < 3 * 10**lead else 1  # one digit of an error beginning with 3 to 9 is exact enough
+    digits = 2 if half < 3 * 10**lead else 1  # for an error that begins with 3 to 9, one digit is enough
     decimals = min(max(digits - 1 - lead, 0), most_decimals)
-    shown = max(half, 10.0**-decimals)  # an error is never written as 0
+    shown = max(half, 10.0**-decimals)  # never write an error as 0
     return f"{estimate.mean:{'+' if signed else ''}.{decimals}f}", f"{shown:.{decimals}f}"
 
 
@@ -133,12 +133,12 @@ def _legend(evaluation: Evaluation) -> str:
 def _measured(evaluation: Evaluation) -> str:
     return (
         f"Means of {evaluation.num_episodes:,} episodes of {evaluation.num_rounds:,} rounds, the first "
-        f"{evaluation.warmup:,} left out, ± half of the 95% interval; all policies play the same episodes."
+        f"{evaluation.warmup:,} left out; ± is half the width of the 95% interval. All policies play the same episodes."
     )
 
 
 def _verdict(result: PolicyResult, best: PolicyResult) -> str:
-    """Which of the two is better by their difference, episode by episode, and by how much."""
+    """Which of the two is better by their paired difference, and by how much."""
     difference = f"paired difference {_written(result.difference, signed=True)}"
     if result.difference.low > 0:
         return f"{result.name} beats the best heuristic, {best.name}: {_against(result, best)}; {difference}."
@@ -149,15 +149,15 @@ def _verdict(result: PolicyResult, best: PolicyResult) -> str:
 
 
 def _against(first: PolicyResult, second: PolicyResult) -> str:
-    """Both utilities, how much closer to 0 the first is, and both response times where the game has them."""
-    sentence = f"utility {_pair(first, second, 'utility')}"
+    """Both utilities, how many times closer to 0 the first is and, if the game has them, both response times."""
+    sentence = f"utility {_versus(first, second, 'utility')}"
     ours, theirs = (result.columns["utility"].mean for result in (first, second))
     if theirs < ours < 0:
         sentence += f", {theirs / ours:.1f} times closer to 0"
     if all("response_time" in result.columns for result in (first, second)):
-        sentence += f", response time {_pair(first, second, 'response_time')} rounds"
+        sentence += f", response time {_versus(first, second, 'response_time')} rounds"
     return sentence
 
 
-def _pair(first: PolicyResult, second: PolicyResult, column: str) -> str:
+def _versus(first: PolicyResult, second: PolicyResult, column: str) -> str:
     return " against ".join(mean_and_error(result.columns[column], False, 4)[0] for result in (first, second))

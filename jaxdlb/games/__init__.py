@@ -1,7 +1,7 @@
 """The games, and the registry that finds them by name.
 
-`GAMES` is the one list of games. A game of a user's own package is found as `package.module:ENTRY`, or under the name
-that the package announces in the entry-point group `jaxdlb.games`.
+`GAMES` is the only list of games. A game in a user's own package is found as `package.module:ENTRY`, or under the name
+that the package registers in the entry-point group `jaxdlb.games`.
 """
 
 import dataclasses
@@ -21,11 +21,11 @@ GAMES: Catalogue[Entry] = Catalogue(
 
 
 def make(name: str, **sizes: Any) -> Game:
-    """The game called `name`, with its static `sizes`.
+    """The game called `name`, with these static `sizes`.
 
     Raises:
-        ValueError: an unknown name (the message lists the known ones and the nearest), an unknown size, or a size out
-            of range.
+        ValueError: an unknown name (the message lists the known ones and suggests the nearest), an unknown size, or a
+            size out of range.
     """
     game: Any = GAMES.find(name).game
     known = [field.name for field in dataclasses.fields(game)]
@@ -37,14 +37,14 @@ def make(name: str, **sizes: Any) -> Game:
 
 
 def heuristic(name: str, *, game: str | None = None, **options: Any) -> Policy:
-    """The heuristic called `name` with its `options`.
+    """The heuristic called `name`, with these `options`.
 
-    `game` says whose, where several games have different rules of that name. A rule of a user's own package is found
-    as `package.module:FAMILY`.
+    `game` says which game's heuristic is meant, if several games have different ones of that name. A heuristic in a
+    user's own package is found as `package.module:FAMILY`.
 
     Raises:
-        ValueError: an unknown name (the message lists the known ones and the nearest), an option that the heuristic
-            does not have, or a value out of range.
+        ValueError: an unknown name (the message lists the known ones and suggests the nearest), an option that the
+            heuristic does not have, or a value out of range.
     """
     entries = GAMES.values() if game is None else [GAMES.find(game)]
     families = [entry.heuristics for entry in entries if name in entry.heuristics]
@@ -56,13 +56,13 @@ def heuristic(name: str, *, game: str | None = None, **options: Any) -> Policy:
 
 
 def randomised(game: Game, base: Any = None, **ranges: Any) -> Any:
-    """A pure function from a key to random `params`: `base` with each field of `ranges` drawn from its (low, high).
+    """A pure function from a key to random `params`: `base`, with each field in `ranges` drawn from its (low, high).
 
-    Any declared field of the parameters may be drawn, and the shorthands of the game (of `dlb` the `load`); see
-    `ranges.sampler`. `base` is the game's reference instance, if none is given.
+    Any declared field of the parameters may be drawn, and so may the game's shorthands (such as `load` in `dlb`); see
+    `ranges.sampler`. By default, `base` is the game's reference instance.
 
     Raises:
-        ValueError: an unknown field, a range out of order, or one that holds a value `game.validate` would refuse.
+        ValueError: an unknown field, a range out of order, or one that contains a value `game.validate` would refuse.
     """
     base = game.default_params() if base is None else base
     shorthands = next((entry.shorthands for entry in GAMES.values() if entry.game is type(game)), {})

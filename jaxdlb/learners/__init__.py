@@ -1,4 +1,4 @@
-"""Learners: pure functions over one state pytree, and the registry that finds them by name."""
+"""Learners: pure functions over a single state pytree, and the registry that finds them by name."""
 
 from jaxdlb.learners.config import Hyperparameters, IPPOConfig, MAPPOConfig
 from jaxdlb.learners.mappo import MAPPO, LearnerState

@@ -1,4 +1,4 @@
-"""Generalised advantage estimation (Schulman et al. 2016) that tells a time limit from an end."""
+"""Generalised advantage estimation (Schulman et al. 2016) that tells a time limit from a true end."""
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,8 @@ def generalised_advantages(
 ) -> Float[Array, " T *B"]:
     """A_t = δ_t + λ · discount_t · [not last_t] · A_{t+1}, with δ_t = r_t + discount_t · V(s_{t+1}) − V(s_t).
 
-    `next_value` is the value of the state that step t led to, before any reset: at a time limit (`last` with
-    `discount` > 0) the advantage bootstraps from it, at an end (`discount` 0) nothing follows. `discount` includes the
+    `next_value` is the value of the state that step t led to, before any reset. At a time limit (`last` with `discount`
+    > 0) the advantage bootstraps from it; at a true end (`discount` 0) nothing follows. `discount` includes the
     learner's γ.
     """
     delta = reward + discount * next_value - value

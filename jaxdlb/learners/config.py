@@ -1,4 +1,4 @@
-"""The settings of MAPPO and IPPO: what may be swept as arrays, and what fixes shapes."""
+"""The settings of MAPPO and IPPO: those that may be swept as arrays, and those that fix shapes."""
 
 import dataclasses
 
@@ -16,38 +16,38 @@ Scalar = Float[Array, ""] | float
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Hyperparameters:
-    """Numbers that a population may differ in; as arrays they are part of the learner's state and may be vmapped."""
+    """Numbers in which members of a population may differ; as arrays in the learner's state, they may be vmapped."""
 
     learning_rate: Scalar = parameter(NON_NEGATIVE, 3e-3)  # at the first update
     final_learning_rate: Scalar = parameter(NON_NEGATIVE, 1e-4)  # at the end of the schedule
     entropy_coef: Scalar = parameter(NON_NEGATIVE, 0.003)  # weight of the entropy, at the first update
     final_entropy_coef: Scalar = parameter(NON_NEGATIVE, 0.0)  # at the end of the schedule
-    schedule_updates: Scalar = parameter(POSITIVE, 500)  # updates over which both go linearly from first to last
-    gamma: Scalar = parameter(PROBABILITY, 0.95)  # γ: discount for a unit of the game's time
-    gae_lambda: Scalar = parameter(PROBABILITY, 0.9)  # λ: of the advantage estimation
+    schedule_updates: Scalar = parameter(POSITIVE, 500)  # updates over which both change linearly from first to last
+    gamma: Scalar = parameter(PROBABILITY, 0.95)  # γ: discount for one unit of the game's time
+    gae_lambda: Scalar = parameter(PROBABILITY, 0.9)  # λ: decay of the advantage estimation
     clip_epsilon: Scalar = parameter(POSITIVE, 0.2)  # ε: how far a probability ratio may move
-    value_clip: Scalar = parameter(POSITIVE, 0.5)  # how far a value may move, in deviations of the return
+    value_clip: Scalar = parameter(POSITIVE, 0.5)  # how far a value may move, in standard deviations of the return
     value_coef: Scalar = parameter(NON_NEGATIVE, 0.5)  # weight of the value loss
     max_grad_norm: Scalar = parameter(POSITIVE, 0.5)  # global norm to which gradients are clipped
 
 
 @dataclasses.dataclass(frozen=True)
 class MAPPOConfig(Hyperparameters):
-    """All settings of MAPPO: the hyper-parameters, and the static sizes and choices.
+    """All settings of MAPPO: the hyper-parameters plus static sizes and choices.
 
     Raises:
         ValueError: names the setting, its value and what is allowed.
     """
 
     num_envs: int = parameter(POSITIVE_COUNT, 64)  # clusters played side by side
-    rollout_length: int = parameter(POSITIVE_COUNT, 32)  # rounds of each in an update
+    rollout_length: int = parameter(POSITIVE_COUNT, 32)  # rounds that each of them plays in an update
     num_epochs: int = parameter(POSITIVE_COUNT, 4)  # passes over a rollout
     num_minibatches: int = parameter(POSITIVE_COUNT, 4)  # must divide num_envs · rollout_length; with memory, num_envs
     critic: str = parameter(("global_state", "observation"), "global_state")  # what the critic sees in training
-    share_parameters: bool = parameter(SWITCH, True)  # one set of parameters for all agents, or one each
-    normalise_observations: bool = parameter(SWITCH, True)  # to mean 0 and deviation 1, by running statistics
-    normalise_values: bool = parameter(SWITCH, True)  # returns, for the critic, by running statistics
-    normalise_advantages: bool = parameter(SWITCH, True)  # in each minibatch
+    share_parameters: bool = parameter(SWITCH, True)  # one set of parameters for all agents, or one for each
+    normalise_observations: bool = parameter(SWITCH, True)  # to mean 0 and variance 1, by running statistics
+    normalise_values: bool = parameter(SWITCH, True)  # the critic's returns, by running statistics
+    normalise_advantages: bool = parameter(SWITCH, True)  # to mean 0 and variance 1, in each minibatch
 
     def __post_init__(self) -> None:
         parameters.check(self)
@@ -55,7 +55,7 @@ class MAPPOConfig(Hyperparameters):
 
 @dataclasses.dataclass(frozen=True)
 class IPPOConfig(MAPPOConfig):
-    """MAPPO with a critic that sees no more than its agent."""
+    """MAPPO with a critic that sees no more than its agent does."""
 
     critic: str = parameter(("observation", "global_state"), "observation")  # what the critic sees in training
 

@@ -1,4 +1,4 @@
-"""Playing many clusters at once: environments that begin a new episode by themselves when one ends."""
+"""Playing many clusters at once: environments that start a new episode automatically when one ends."""
 
 import dataclasses
 from collections.abc import Callable
@@ -17,18 +17,18 @@ SampleParams = Callable[[PRNGKeyArray], Any]
 
 @struct.dataclass
 class Environments:
-    """E clusters under way; every leaf has the leading axis E."""
+    """E clusters being played; every leaf has the leading axis E."""
 
-    key: Key[Array, " E"]  # the environment's own key: its random numbers do not depend on E
+    key: Key[Array, " E"]  # each environment has its own key, so its random numbers do not depend on E
     params: PyTree
     state: PyTree
     observation: PyTree
-    first: Bool[Array, " E"]  # the observation is the first of an episode
-    steps: Int[Array, " E"]  # taken so far, over all episodes
+    first: Bool[Array, " E"]  # whether the observation is the first of an episode
+    steps: Int[Array, " E"]  # taken so far, in all episodes
 
 
 def reset(game: Game, sample_params: SampleParams, key: PRNGKeyArray, num_envs: int) -> Environments:
-    """`num_envs` clusters at the start of an episode each, their parameters drawn by `sample_params`."""
+    """`num_envs` clusters, each at the start of an episode, with parameters drawn by `sample_params`."""
     keys = jax.vmap(chance.fold_in, (None, 0))(key, jnp.arange(num_envs))
     params, state, timestep = _fresh(game, sample_params, _key_of(keys, jnp.zeros(num_envs, jnp.int32)))
     return Environments(
@@ -44,10 +44,10 @@ def reset(game: Game, sample_params: SampleParams, key: PRNGKeyArray, num_envs: 
 def step(
     game: Game, sample_params: SampleParams, environments: Environments, action: PyTree
 ) -> tuple[Environments, TimeStep, PyTree]:
-    """Play `action` in every cluster: the environments afterwards, the time steps, and the states that they ended in.
+    """Play `action` in every cluster: the environments afterwards, the time steps, and the states that they led to.
 
-    Clusters whose episode is over begin a new one, with parameters drawn anew; time steps and states are those
-    before that.
+    Clusters whose episode is over start a new one with newly drawn parameters; the returned time steps and states are
+    those from before this reset.
     """
     keys = _key_of(environments.key, 2 * environments.steps + 1)
     state, timestep = jax.vmap(game.step)(keys, environments.state, action, environments.params)
@@ -58,7 +58,7 @@ def step(
         first=jnp.zeros_like(timestep.last),
         steps=environments.steps + 1,
     )
-    # Episodes seldom end: most steps do without the cost of a reset.
+    # Episodes rarely end, so most steps avoid the cost of a reset.
     following = jax.lax.cond(
         jnp.any(timestep.last),
         lambda: _restart(game, sample_params, following, timestep.last),
@@ -67,19 +67,19 @@ def step(
     return following, timestep, state
 
 
-_key_of = jax.vmap(chance.fold_in)  # of an environment: 0 begins it, odd numbers play, even ones begin it anew
+_key_of = jax.vmap(chance.fold_in)  # per environment: 0 starts it, odd numbers play, even ones restart it
 
 
 def _restart(
     game: Game, sample_params: SampleParams, environments: Environments, finished: Bool[Array, " E"]
 ) -> Environments:
-    """The environments, with a new episode in those that have `finished`."""
+    """The environments, with a new episode started in those that have `finished`."""
     keys = _key_of(environments.key, 2 * environments.steps)
     params, state, timestep = _fresh(game, sample_params, keys)
     fresh = dataclasses.replace(
         environments, params=params, state=state, observation=timestep.observation, first=jnp.ones_like(finished)
     )
-    return jax.tree.map(lambda new, old: _where(finished, new, old), fresh, environments)
+    return jax.tree.map(lambda new, old: _select(finished, new, old), fresh, environments)
 
 
 def _fresh(game: Game, sample_params: SampleParams, keys: Key[Array, " E"]) -> tuple[Any, Any, TimeStep]:
@@ -89,5 +89,5 @@ def _fresh(game: Game, sample_params: SampleParams, keys: Key[Array, " E"]) -> t
     return params, *jax.vmap(game.reset)(pairs[:, 1], params)
 
 
-def _where(condition: Bool[Array, " E"], new: Array, old: Array) -> Array:
+def _select(condition: Bool[Array, " E"], new: Array, old: Array) -> Array:
     return jnp.where(condition.reshape(condition.shape + (1,) * (new.ndim - 1)), new, old)

@@ -5,7 +5,7 @@ from jaxtyping import Array, Bool, Float
 
 
 def masked_mean(x: Float[Array, "*B"] | Bool[Array, "*B"], mask: Bool[Array, "*B"]) -> Float[Array, ""]:
-    """The mean of `x` where `mask`; 0 where the mask holds nothing."""
+    """The mean of `x` where `mask` is true; 0 if it is true nowhere."""
     return jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1)
 
 
@@ -26,13 +26,16 @@ def value_loss(
     target: Float[Array, "*B"],
     value_clip: Float[Array, ""] | float,
 ) -> Float[Array, ""]:
-    """Half the mean of the larger squared error, of the value and of the value within ± `value_clip` of the old one."""
+    """Half the mean of the larger squared error: that of the value, or of the value clipped near the old one.
+
+    The clipped value is within ± `value_clip` of the old value.
+    """
     clipped = old_value + jnp.clip(value - old_value, -value_clip, value_clip)
     return 0.5 * jnp.mean(jnp.maximum(jnp.square(value - target), jnp.square(clipped - target)))
 
 
 def standardise(advantage: Float[Array, "*B"], decides: Bool[Array, "*B"]) -> Float[Array, "*B"]:
-    """Advantages with mean 0 and deviation 1 over the agents that had a choice."""
+    """Advantages with mean 0 and standard deviation 1 over the agents that had a choice."""
     mean = masked_mean(advantage, decides)
     variance = masked_mean(jnp.square(advantage - mean), decides)
     return (advantage - mean) / jnp.sqrt(variance + 1e-8)

@@ -1,4 +1,4 @@
-"""Multi-agent proximal policy optimisation (Yu et al. 2022); IPPO is the same with a critic on the own observation."""
+"""Multi-agent proximal policy optimisation (Yu et al. 2022); IPPO is the same with a critic on the agent's own view."""
 
 import dataclasses
 import functools
@@ -34,7 +34,7 @@ from jaxdlb.policies.learned import PolicyVariables
 
 @struct.dataclass
 class LearnerState:
-    """The whole truth of a run: saved and restored, training goes on bit for bit as if never stopped."""
+    """The complete state of a run: saved and restored, training continues bit for bit as if it had never stopped."""
 
     key: PRNGKeyArray
     num_updates: Int[Array, ""]
@@ -49,14 +49,14 @@ class LearnerState:
 
 @struct.dataclass
 class Minibatch:
-    """What the loss is of: sequences of length L in a batch of B; without memory L is 1 and B counts single steps."""
+    """The input of the loss: a batch of B sequences of length L; without memory, they are single steps (L = 1)."""
 
     views: Views[PyTree]
     first: Bool[Array, "L B"]
     legal: PyTree
     action: PyTree
-    log_prob: Float[Array, "L B N"]  # of that action, when it was chosen
-    value: Float[Array, "L B N"]  # as estimated then
+    log_prob: Float[Array, "L B N"]  # of that action, at the time it was chosen
+    value: Float[Array, "L B N"]  # as estimated at that time
     advantage: Float[Array, "L B N"]
     target: Float[Array, "L B N"]
     decides: Bool[Array, "L B N"]
@@ -65,12 +65,12 @@ class Minibatch:
 
 @dataclasses.dataclass(frozen=True)
 class MAPPO:
-    """The learner: `init(key)` and `update(state)` are pure functions of what they are given.
+    """The learner: `init(key)` and `update(state)` are pure functions of their arguments.
 
-    `update` is `learn` of what `collect` gathers; a rollout that was gathered elsewhere can be learned from as well.
+    `update` applies `learn` to what `collect` gathers; a rollout gathered elsewhere can be learned from as well.
 
     Raises:
-        ValueError: a minibatch count that does not divide the number of steps (of environments, with memory).
+        ValueError: the number of minibatches does not divide the number of steps (with memory: of environments).
     """
 
     game: Game
@@ -95,9 +95,9 @@ class MAPPO:
         return bool(jax.tree.leaves(self.network.initial_memories((1,))))
 
     def init(self, key: PRNGKeyArray, hyper: Hyperparameters | None = None) -> LearnerState:
-        """A learner before its first update; `hyper`, a pytree of scalars, defaults to the config's.
+        """The state before the first update; `hyper`, a pytree of scalars, defaults to the config's values.
 
-        Vmapped over keys, or over keys and `hyper`, it starts a population that trains in one program.
+        Mapped with `jax.vmap` over keys, or over keys and `hyper`, it starts a population that trains in one program.
         """
         actor_key, critic_key, env_key, run_key = jax.random.split(key, 4)
         started = environments.reset(self.game, self.sample_params, env_key, self.config.num_envs)
@@ -121,13 +121,13 @@ class MAPPO:
         return self.learn(*self.collect(state))
 
     def policy_variables(self, state: LearnerState) -> PolicyVariables:
-        """What acting needs of a state: the actor's parameters and the statistics of its features."""
+        """The part of a state that acting needs: the actor's parameters and the statistics of its features."""
         return PolicyVariables(actor=state.params.actor, moments=state.moments.agent)
 
     def collect(self, state: LearnerState, key: PRNGKeyArray | None = None) -> tuple[LearnerState, Rollout]:
         """Play `rollout_length` steps in every environment.
 
-        The draws come from `key`; without one they come from the state's, which `learn` replaces and `collect` leaves.
+        Random draws use `key` or, by default, the state's key, which `collect` leaves as it is and `learn` replaces.
         """
         if key is None:
             _, key, _ = jax.random.split(state.key, 3)
@@ -142,7 +142,7 @@ class MAPPO:
     def _play(
         self, state: LearnerState, now: tuple[Environments, Memories], key: PRNGKeyArray
     ) -> tuple[tuple[Environments, Memories], Steps]:
-        """One step in every environment by the networks of `state`."""
+        """One step in every environment, using the networks of `state`."""
         at, memories = now
         memories = forget(memories, at.first)
         seen = self._see(at.observation, at.state, at.params)
@@ -176,7 +176,7 @@ class MAPPO:
         return (following, Memories(actor=actor_memory, critic=critic_memory)), steps
 
     def learn(self, state: LearnerState, rollout: Rollout) -> tuple[LearnerState, dict[str, Float[Array, ""]]]:
-        """Several epochs on a rollout that the policy of `state` has played, and the statistics of what it saw."""
+        """Train for several epochs on a rollout played by the policy of `state`, and update the running statistics."""
         key, _, shuffle_key = jax.random.split(state.key, 3)
         steps = rollout.steps
         advantage, target = self.advantages(state, rollout)
@@ -216,7 +216,7 @@ class MAPPO:
         return advantage, advantage + steps.value
 
     def sequences(self, rollout: Rollout, advantage: Array, target: Array) -> Minibatch:
-        """The rollout as one batch: [T, E] sequences with memory, [1, T · E] single steps without."""
+        """The rollout as one batch: sequences [T, E] with memory, single steps [1, T · E] without."""
         names = ("views", "first", "legal", "action", "log_prob", "value", "decides")
         kept = {name: getattr(rollout.steps, name) for name in names}
         batch = Minibatch(**kept, advantage=advantage, target=target, memories=rollout.memories)
@@ -227,7 +227,7 @@ class MAPPO:
     def optimise(
         self, state: LearnerState, batch: Minibatch, key: PRNGKeyArray
     ) -> tuple[ActorCriticParams, PyTree, dict[str, Array]]:
-        """Several epochs over shuffled minibatches: parameters, optimiser state, and the mean of each loss metric."""
+        """Run several epochs over shuffled minibatches: new parameters and optimiser state, and mean loss metrics."""
         size = batch.decides.shape[1]
         keys = jax.random.split(key, self.config.num_epochs)
         order = jax.vmap(jax.random.permutation, (0, None))(keys, size)
@@ -239,7 +239,7 @@ class MAPPO:
     def _descend(
         self, state: LearnerState, batch: Minibatch, now: tuple[ActorCriticParams, PyTree], chosen: Int[Array, " B"]
     ) -> tuple[tuple[ActorCriticParams, PyTree], dict[str, Array]]:
-        """One step of the optimiser on the sequences numbered `chosen`."""
+        """One step of the optimiser on the sequences with the indices `chosen`."""
         params, optimiser = now
         gradient, metrics = jax.grad(self.loss, has_aux=True)(params, state, _take(batch, chosen))
         change, optimiser = _optimiser(state.hyperparameters, state.num_updates).update(gradient, optimiser)
@@ -248,7 +248,7 @@ class MAPPO:
     def loss(
         self, params: ActorCriticParams, state: LearnerState, batch: Minibatch
     ) -> tuple[Float[Array, ""], dict[str, Array]]:
-        """The loss that PPO descends, and its parts."""
+        """The loss that PPO minimises, and its parts."""
         hyper, memories = state.hyperparameters, batch.memories
         seen = (batch.views.agent, batch.legal)
         distribution = unroll(self.network.actor, params.actor, memories.actor, seen, batch.first)
@@ -294,7 +294,7 @@ class MAPPO:
         return memory, self._unscale(state, value)
 
     def _value_of(self, state: LearnerState, memory: Any, seen: Views[PyTree]) -> Float[Array, "E N"]:
-        """The values, in units of the reward, of what is `seen` raw."""
+        """The values, in units of the reward, given raw views."""
         return self._apply_critic(state, memory, self._normalise(state, seen))[1]
 
     def _scale(self, state: LearnerState, returns: Array) -> Array:
@@ -305,17 +305,17 @@ class MAPPO:
 
 
 def make(game: Game, network: NetworkConfig, config: MAPPOConfig, sample_params: SampleParams) -> MAPPO:
-    """The learner with networks for `game`.
+    """The learner, with networks for `game`.
 
     Raises:
-        ValueError: a network that does not fit the game, or a minibatch count that does not divide.
+        ValueError: the network does not fit the game, or the number of minibatches does not divide the rollout.
     """
     networks = build(game, network, critic=config.critic, share_parameters=config.share_parameters)
     return MAPPO(game=game, network=networks, config=config, sample_params=sample_params)
 
 
 def _optimiser(hyper: Hyperparameters, num_updates: Int[Array, ""]) -> optax.GradientTransformation:
-    """Adam on clipped gradients; made anew where it is used, since its settings are arrays of the state."""
+    """Adam on clipped gradients; made wherever it is used, since its settings are arrays in the state."""
     rate = _anneal(hyper, "learning_rate", num_updates)
     return optax.chain(optax.clip_by_global_norm(hyper.max_grad_norm), optax.adam(rate, eps=1e-5))
 
@@ -336,7 +336,7 @@ def _merge(past: Views[Moments], seen: Views[Moments]) -> Views[Moments]:
 
 
 def _take(batch: Minibatch, chosen: Int[Array, " B"]) -> Minibatch:
-    """The sequences numbered `chosen`: axis 1 of what has time, axis 0 of the memories before them."""
+    """The sequences with the indices `chosen`: axis 1 of everything that has time, axis 0 of the initial memories."""
     timed = dataclasses.replace(batch, memories=Memories(actor=(), critic=()))
     timed = jax.tree.map(lambda leaf: jnp.take(leaf, chosen, axis=1), timed)
     memories = jax.tree.map(lambda leaf: jnp.take(leaf, chosen, axis=0), batch.memories)

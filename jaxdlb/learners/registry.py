@@ -1,4 +1,4 @@
-"""The one list of learners: for each its settings, with defaults, and what makes it of them."""
+"""The only list of learners: for each, its settings with their defaults and the function that makes it from them."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from jaxdlb.learners.config import IPPOConfig, MAPPOConfig
 
 @dataclasses.dataclass(frozen=True)
 class LearnerEntry:
-    """What the registry holds of a learner."""
+    """What the registry holds for a learner."""
 
     config: type  # its settings, with defaults
-    make: Callable[..., Any]  # from game, network, config and sample_params
+    make: Callable[..., Any]  # makes it from game, network, config and sample_params
 
 
 LEARNERS: Catalogue[LearnerEntry] = Catalogue(

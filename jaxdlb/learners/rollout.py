@@ -1,4 +1,4 @@
-"""What a learner keeps of the steps that it has played, or that were played for it elsewhere."""
+"""What a learner records of the steps that it has played, or that were played for it elsewhere."""
 
 import jax.numpy as jnp
 from flax import struct
@@ -10,17 +10,17 @@ from jaxdlb.networks.normalisation import Moments
 
 @struct.dataclass
 class Steps:
-    """T steps in E environments; leading axes [T, E], then the agent N where there is one."""
+    """T steps in E environments; leading axes [T, E], then N for whatever belongs to an agent."""
 
-    views: Views[PyTree]  # what agents saw and what a critic may see, normalised as the networks took it
-    seen: Views[Moments]  # the moments [T] of both before that
+    views: Views[PyTree]  # what agents saw and what a critic may see, normalised as the networks received it
+    seen: Views[Moments]  # the moments [T] of both before normalisation
     legal: PyTree
     first: Bool[Array, "T E"]
     action: PyTree
-    log_prob: Float[Array, "T E N"]  # of that action, as it was chosen
-    decides: Bool[Array, "T E N"]  # who had something to choose
-    value: Float[Array, "T E N"]  # of the state that the step began in, in units of the reward
-    end_value: Float[Array, "T E N"]  # of the state that it led to, where an episode ended there; any number elsewhere
+    log_prob: Float[Array, "T E N"]  # of that action, at the time it was chosen
+    decides: Bool[Array, "T E N"]  # which agents had a choice
+    value: Float[Array, "T E N"]  # of the state before the step, in units of the reward
+    end_value: Float[Array, "T E N"]  # of the state that the step led to if an episode ended there, else arbitrary
     reward: Float[Array, "T E N"]
     discount: Float[Array, "T E"]
     last: Bool[Array, "T E"]
@@ -30,7 +30,7 @@ class Steps:
 
 @struct.dataclass
 class Rollout:
-    """The steps, and what stands before and after them."""
+    """The steps, and what comes before and after them."""
 
     steps: Steps
     memories: Memories  # [E, N, H], of both networks before the first step
@@ -38,6 +38,6 @@ class Rollout:
 
     @property
     def next_value(self) -> Float[Array, "T E N"]:
-        """The value of the state that each step led to: of the state before its reset where an episode ended."""
+        """The value of the state that each step led to; where an episode ended, of the state before its reset."""
         following = jnp.concatenate([self.steps.value[1:], self.following_value[None]])
         return jnp.where(self.steps.last[..., None], self.steps.end_value, following)

@@ -1,4 +1,4 @@
-"""A learner from its settings, and a whole training run in one call."""
+"""Makes a learner from its settings, and trains it in one call."""
 
 from typing import Any
 
@@ -21,12 +21,12 @@ def make(
     network: NetworkConfig = _DEFAULT_NETWORK,
     sample_params: SampleParams | None = None,
 ) -> Any:
-    """The learner that `config` are the settings of.
+    """The learner with the settings `config`, whose class says which learner it is.
 
-    `sample_params` draws the parameters of each episode from a key; by default all have the game's default ones.
+    `sample_params` draws the parameters of each episode from a key; by default, all are the game's default parameters.
 
     Raises:
-        ValueError: settings of no known learner, or settings or a network that do not fit the game.
+        ValueError: `config` belongs to no known learner, or the settings or the network do not fit the game.
     """
     entry = next((each for each in LEARNERS.values() if each.config is type(config)), None)
     if entry is None:
@@ -49,12 +49,12 @@ def train(
     network: NetworkConfig = _DEFAULT_NETWORK,
     sample_params: SampleParams | None = None,
 ) -> tuple[PyTree, dict[str, Array]]:
-    """A whole run in one compiled program: the state after `num_updates`, and the metrics of each, [num_updates].
+    """A whole run in one compiled program: the state after `num_updates` updates, and metrics, [num_updates] each.
 
-    Whoever wants to look in between, to save or to go on, makes the learner and calls its `init` and `update`.
+    To inspect, save or continue a run, make the learner and call its `init` and `update` instead.
 
     Raises:
-        ValueError: fewer than 1 update, settings or a network that do not fit the game.
+        ValueError: fewer than 1 update, or settings or a network that do not fit the game.
     """
     check_size("num_updates", num_updates, 1)
     learner = make(game, config, network=network, sample_params=sample_params)

@@ -1,1 +1,1 @@
-"""What several games share: pure functions on arrays, each one piece of the physics of balancing load."""
+"""What several games share: pure functions on arrays, each modelling one piece of the physics of load balancing."""

@@ -1,8 +1,8 @@
-"""How the arrival probability varies with time: a multiplier of p, one pytree class for each law of variation.
+"""How the arrival probability p varies over time: one pytree class for each law, which gives a factor on p.
 
 Each law has `start(key) -> int32 ()`, the state at reset; `advance(key, state) -> int32 ()`, the state one round
-later; and `factor(state, round) -> float32 ()`, the multiplier in that round. The laws differ as data (the class of the
-pytree), so a game calls these three and never asks which law it has. `LAWS` names them.
+later; and `factor(state, round) -> float32 ()`, the factor in that round. Laws differ in the class of the pytree, so a
+game calls these three methods and never asks which law it has. `LAWS` names them.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ Switch = Bool[Array, ""] | bool
 
 @runtime_checkable
 class Modulation(Protocol):
-    """A law by which arrivals vary with time; every implementation is a frozen pytree of arrays."""
+    """A law by which arrivals vary over time; every implementation is a frozen pytree of arrays."""
 
     def start(self, key: PRNGKeyArray) -> Int[Array, ""]: ...
 
@@ -33,7 +33,7 @@ class Modulation(Protocol):
 
 
 class _Stateless:
-    """Start and advance for laws that depend on the round alone."""
+    """`start` and `advance` for laws that depend only on the round."""
 
     def start(self, key: PRNGKeyArray) -> Int[Array, ""]:
         return jnp.int32(0)
@@ -52,11 +52,11 @@ class Constant(_Stateless):
 
 @struct.dataclass
 class Sinusoidal(_Stateless):
-    """1 + amplitude · sin(2π (round + phase) / period): a day and its night. Rounds; amplitude within [0, 1]."""
+    """1 + amplitude · sin(2π (round + phase) / period), like day and night; amplitude in [0, 1], the rest in rounds."""
 
-    amplitude: Scalar = parameter(PROBABILITY, 0.5)  # of the oscillation around 1
-    period: Scalar = parameter(POSITIVE, 1000.0)  # rounds
-    phase: Scalar = parameter(FINITE, 0.0)  # rounds
+    amplitude: Scalar = parameter(PROBABILITY, 0.5)  # amplitude of the oscillation around 1
+    period: Scalar = parameter(POSITIVE, 1000.0)  # period, in rounds
+    phase: Scalar = parameter(FINITE, 0.0)  # shift in time, in rounds
 
     def factor(self, state: Int[Array, ""], round: Int[Array, ""]) -> Float[Array, ""]:
         angle = 2 * jnp.pi * (round + self.phase) / self.period
@@ -65,11 +65,11 @@ class Sinusoidal(_Stateless):
 
 @struct.dataclass
 class Step(_Stateless):
-    """`before` until round `at`, `after` from that round on."""
+    """The factor is `before` until round `at`, and `after` from that round on."""
 
-    at: Count = parameter(COUNT, 250)  # the round of the step
-    before: Scalar = parameter(NON_NEGATIVE, 1.0)  # the factor until then
-    after: Scalar = parameter(NON_NEGATIVE, 1.0)  # the factor from then on
+    at: Count = parameter(COUNT, 250)  # the first round after the step
+    before: Scalar = parameter(NON_NEGATIVE, 1.0)  # the factor before that round
+    after: Scalar = parameter(NON_NEGATIVE, 1.0)  # the factor from that round on
 
     def factor(self, state: Int[Array, ""], round: Int[Array, ""]) -> Float[Array, ""]:
         return jnp.asarray(jnp.where(round < self.at, self.before, self.after), jnp.float32)
@@ -77,12 +77,12 @@ class Step(_Stateless):
 
 @struct.dataclass
 class MarkovModulated:
-    """Two regimes, calm (state 0) and busy (state 1), left with the given probabilities each round; starts calm."""
+    """Two regimes, calm (state 0) and busy (state 1), which change with the given probabilities; starts calm."""
 
-    calm: Scalar = parameter(NON_NEGATIVE, 0.5)  # the factor while calm
-    busy: Scalar = parameter(NON_NEGATIVE, 1.5)  # the factor while busy
-    calm_to_busy: Scalar = parameter(PROBABILITY, 0.01)  # probability of leaving calm in a round
-    busy_to_calm: Scalar = parameter(PROBABILITY, 0.01)  # probability of leaving busy in a round
+    calm: Scalar = parameter(NON_NEGATIVE, 0.5)  # the factor in the calm regime
+    busy: Scalar = parameter(NON_NEGATIVE, 1.5)  # the factor in the busy regime
+    calm_to_busy: Scalar = parameter(PROBABILITY, 0.01)  # probability, per round, that calm turns busy
+    busy_to_calm: Scalar = parameter(PROBABILITY, 0.01)  # probability, per round, that busy turns calm
 
     def start(self, key: PRNGKeyArray) -> Int[Array, ""]:
         return jnp.int32(0)
@@ -97,14 +97,14 @@ class MarkovModulated:
 
 @struct.dataclass
 class Trace:
-    """A recorded workload: `factors[k]` holds for `rounds_per_sample` rounds, and the record begins anew at its end.
+    """A recorded workload: each entry of `factors` applies for `rounds_per_sample` rounds, and the record repeats.
 
-    With `random_start` an episode begins at a random sample of the record (the state is its index), else at the first.
+    With `random_start`, an episode starts at a random sample (the state is its index); otherwise, at the first one.
     """
 
-    factors: Float[Array, " K"] = parameter(NON_NEGATIVE)  # of each sample
+    factors: Float[Array, " K"] = parameter(NON_NEGATIVE)  # the factor in each sample
     rounds_per_sample: Count = parameter(POSITIVE_COUNT, 1)  # rounds that a sample lasts
-    random_start: Switch = parameter(SWITCH, True)  # begin at a random sample
+    random_start: Switch = parameter(SWITCH, True)  # start at a random sample
 
     def start(self, key: PRNGKeyArray) -> Int[Array, ""]:
         start = jax.random.randint(key, (), 0, self.factors.shape[0], dtype=jnp.int32)

@@ -1,8 +1,9 @@
-"""Random numbers by counter: Threefry-2x32 with 20 rounds (Salmon et al. 2011, doi 10.1145/2063384.2063405).
+"""Counter-based random numbers: Threefry-2x32 with 20 rounds (Salmon et al. 2011, doi 10.1145/2063384.2063405).
 
-The generator is that of `jax.random`, and both words of each hash are used. There it is compiled as a loop on the CPU;
-here it is plain arithmetic that fuses with what is around it. By `jax.random` the same draws take 1.4 to 3.8 times as
-long, by the processor (`benchmarks.growth`), and a whole round of `dlb` 1.1 to 1.3 times (`benchmarks.forms`).
+The generator is that of `jax.random`, with both words of each hash used. `jax.random` compiles it to a loop on the CPU;
+here it is plain arithmetic that fuses with the code around it. With `jax.random`, the same draws take 1.4 to 3.8 times
+as long, depending on the processor (`benchmarks.growth`), and a whole round of `dlb` 1.1 to 1.3 times as long
+(`benchmarks.forms`).
 """
 
 import jax
@@ -13,7 +14,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
 _NUM_ROUNDS = 20
-_NUMBERS = np.uint32(2**31)  # counters of numbers lie above those of keys, so a key may give both
+_NUMBERS = np.uint32(2**31)  # counters for numbers are above those for keys, so one key may give both
 
 Words = UInt32[Array, "..."]
 
@@ -32,7 +33,7 @@ def threefry(key: tuple[Words, Words], counter: tuple[Words, Words]) -> tuple[Wo
 
 
 def fold_in(key: PRNGKeyArray, data: int | Int[Array, ""]) -> PRNGKeyArray:
-    """A key from a key and a number below 2³¹; of Threefry keys the very key that `jax.random.fold_in` gives."""
+    """A key from a key and a number below 2³¹; for Threefry keys, the same key that `jax.random.fold_in` gives."""
     words = threefry(_words(key), (jnp.uint32(0), jnp.asarray(data).astype(jnp.uint32)))
     return jax.random.wrap_key_data(jnp.stack(words), impl="threefry2x32")
 
@@ -40,19 +41,19 @@ def fold_in(key: PRNGKeyArray, data: int | Int[Array, ""]) -> PRNGKeyArray:
 def uniforms(key: PRNGKeyArray, num: int, size: int) -> list[Float[Array, " size"]]:
     """`num` arrays of independent numbers, uniform on the multiples of 2⁻²⁴ in [0, 1).
 
-    Entry i of arrays 2k and 2k + 1 is the hash of the counter (i, 2³¹ + k), so an entry does not depend on `size`.
+    Entry i of arrays 2k and 2k + 1 comes from the hash of the counter (i, 2³¹ + k), so it does not depend on `size`.
     """
     evens, odds = _pairs(key, (num + 1) // 2, size)
     return [(odds if k % 2 else evens)[k // 2] for k in range(num)]
 
 
 def uniform_rows(key: PRNGKeyArray, num: int, size: int) -> Float[Array, "num size"]:
-    """The arrays of `uniforms` as the rows of one, which compiles several times quicker where they are dozens."""
+    """The arrays of `uniforms` as rows of one array, which compiles several times faster if there are dozens."""
     return jnp.stack(_pairs(key, (num + 1) // 2, size), axis=1).reshape(-1, size)[:num]
 
 
 def _pairs(key: PRNGKeyArray, num_pairs: int, size: int) -> tuple[Float[Array, "P size"], Float[Array, "P size"]]:
-    """Both uniform numbers of each hash."""
+    """The two uniform numbers from each hash."""
     entry, pair = jnp.arange(size, dtype=jnp.uint32), _NUMBERS + jnp.arange(num_pairs, dtype=jnp.uint32)[:, None]
     words = threefry(_words(key), (entry, pair))
     evens, odds = ((word >> 8).astype(jnp.float32) * 2.0**-24 for word in words)

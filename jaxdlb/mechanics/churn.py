@@ -1,4 +1,4 @@
-"""Nodes that go down and come up again."""
+"""Nodes that go down and come back up."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -10,5 +10,8 @@ def churn(
     failure_prob: Float[Array, " N"],
     repair_prob: Float[Array, " N"],
 ) -> Bool[Array, " N"]:
-    """Who is up after this round, by a uniform `number` a node: an up node fails, a down one is repaired."""
+    """Which nodes are up after this round: those that are up may fail and those that are down may be repaired.
+
+    One uniform `number` per node decides.
+    """
     return alive ^ (number < jnp.where(alive, failure_prob, repair_prob))

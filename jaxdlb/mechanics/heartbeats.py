@@ -1,7 +1,7 @@
-"""What nodes hear of each other, and how old it is.
+"""What nodes hear about each other, and how old that news is.
 
-Heard loads and ages are [N] where all receivers hear the same (row `j` serves everyone) and [N, N] where each link
-may lose a heartbeat of its own (entry [i, j]: what i heard of j).
+Heard loads and ages are [N] if all receivers hear the same heartbeats (entry [j] is everybody's news of j), and [N, N]
+if each link can lose heartbeats independently (entry [i, j] is what i has heard of j).
 """
 
 import jax.numpy as jnp
@@ -15,11 +15,10 @@ NOTHING_SENT = -1
 def sends_now(
     round: Int[Array, ""], phase: Int[Array, " N"], period: Int[Array, ""], alive: Bool[Array, " N"]
 ) -> Bool[Array, " N"]:
-    """Who sends a heartbeat at the end of this round: up nodes with (round − phase) mod period = 0.
+    """Which nodes send a heartbeat at the end of this round: those that are up and have (round − phase) mod period = 0.
 
-    Both sides have a remainder of their own, since that of the phase stays the same from round to round, so that
-    compilers take it out of the loop: with a single one a whole round of `dlb` takes 1.04–1.13 times as long
-    (`benchmarks.forms`).
+    Round and phase get separate remainders because that of the phase is the same in every round, so compilers move it
+    out of the loop. With a single remainder, a whole round of `dlb` takes 1.04–1.13 times as long (`benchmarks.forms`).
     """
     return alive & (phase % period == round % period)
 
@@ -27,9 +26,9 @@ def sends_now(
 def hear_shared(
     heard_load: Int[Array, " N"], heard_age: Int[Array, " N"], arriving: Int[Array, " N"], delay: Int[Array, ""]
 ) -> tuple[Int[Array, " N"], Int[Array, " N"]]:
-    """Heard load and age after this round's heartbeats `arriving` (a load, or NOTHING_SENT), sent `delay` rounds ago.
+    """Heard load and age after the heartbeats `arriving` this round (a load, or NOTHING_SENT), sent `delay` rounds ago.
 
-    What is not refreshed is one round older.
+    News that is not refreshed ages by one round.
     """
     return _refresh(heard_load, heard_age, arriving, delay, arriving != NOTHING_SENT)
 
@@ -43,9 +42,9 @@ def hear_per_link(
     loss: Float[Array, ""],
     load: Int[Array, " N"],
 ) -> tuple[Int[Array, "N N"], Int[Array, "N N"]]:
-    """As `hear_shared`, but each receiver loses each heartbeat with probability `loss`, independently.
+    """Like `hear_shared`, but each receiver independently misses each heartbeat with probability `loss`.
 
-    A node needs no news of itself: the diagonal is its true `load`, age 0.
+    A node needs no news of itself: the diagonal is its true `load`, at age 0.
     """
     num_links = heard_load.size
     numbers = jnp.concatenate(chance.uniforms(key, 2, (num_links + 1) // 2))[:num_links]

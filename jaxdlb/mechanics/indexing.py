@@ -1,15 +1,16 @@
-"""Adding at computed indices: the way that XLA is quick at, by the number of entries."""
+"""Adding at computed indices, in whichever way is faster in XLA for the number of entries."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-FEW = 32  # so many entries are quicker compared with every index than scattered to
+FEW = 32  # up to this many entries, comparing them with every index is faster than a scatter
 
 
 def add_at(x: Int[Array, " N"], index: Int[Array, " M"], amount: Bool[Array, " M"] | Int[Array, " M"]) -> Array:
     """`x` with each amount added at its index, int32 [N]; every index must be within 0 … N − 1.
 
-    With a scatter at every size a whole round of `dlb` takes 1.0–1.1 times as long at N = 8 … 32 (`benchmarks.forms`).
+    With a scatter at every size, a whole round of `dlb` takes 1.0–1.1 times as long at N = 8 … 32
+    (`benchmarks.forms`).
     """
     size = x.shape[0]
     if size > FEW:

@@ -1,7 +1,7 @@
 """The action and the observation of a node that knows itself and has heard of its peers.
 
-Games in which nodes dispatch and steal by stale news share them, so that heuristics and learned policies run in any
-of those games unchanged.
+Games in which nodes dispatch and steal on stale news share them, so that heuristics and learned policies work unchanged
+in any of those games.
 """
 
 import enum
@@ -19,17 +19,17 @@ class Own(enum.IntEnum):
     """Columns of `Observation.own`."""
 
     LOAD = 0  # tasks
-    ARRIVED = 1  # 1 where a task arrived and waits for its dispatch
-    COMPLETED = 2  # 1 where a task completes, which allows a steal request
-    RATE = 3  # the node's speed: probability of completing a task in a round
-    ALIVE = 4
+    ARRIVED = 1  # 1 if a task has arrived and awaits dispatch
+    COMPLETED = 2  # 1 if a task completes, which allows a steal request
+    RATE = 3  # the node's speed: its probability of completing a task in a round
+    ALIVE = 4  # 1 while the node is up
 
 
 class Peer(enum.IntEnum):
     """Columns of `Observation.peers`."""
 
-    LOAD = 0  # tasks, as last heard; the own entry is true
-    AGE = 1  # rounds since that was so
+    LOAD = 0  # tasks, as last heard; the true number for the agent itself
+    AGE = 1  # the age of that news, in rounds
     RATE = 2
     IS_SELF = 3
 
@@ -39,10 +39,10 @@ Leaf = TypeVar("Leaf")
 
 @struct.dataclass
 class Action(Generic[Leaf]):
-    """What each node does: node indices, int32 [N]; or what is told of each head: its space, its mask bool [N, N]."""
+    """What each node does, as node indices int32 [N]; or what belongs to each head: its space, or its mask [N, N]."""
 
-    dispatch: Leaf  # where the arrived task goes; own index: keep it
-    steal: Leaf  # whom to ask for a task; own index: nobody
+    dispatch: Leaf  # where the arrived task goes; the node's own index keeps it
+    steal: Leaf  # whom to ask for a task; the node's own index asks nobody
 
 
 @struct.dataclass
@@ -50,12 +50,12 @@ class Observation:
     """What each of N agents knows; the leading axis is the agent. Values are raw: tasks, rounds, probabilities."""
 
     own: Float[Array, "N 5"]  # columns: Own
-    peers: Float[Array, "N N 4"]  # [i, j]: what i knows of j; columns: Peer
+    peers: Float[Array, "N N 4"]  # [i, j]: what i knows about j; columns: Peer
     legal: Action  # masks, bool [N, N]: [i, k] says that agent i may choose k
 
 
 def action_space(num_nodes: int) -> Action:
-    """Two choices among the nodes for each agent."""
+    """For each agent, two choices among the nodes."""
     over_nodes = Discrete(num_nodes, over_agents=True)
     return Action(dispatch=over_nodes, steal=over_nodes)
 
@@ -70,7 +70,7 @@ def observation_shapes(num_nodes: int) -> Observation:
 
 
 def legal_actions(may_dispatch: Bool[Array, " N"], may_steal: Bool[Array, " N"]) -> Action:
-    """Masks bool [N, N]: every node where the agent may act, only itself (the no-op) where it may not."""
+    """bool [N, N] masks: every node if the agent may act, otherwise only itself (the no-op)."""
     itself = jnp.eye(may_dispatch.shape[0], dtype=bool)
     return Action(dispatch=may_dispatch[:, None] | itself, steal=may_steal[:, None] | itself)
 
@@ -84,7 +84,7 @@ def observe(
     heard_load: Int[Array, "*I N"],
     heard_age: Int[Array, "*I N"],
 ) -> Observation:
-    """Every agent's observation; `heard_…` is one row for all ([N]) or one a receiver ([N, N])."""
+    """Every agent's observation; `heard_…` is one row for all receivers ([N]) or one for each ([N, N])."""
     num_nodes = load.shape[0]
     itself = jnp.eye(num_nodes, dtype=bool)
     own = jnp.stack([load, arrived, completed, rate, alive], axis=-1, dtype=jnp.float32)

@@ -1,4 +1,4 @@
-"""Who gets a task when several thieves ask the same victim."""
+"""Which thieves get a task when several ask the same victim."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ from jaxtyping import Array, Bool, Int
 from jaxdlb.mechanics import indexing
 
 _NOBODY = -1
-_AT_ONCE = 32  # thieves compared with each other; more of them take turns, so that N nodes cost O(N), not O(N²)
+_AT_ONCE = 32  # the most thieves compared with each other; larger numbers take turns, so the cost is O(N), not O(N²)
 
 
 def serve_requests(
@@ -18,11 +18,12 @@ def serve_requests(
 ) -> Bool[Array, " N"]:
     """Which requests are granted: bool [N].
 
-    Thief i (where `asks`) wants one task of node `victim[i]` (0 … N − 1), which has `available` to give. Requests are
-    served in cyclic order of the thief's index from `first_thief` (0 … N − 1) on, until the victim's tasks run out.
+    If `asks[i]`, thief i wants one task from node `victim[i]` (0 … N − 1). Node j has `available[j]` tasks to give.
+    Requests are served in cyclic order of the thief's index, starting at `first_thief` (0 … N − 1), until the victim's
+    tasks run out.
 
-    Up to 32 thieves are compared with each other; more take turns in groups of 32. At N = 64 a whole round of `dlb`
-    takes 1.4 times as long if all are compared at once, and if they are sorted 3 (N = 8) to 6 times as long (N = 64)
+    Up to 32 thieves are compared with each other; more take turns in groups of 32. Comparing all at once makes a whole
+    round of `dlb` take 1.4 times as long at N = 64; sorting them makes it take 3 (N = 8) to 6 times (N = 64) as long
     (`benchmarks.forms`).
     """
     num_nodes = victim.shape[0]
@@ -41,7 +42,7 @@ def serve_requests(
 
 
 def _serve(available: Int[Array, " N"], wanted: Int[Array, " G"], turn: Int[Array, " G"]) -> Bool[Array, " G"]:
-    """Which of G requests are granted: those before which fewer thieves than `available` want the same victim."""
+    """Which of G requests are granted: those preceded by fewer requests to the same victim than it has `available`."""
     is_before = (wanted == wanted[:, None]) & (turn < turn[:, None])
     num_before = jnp.sum(is_before, axis=1, dtype=jnp.int32)
-    return (wanted != _NOBODY) & (num_before < available[wanted])  # _NOBODY reads some entry, which does not count
+    return (wanted != _NOBODY) & (num_before < available[wanted])  # for _NOBODY, any entry will do

@@ -1,7 +1,7 @@
-"""Things under way: tasks and heartbeats that arrive some rounds after they were sent.
+"""Things in transit: tasks and heartbeats that arrive some rounds after they are sent.
 
-Both are kept as rows by remaining time: row k holds what arrives in the (k+1)-th round from now, this one counted as
-first, so a world that represents delays of up to D rounds keeps D rows.
+Both are kept in rows by remaining time: row k holds what arrives in the (k+1)-th round from now, counting this round as
+the first. So D rows represent delays of up to D rounds.
 """
 
 from collections.abc import Callable
@@ -20,9 +20,10 @@ def advance(
 ) -> tuple[Int[Array, " N"], Int[Array, "D N"]]:
     """One round of travel: what arrives now, int32 [N], and the rows after this round, int32 [D, N].
 
-    `launched` sets out with `delay` rounds to go (0: it arrives now) and is `combine`d with what shares its place;
-    `nothing` marks an empty place and is neutral in `combine`. Counts of tasks add up; of heartbeats there is at most
-    one a place. A delay that the rows cannot represent is played as the nearest that they can: nothing is ever lost.
+    `launched` sets out with `delay` rounds to go (0: it arrives now) and is merged by `combine` with whatever is in its
+    place already; `nothing` marks an empty place and is the neutral element of `combine`. Counts of tasks add up; each
+    place holds at most one heartbeat. A delay that the rows cannot represent is clipped to the nearest that they can,
+    so nothing is ever lost.
     """
     delay = within_rows(delay, rows)
     empty = jnp.full_like(launched, nothing)
@@ -34,5 +35,5 @@ def advance(
 
 
 def within_rows(delay: Int[Array, ""], rows: Int[Array, "D N"]) -> Int[Array, ""]:
-    """The delay, 0 … D, with which things travel through `rows` when told to travel `delay` rounds."""
+    """`delay`, clipped to the range 0 … D that `rows` can represent."""
     return jnp.clip(delay, 0, rows.shape[0])

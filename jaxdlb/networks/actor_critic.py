@@ -15,7 +15,7 @@ from jaxdlb.game import Game
 from jaxdlb.networks.distributions import HEADS, ActionDistribution
 from jaxdlb.networks.torsos import MLP, TORSOS, Affine, Embedding, Features
 
-_HEAD_SCALE = 0.01  # scores near 0 at first: every legal choice about as likely
+_HEAD_SCALE = 0.01  # initial scores near 0, so that all legal choices are about equally likely
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +26,11 @@ class NetworkConfig:
         ValueError: an unknown `kind` or `precision`, no hidden layer, or a size below 1.
     """
 
-    kind: str = "mlp"  # over the flattened observation; or pointer: shared weights for every peer, runs at any N
-    recurrent: bool = False  # a GRU remembers past rounds
-    hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers, the last one also the GRU's
-    critic_hidden: tuple[int, ...] = (128, 128)  # of the critic on the global state
-    precision: str = "float32"  # or bfloat16, quick on accelerators: of the arithmetic; parameters stay float32
+    kind: str = "mlp"  # mlp, on the flattened observation, or pointer, with weights shared by all peers, for any N
+    recurrent: bool = False  # with a GRU, which remembers past rounds
+    hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers; the last is also the width of the GRU
+    critic_hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers of a critic on the global state
+    precision: str = "float32"  # of arithmetic; bfloat16 is fast on accelerators. Parameters are always float32
 
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, tuple(TORSOS))
@@ -48,7 +48,7 @@ Leaf = TypeVar("Leaf")
 
 @struct.dataclass
 class Views(Generic[Leaf]):
-    """What there is to see: arrays, or whatever else is held for either of them."""
+    """The two views of a cluster, the agents' and the whole state: arrays, or something else kept for each of them."""
 
     agent: Leaf  # the features of every agent, [*B, N, …]
     state: Leaf  # the global state, [*B, G]
@@ -64,23 +64,23 @@ class ActorCriticParams:
 
 @struct.dataclass
 class Memories:
-    """What both networks remember: [*B, N, H], or () without memory."""
+    """What the two networks remember: [*B, N, H], or () if they have no memory."""
 
     actor: Any
     critic: Any
 
 
 def features(observation: Any) -> dict[str, Any]:
-    """The arrays of an observation without the legal masks, by name; `own` [*B, N, F] is always among them."""
+    """The arrays of an observation by name, except the legal masks; `own` [*B, N, F] is always among them."""
     names = [field.name for field in dataclasses.fields(observation) if field.name != "legal"]
     return {name: getattr(observation, name) for name in names}
 
 
 class _Heads(nn.Module):
-    """What the distribution of each space is made of: its scores and its free parameters, as `HEADS` ask for them.
+    """The scores and free parameters from which `HEADS` make the distribution of each space.
 
-    Where a space's entries name rows of peers and the torso embeds these, each row is scored from its embedding, with
-    weights that all rows share; elsewhere scores are an affine map of the agent's embedding.
+    If a space's entries stand for rows of `peers` and the torso embeds these rows, each is scored from its embedding,
+    with weights shared by all rows; otherwise, scores are an affine map of the agent's embedding.
     """
 
     action_spaces: tuple[spaces.Space, ...]
@@ -92,20 +92,20 @@ class _Heads(nn.Module):
         return scores, free
 
     def _scores(self, embedding: Embedding, itself: Bool[Array, "*B N"]) -> list[Float[Array, "..."]]:
-        pointing = [space for space in self.action_spaces if embedding.pairs is not None and _names_rows(space)]
+        pointing = [space for space in self.action_spaces if embedding.pairs is not None and _is_over_rows(space)]
         rows = iter(())
         if embedding.pairs is not None and pointing:
             scored = Affine(len(pointing), scale=_HEAD_SCALE)(embedding.pairs)
             rows = iter(jnp.moveaxis(scored, -1, 0))
         return [
-            _point(space, next(rows), embedding.agent, itself)
-            if pointing and _names_rows(space)
+            _entry_scores(space, next(rows), embedding.agent, itself)
+            if pointing and _is_over_rows(space)
             else Affine(HEADS[type(space)].num_scores(space), scale=_HEAD_SCALE)(embedding.agent)
             for space in self.action_spaces
         ]
 
     def _free(self, index: int, agent: Float[Array, "*B H"]) -> Float[Array, "*B F"]:
-        """The free parameters of a head, the same whatever the agent sees; [*B, 0] where it has none."""
+        """The free parameters of a head, which do not depend on what the agent sees; [*B, 0] if it has none."""
         space = self.action_spaces[index]
         head = HEADS[type(space)]
         shape = (head.num_free(space),)
@@ -115,26 +115,26 @@ class _Heads(nn.Module):
         return jnp.broadcast_to(values, (*agent.shape[:-1], *shape))
 
 
-def _names_rows(space: spaces.Space) -> TypeGuard[spaces.Discrete | spaces.Simplex]:
-    """Whether entries name rows of `peers`."""
+def _is_over_rows(space: spaces.Space) -> TypeGuard[spaces.Discrete | spaces.Simplex]:
+    """Whether the entries of a space stand for rows of `peers`."""
     return not isinstance(space, spaces.Box) and (space.over_agents or space.over_candidates)
 
 
-def _point(
+def _entry_scores(
     space: spaces.Discrete | spaces.Simplex,
     rows: Float[Array, "*B P"],
     agent: Float[Array, "*B H"],
     itself: Bool[Array, "*B N"],
 ) -> Float[Array, "*B A"]:
-    """A score for each entry from those of the rows; entries beyond the rows are scored from the agent's embedding.
+    """A score for each entry, given those of the rows; entries beyond the rows are scored from the agent's embedding.
 
-    Over agents, a choice favours nobody by the number of peers, and the share that an agent keeps has a score from its
-    own embedding as well. Only within a module.
+    For a choice among agents, the odds of oneself are made independent of the number of peers. For shares among agents,
+    the share that an agent keeps gets a score from its own embedding as well. Call this only within a module.
     """
     num_further = HEADS[type(space)].num_scores(space) - rows.shape[-1]
     keeps_share = space.over_agents and isinstance(space, spaces.Simplex)
     if space.over_agents and not keeps_share:
-        rows = _share_among_others(rows, itself)
+        rows = _corrected_for_number(rows, itself)
     if num_further + keeps_share == 0:
         return rows
     from_agent = Affine(num_further + keeps_share, scale=_HEAD_SCALE)(agent)
@@ -143,8 +143,8 @@ def _point(
     return jnp.concatenate([rows, from_agent[..., :num_further]], axis=-1)
 
 
-def _share_among_others(scores: Float[Array, "*B N"], itself: Bool[Array, "*B N"]) -> Float[Array, "*B N"]:
-    """Scores with log(N − 1) taken off every peer's: at equal scores the odds of oneself are 1 : 1 at any N."""
+def _corrected_for_number(scores: Float[Array, "*B N"], itself: Bool[Array, "*B N"]) -> Float[Array, "*B N"]:
+    """Scores with log(N − 1) subtracted for every peer: at equal scores, the odds of oneself are 1 : 1 at any N."""
     return jnp.where(itself, scores, scores - jnp.log(max(scores.shape[-1] - 1, 1)))
 
 
@@ -180,19 +180,19 @@ class _GlobalValueModule(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class OverAgents:
-    """A module of one agent's observation, applied to all N agents with shared parameters or a set for each.
+    """A module on one agent's observation, applied to all N agents, with parameters shared or separate for each.
 
     `carry` is [*B, N, H] with memory and () without; features have leading axes [*B, N].
     """
 
     module: nn.Module
     num_agents: int
-    carry_size: int | None  # width of the memory; None without
+    carry_size: int | None  # width of the memory; None if there is no memory
     shared: bool
     precision: str = "float32"
 
     def init(self, key: PRNGKeyArray, features: Features) -> PyTree:
-        """Parameters; with a set for each agent their leading axis is N. `features` has the leading axis [N]."""
+        """Initial parameters, with the leading axis N if not shared. `features` have the leading axis N."""
         itself, carry = jnp.eye(self.num_agents, dtype=bool), self.initial_carry(())
         if self.shared:
             return self.module.init(key, carry, features, itself)
@@ -217,7 +217,7 @@ class OverAgents:
         return apply(params, carry, features, itself)
 
     def apply_one(self, params: PyTree, carry: Any, features: Features, agent: int | Int[Array, ""]) -> tuple[Any, Any]:
-        """As `apply`, for agent number `agent` alone: neither carry nor features nor output have the axis N."""
+        """Like `apply`, but for one agent, with the index `agent`: carry, features and output have no axis N."""
         if not self.shared:
             params = jax.tree.map(lambda leaf: leaf[agent], params)
         params, carry, features = _cast((params, carry, features), self.precision)
@@ -227,21 +227,21 @@ class OverAgents:
 
 @dataclasses.dataclass(frozen=True)
 class OverState:
-    """A module of the global state [*B, G] that gives a value for each agent, [*B, N]; it needs no memory."""
+    """A module on the global state [*B, G] that gives a value for each agent, [*B, N]; it has no memory."""
 
     module: nn.Module
     precision: str = "float32"
 
     def init(self, key: PRNGKeyArray, state: Float[Array, " G"]) -> PyTree:
-        """Parameters."""
+        """Initial parameters."""
         return self.module.init(key, state)
 
     def initial_carry(self, batch: tuple[int, ...]) -> tuple[()]:
-        """Nothing is remembered."""
+        """No memory."""
         return ()
 
     def apply(self, params: PyTree, carry: Any, state: Float[Array, "*B G"]) -> tuple[Any, Any]:
-        """The carry as it was, and the values, float32."""
+        """The carry, unchanged, and the values, float32."""
         return carry, _cast(self.module.apply(*_cast((params, state), self.precision)), "float32")
 
 
@@ -251,7 +251,7 @@ def _cast(tree: PyTree, precision: str) -> PyTree:
 
 @dataclasses.dataclass(frozen=True)
 class Actor:
-    """What agents see, made the distribution of what they do."""
+    """Turns what agents see into the distribution of what they do."""
 
     network: OverAgents
     action_spaces: tuple[spaces.Space, ...]  # in the order of the action's leaves
@@ -261,7 +261,7 @@ class Actor:
         return self.network.num_agents
 
     def init(self, key: PRNGKeyArray, view: Features) -> PyTree:
-        """Parameters; `view` are the features of the agents of one cluster."""
+        """Initial parameters; `view` holds the features of the agents of one cluster."""
         return self.network.init(key, view)
 
     def initial_carry(self, batch: tuple[int, ...]) -> Any:
@@ -276,7 +276,7 @@ class Actor:
     def apply_one(
         self, params: PyTree, memory: Any, view: Features, legal: PyTree, agent: int | Int[Array, ""]
     ) -> tuple[Any, ActionDistribution]:
-        """As `apply`, for agent number `agent` alone: nothing given or returned has the axis N."""
+        """Like `apply`, but for one agent, with the index `agent`: no argument or result has the axis N."""
         memory, (scores, free) = self.network.apply_one(params, memory, view, agent)
         return memory, ActionDistribution.of(self.action_spaces, scores, free, legal)
 
@@ -286,9 +286,9 @@ Network = Actor | Critic
 
 
 def unroll(network: Network, params: PyTree, carry: Any, inputs: tuple[PyTree, ...], first: Bool[Array, "L B"]) -> Any:
-    """Outputs over sequences: `inputs` have leading axes [L, B], `carry` [B] is the memory before their first step.
+    """Outputs over sequences: `inputs` have leading axes [L, B]; `carry` [B] is the memory before the first step.
 
-    The memory is emptied before every step that is the `first` of an episode.
+    The memory is cleared before each step that is the `first` of an episode.
     """
     if not jax.tree.leaves(carry):
         return network.apply(params, carry, *inputs)[1]
@@ -301,7 +301,7 @@ def unroll(network: Network, params: PyTree, carry: Any, inputs: tuple[PyTree, .
 
 
 def forget(carry: Any, first: Bool[Array, " B"]) -> Any:
-    """The memory [B, N, H] with zeros where an episode begins."""
+    """The memory [B, N, H], with zeros wherever an episode begins."""
     return jax.tree.map(lambda leaf: jnp.where(first[:, None, None], 0.0, leaf), carry)
 
 
@@ -313,18 +313,18 @@ class ActorCritic:
     critic: Critic
 
     def init(self, actor_key: PRNGKeyArray, critic_key: PRNGKeyArray, views: Views) -> ActorCriticParams:
-        """Parameters of both; `views` are those of one cluster."""
+        """Initial parameters of both; `views` are those of one cluster."""
         return ActorCriticParams(
             actor=self.actor.init(actor_key, views.agent),
             critic=self.critic.init(critic_key, self.critic_view(views)),
         )
 
     def initial_memories(self, batch: tuple[int, ...]) -> Memories:
-        """Empty ones."""
+        """Empty memories for both."""
         return Memories(actor=self.actor.initial_carry(batch), critic=self.critic.initial_carry(batch))
 
     def critic_view(self, views: Views) -> Any:
-        """The global state for a centralised critic, the agents' own features for one that sees no more than they."""
+        """The global state for a centralised critic; otherwise the agents' own features."""
         return views.state if isinstance(self.critic, OverState) else views.agent
 
 
@@ -332,7 +332,7 @@ def build_actor(game: Game, config: NetworkConfig, share_parameters: bool = True
     """The actor for `game`.
 
     Raises:
-        ValueError: an action in something that is no space, or an observation without what the network needs.
+        ValueError: an action space of an unknown type, or an observation without something that the network needs.
     """
     action_spaces = tuple(spaces.leaves(game.action_space))
     for space in action_spaces:
@@ -347,11 +347,11 @@ def build_actor(game: Game, config: NetworkConfig, share_parameters: bool = True
 def build(
     game: Game, config: NetworkConfig, *, critic: str = "global_state", share_parameters: bool = True
 ) -> ActorCritic:
-    """Actor and critic for `game`; `critic` is what the critic sees, `global_state` or `observation`.
+    """The actor and the critic for `game`; `critic` is what the critic sees: `global_state` or `observation`.
 
     Raises:
-        ValueError: an unknown `critic`, an action in something that is no space, or an observation without what the
-            network needs.
+        ValueError: an unknown `critic`, an action space of an unknown type, or an observation without something that
+            the network needs.
     """
     check_choice("critic", critic, ("global_state", "observation"))
     actor = build_actor(game, config, share_parameters)
@@ -368,7 +368,7 @@ def _over_agents(game: Game, config: NetworkConfig, module: nn.Module, shared: b
 
 
 def _check_observation(game: Game, config: NetworkConfig, action_spaces: tuple[spaces.Space, ...]) -> None:
-    """Raise ValueError unless the network finds in an observation what it needs, in numbers that fit the action."""
+    """Raise ValueError unless the observation has what the network needs, with as many rows as the action requires."""
     found = features(game.observation_shapes)
     needs = TORSOS[config.kind].needs
     missing = [name for name in needs if name not in found]
@@ -380,7 +380,7 @@ def _check_observation(game: Game, config: NetworkConfig, action_spaces: tuple[s
     if "peers" not in needs:
         return
     num_rows = found["peers"].shape[-2]
-    for space in filter(_names_rows, action_spaces):
+    for space in filter(_is_over_rows, action_spaces):
         if space.over_agents and num_rows != game.num_agents:
             raise ValueError(f"peers has {num_rows} rows; with {space} they must be the {game.num_agents} agents")
         if HEADS[type(space)].num_scores(space) < num_rows:

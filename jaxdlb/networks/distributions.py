@@ -1,15 +1,15 @@
-"""How agents choose: one distribution class for each kind of action space, and that of a whole action.
+"""How agents choose: one distribution class for each kind of action space, and one for a whole action.
 
-A head is found by its space's type, in `HEADS`. It says what it needs of a network (`num_scores` outputs, and
-`num_free` parameters that an on-policy learner holds beside the network) and is made of both and of the legal mask.
-Heads are pytrees with leading axes [*B, N], and all keep one protocol:
+`HEADS` maps the type of a space to its head. A head states what it needs from a network (`num_scores` outputs, and
+`num_free` parameters that do not depend on what an agent sees), and is made from these and the legal mask. Heads are
+pytrees with leading axes [*B, N] and follow one protocol:
 
-- `num_uniforms`: how many uniform numbers an agent's sample takes; `sample(numbers)` takes as many rows [*B, N];
+- `num_uniforms`: how many uniform numbers each agent's sample takes; `sample(numbers)` takes that many rows [*B, N];
 - `mode()`: the action of a greedy agent;
-- `log_prob(action)`, `entropy()` [*B, N], in nats; both are exactly 0 for an agent that has nothing to choose;
-- `decides`, bool [*B, N]: who has something to choose.
+- `log_prob(action)`, `entropy()` [*B, N], in nats; both are exactly 0 for an agent that has no choice;
+- `decides`, bool [*B, N]: which agents have a choice.
 
-Learners and policies see `ActionDistribution` alone, which holds a head for each leaf of the action.
+Learners and policies use only `ActionDistribution`, which holds a head for each leaf of the action.
 """
 
 import functools
@@ -28,20 +28,20 @@ from jaxdlb import spaces
 from jaxdlb.mechanics import chance
 from jaxdlb.networks import gamma
 
-_NEVER = -1e9  # finite, so that gradients of a softmax over it stay finite too
+_NEVER = -1e9  # finite, so that gradients of a softmax stay finite too
 _LOG_SIGMA_RANGE = (-5.0, 1.0)
-_INSIDE = 1 - 1e-6  # of a Box scaled to (−1, 1): log-probabilities are taken at most so far out
+_INSIDE = 1 - 1e-6  # for a Box scaled to (−1, 1): actions further out get the log-probability at this distance
 _NODES, _WEIGHTS = np.polynomial.hermite.hermgauss(16)
 _ALPHA_LEAST, _ALPHA_MOST = 0.05, 1000.0
-_SCORE_OF_ONE = math.log(math.expm1(1 - _ALPHA_LEAST))  # added to scores, so that 0 gives the concentration 1
-_LEAST_SHARE = 1e-6  # of a legal entry: its logarithm stays finite
+_SCORE_OF_ONE = math.log(math.expm1(1 - _ALPHA_LEAST))  # added to scores, so that a score of 0 gives concentration 1
+_LEAST_SHARE = 1e-6  # of a legal entry, so that its logarithm stays finite
 
 
 @struct.dataclass
 class Categorical:
-    """A choice among the legal alternatives; an illegal one carries no probability and no entropy."""
+    """A choice among the legal alternatives; illegal ones have no probability and no entropy."""
 
-    log_probs: Float[Array, "*B N A"]  # illegal ones hold a large negative number
+    log_probs: Float[Array, "*B N A"]  # a large negative number for illegal alternatives
     legal: Bool[Array, "*B N A"]
 
     free_start = 0.0
@@ -63,7 +63,7 @@ class Categorical:
         free: Float[Array, "*B 0"],
         legal: Bool[Array, "*B A"],
     ) -> "Categorical":
-        """Of logits; at least one alternative must be legal."""
+        """The distribution given by logits; at least one alternative must be legal."""
         return cls(jax.nn.log_softmax(jnp.where(legal, scores.astype(jnp.float32), _NEVER)), legal)
 
     @property
@@ -71,9 +71,9 @@ class Categorical:
         return jnp.sum(self.legal, axis=-1) > 1
 
     def sample(self, numbers: Float[Array, " K *B"]) -> Int[Array, "*B"]:
-        """The choice that a uniform number draws, by inversion: one for any number of alternatives. Never illegal."""
+        """The choice drawn by inversion, from one uniform number per agent; never an illegal one."""
         cumulative = jnp.cumsum(jnp.exp(self.log_probs), axis=-1)
-        # The factor keeps the target below the total after rounding, so that some entry always exceeds it.
+        # The factor keeps the target below the total despite rounding, so that some entry always exceeds it.
         target = numbers[0] * (1 - 2**-20) * cumulative[..., -1]
         return jnp.argmax(cumulative > target[..., None], axis=-1).astype(jnp.int32)
 
@@ -92,7 +92,7 @@ class Categorical:
 
 @struct.dataclass
 class SquashedNormal:
-    """Normal numbers u = μ + σε squashed into a Box: a = low + (high − low)(tanh u + 1)/2, entry by entry.
+    """Normal numbers u = μ + σε, squashed into a Box: a = low + (high − low)(tanh u + 1)/2 in each entry.
 
     An agent that may not act has the action 0.
     """
@@ -103,7 +103,7 @@ class SquashedNormal:
     low: float = struct.field(pytree_node=False)
     high: float = struct.field(pytree_node=False)
 
-    free_start = -0.7  # σ about a quarter of the width of a Box
+    free_start = -0.7  # σ is then about a quarter of the width of the Box
 
     @staticmethod
     def num_scores(space: spaces.Box) -> int:
@@ -117,7 +117,7 @@ class SquashedNormal:
     def of(
         cls, space: spaces.Box, scores: Float[Array, "*B S"], free: Float[Array, "*B S"], legal: Bool[Array, "*B"]
     ) -> "SquashedNormal":
-        """Of means and of free parameters that are log σ, clipped to [−5, 1]."""
+        """The distribution given by means and by free parameters, which are log σ, clipped to [−5, 1]."""
         log_sigma = jnp.clip(free.astype(jnp.float32), *_LOG_SIGMA_RANGE)
         return cls(scores.astype(jnp.float32), log_sigma, legal, space.low, space.high)
 
@@ -130,11 +130,11 @@ class SquashedNormal:
         return self.legal
 
     def sample(self, numbers: Float[Array, " K *B"]) -> Float[Array, "*B S"]:
-        return self._squash(self._drawn(numbers))
+        return self._squash(self._unsquashed_sample(numbers))
 
     def sample_and_log_prob(self, numbers: Float[Array, " K *B"]) -> tuple[Float[Array, "*B S"], Float[Array, "*B"]]:
-        """A sample, differentiable in μ and σ, and its log-probability by the u that it was made of."""
-        u = self._drawn(numbers)
+        """A sample, differentiable in μ and σ, and its log-probability, computed from the u behind it."""
+        u = self._unsquashed_sample(numbers)
         return self._squash(u), self._log_prob_of(u)
 
     def mode(self) -> Float[Array, "*B S"]:
@@ -142,12 +142,12 @@ class SquashedNormal:
         return self._squash(self.mu)
 
     def log_prob(self, action: Float[Array, "*B S"]) -> Float[Array, "*B"]:
-        """The log-density at `action`; at the bounds, where it diverges, that of the nearest action well inside."""
+        """The log-density at `action`; near the bounds, where it diverges, that of the nearest action well inside."""
         x = 2 * (action - self.low) / (self.high - self.low) - 1
         return self._log_prob_of(jnp.arctanh(jnp.clip(x, -_INSIDE, _INSIDE)))
 
     def entropy(self) -> Float[Array, "*B"]:
-        """By Gauss–Hermite quadrature with 16 nodes: within 0.004 nat for |μ| ≤ 3, 0.05 ≤ σ ≤ 2; no random number."""
+        """By Gauss–Hermite quadrature with 16 nodes, not sampled: within 0.004 nat for |μ| ≤ 3, 0.05 ≤ σ ≤ 2."""
         u = self.mu[..., None] + 2**0.5 * jnp.exp(self.log_sigma)[..., None] * _NODES.astype(np.float32)
         squashing = jnp.sum(_log_slope(u) * (_WEIGHTS / math.sqrt(math.pi)).astype(np.float32), axis=-1)
         each = 0.5 * math.log(2 * math.pi * math.e) + self.log_sigma + self._log_half_width + squashing
@@ -157,7 +157,7 @@ class SquashedNormal:
     def _log_half_width(self) -> float:
         return math.log((self.high - self.low) / 2)
 
-    def _drawn(self, numbers: Float[Array, " K *B"]) -> Float[Array, "*B S"]:
+    def _unsquashed_sample(self, numbers: Float[Array, " K *B"]) -> Float[Array, "*B S"]:
         return self.mu + jnp.exp(self.log_sigma) * gamma.standard_normal(jnp.moveaxis(numbers, 0, -1))
 
     def _squash(self, u: Float[Array, "*B S"]) -> Float[Array, "*B S"]:
@@ -172,13 +172,13 @@ class SquashedNormal:
 
 
 def _log_slope(u: Float[Array, "*B"]) -> Float[Array, "*B"]:
-    """log d tanh(u)/du = log(1 − tanh² u), without the cancellation."""
+    """log d tanh(u)/du = log(1 − tanh² u), without cancellation."""
     return 2 * (math.log(2) - u - jax.nn.softplus(-2 * u))
 
 
 @struct.dataclass
 class Dirichlet:
-    """Shares of a whole over the legal entries of a Simplex; an illegal one has share 0 and stands in no sum."""
+    """Shares of a whole over the legal entries of a Simplex; illegal entries have share 0 and enter no sum."""
 
     alpha: Float[Array, "*B N S"]  # concentrations
     legal: Bool[Array, "*B N S"]
@@ -197,7 +197,7 @@ class Dirichlet:
     def of(
         cls, space: spaces.Simplex, scores: Float[Array, "*B S"], free: Float[Array, "*B 0"], legal: Bool[Array, "*B S"]
     ) -> "Dirichlet":
-        """Concentrations min(0.05 + softplus(score + 0.461032), 1000): scores of 0 give the uniform law."""
+        """Concentrations are min(0.05 + softplus(score + 0.461032), 1000); if all scores are 0, it is uniform."""
         spread = jax.nn.softplus(scores.astype(jnp.float32) + _SCORE_OF_ONE)
         return cls(jnp.minimum(_ALPHA_LEAST + spread, _ALPHA_MOST), legal)
 
@@ -210,26 +210,26 @@ class Dirichlet:
         return jnp.sum(self.legal, axis=-1) > 1
 
     def sample(self, numbers: Float[Array, " K *B"]) -> Float[Array, "*B S"]:
-        """Gamma variates over their sum; legal shares are at least about 10⁻⁶. Differentiable in the concentrations."""
+        """Gamma variates divided by their sum, differentiable in the concentrations; legal shares are ≥ about 10⁻⁶."""
         drawn = numbers.reshape(gamma.NUM_UNIFORMS, -1, *numbers.shape[1:])
         logarithms = gamma.log_gamma(self.alpha, jnp.moveaxis(drawn, 1, -1))
         shares = jax.nn.softmax(jnp.where(self.legal, logarithms, _NEVER))
-        return self._of_whole(jnp.maximum(shares, _LEAST_SHARE))
+        return self._rescaled(jnp.maximum(shares, _LEAST_SHARE))
 
     def mode(self) -> Float[Array, "*B S"]:
-        """The mean: a mode need not exist."""
-        return self._of_whole(self.alpha)
+        """The mean, since a mode need not exist."""
+        return self._rescaled(self.alpha)
 
     def log_prob(self, action: Float[Array, "*B S"]) -> Float[Array, "*B"]:
         """ln Γ(α₀) − Σ ln Γ(α_k) + Σ (α_k − 1) ln x_k."""
         logarithms = jnp.log(jnp.where(self.legal, jnp.maximum(action, 1e-30), 1.0))
-        return self._where_decided(-self._log_norm() + self._total((self.alpha - 1) * logarithms))
+        return self._zero_without_choice(-self._log_norm() + self._total((self.alpha - 1) * logarithms))
 
     def entropy(self) -> Float[Array, "*B"]:
-        """Σ ln Γ(α_k) − ln Γ(α₀) + (α₀ − A) ψ(α₀) − Σ (α_k − 1) ψ(α_k), A the number of legal entries."""
+        """Σ ln Γ(α_k) − ln Γ(α₀) + (α₀ − A) ψ(α₀) − Σ (α_k − 1) ψ(α_k), where A is the number of legal entries."""
         alpha, whole, count = self._safe_alpha, self._alpha_sum, jnp.sum(self.legal, axis=-1)
         entropy = self._log_norm() + (whole - count) * digamma(whole) - self._total((alpha - 1) * digamma(alpha))
-        return self._where_decided(entropy)
+        return self._zero_without_choice(entropy)
 
     @property
     def _safe_alpha(self) -> Float[Array, "*B S"]:
@@ -237,7 +237,7 @@ class Dirichlet:
 
     @property
     def _alpha_sum(self) -> Float[Array, "*B"]:
-        """α₀; 1 where nothing is legal."""
+        """α₀; 1 if nothing is legal."""
         return jnp.where(jnp.any(self.legal, axis=-1), self._total(self.alpha), 1.0)
 
     def _log_norm(self) -> Float[Array, "*B"]:
@@ -246,32 +246,33 @@ class Dirichlet:
     def _total(self, x: Float[Array, "*B S"]) -> Float[Array, "*B"]:
         return jnp.sum(jnp.where(self.legal, x, 0.0), axis=-1)
 
-    def _of_whole(self, x: Float[Array, "*B S"]) -> Float[Array, "*B S"]:
+    def _rescaled(self, x: Float[Array, "*B S"]) -> Float[Array, "*B S"]:
+        """Legal entries divided by their sum."""
         total = jnp.where(jnp.any(self.legal, axis=-1), self._total(x), 1.0)
         return jnp.where(self.legal, x / total[..., None], 0.0)
 
-    def _where_decided(self, x: Float[Array, "*B"]) -> Float[Array, "*B"]:
+    def _zero_without_choice(self, x: Float[Array, "*B"]) -> Float[Array, "*B"]:
         return jnp.where(self.decides, x, 0.0)
 
 
 class Head(Protocol):
     """What `Categorical`, `SquashedNormal` and `Dirichlet` have in common."""
 
-    free_start: float  # of the free parameters
+    free_start: float  # initial value of the free parameters
 
     @staticmethod
     def num_scores(space: Any) -> int:
-        """Outputs of the network, for each agent."""
+        """How many outputs of the network it needs for each agent."""
         ...
 
     @staticmethod
     def num_free(space: Any) -> int:
-        """Parameters that do not depend on what the agent sees."""
+        """How many parameters it needs that do not depend on what the agent sees."""
         ...
 
     @classmethod
     def of(cls, space: Any, scores: Array, free: Array, legal: Array) -> Any:
-        """The distribution of all agents, from scores [*B, N, num_scores] and free parameters [*B, N, num_free]."""
+        """The distribution for all agents, from scores [*B, N, num_scores] and free parameters [*B, N, num_free]."""
         ...
 
     @property
@@ -310,47 +311,47 @@ class ActionDistribution:
     def of(
         cls, action_spaces: Sequence[spaces.Space], scores: Sequence[Array], free: Sequence[Array], legal: PyTree
     ) -> "ActionDistribution":
-        """From what a network gives for each space, in the order of the action's leaves, and the legal masks."""
+        """From a network's outputs for each space, in the order of the action's leaves, and the legal masks."""
         masks, treedef = jax.tree.flatten(legal)
-        parts = zip(action_spaces, scores, free, masks, strict=True)
-        return cls(jax.tree.unflatten(treedef, [HEADS[type(space)].of(space, *rest) for space, *rest in parts]))
+        inputs = zip(action_spaces, scores, free, masks, strict=True)
+        return cls(jax.tree.unflatten(treedef, [HEADS[type(space)].of(space, *rest) for space, *rest in inputs]))
 
     @property
     def decides(self) -> Bool[Array, "*B"]:
-        """Who has something to choose in some head."""
+        """Which agents have a choice in at least one head."""
         return functools.reduce(jnp.logical_or, [head.decides for head in self._leaves])
 
     @property
     def num_uniforms(self) -> int:
-        """How many uniform numbers the sample of one agent takes."""
+        """How many uniform numbers a sample for one agent takes."""
         return sum(head.num_uniforms for head in self._leaves)
 
     def sample(self, key: PRNGKeyArray) -> PyTree:
-        """An action of the N agents of one cluster; vmap it over clusters, with a key for each.
+        """An action of the N agents of one cluster; `jax.vmap` it over clusters, with a key for each.
 
-        The draw of an agent depends on `key` and its index, not on N.
+        An agent's draw depends on `key` and the agent's index, but not on N.
         """
         num_agents = self._leaves[0].decides.shape[-1]
         return self.sample_from(chance.uniform_rows(key, self.num_uniforms, num_agents))
 
     def sample_from(self, numbers: Float[Array, " K *B"]) -> PyTree:
-        """The action that `num_uniforms` rows of uniform numbers draw; heads take theirs in order."""
+        """The action drawn from `num_uniforms` rows of uniform numbers; the heads take their rows in order."""
         heads, treedef = jax.tree.flatten(self.heads, is_leaf=_is_head)
         counts = [head.num_uniforms for head in heads]
-        parts = jnp.split(numbers, np.cumsum(counts)[:-1])
-        return jax.tree.unflatten(treedef, [head.sample(part) for head, part in zip(heads, parts, strict=True)])
+        per_head = jnp.split(numbers, np.cumsum(counts)[:-1])
+        return jax.tree.unflatten(treedef, [head.sample(rows) for head, rows in zip(heads, per_head, strict=True)])
 
     def mode(self) -> PyTree:
         """The action of greedy agents."""
         return self._map(lambda head: head.mode())
 
     def log_prob(self, action: PyTree) -> Float[Array, "*B"]:
-        """The log-probability of each agent's action, the sum over its heads."""
+        """The log-probability of each agent's action, summed over heads."""
         actions = jax.tree.leaves(action)
         return _sum([head.log_prob(each) for head, each in zip(self._leaves, actions, strict=True)])
 
     def entropy(self) -> Float[Array, "*B"]:
-        """The entropy of each agent's action, the sum over its heads."""
+        """The entropy of each agent's action, summed over heads."""
         return _sum([head.entropy() for head in self._leaves])
 
     @property

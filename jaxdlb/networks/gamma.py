@@ -1,4 +1,4 @@
-"""Gamma variates as logarithms, from uniform numbers and without a loop."""
+"""Logarithms of gamma variates, from uniform numbers and without a loop."""
 
 from typing import Any
 
@@ -7,22 +7,22 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 NUM_CANDIDATES = 6
-NUM_UNIFORMS = 2 * NUM_CANDIDATES + 1  # for one variate: a normal and a uniform number a candidate, and one more
-_OFFSET = 2.0**-25  # half the grid of `chance.uniforms`: numbers in [0, 1) become symmetric in (0, 1)
+NUM_UNIFORMS = 2 * NUM_CANDIDATES + 1  # per variate: a normal and a uniform number per candidate, and one more
+_OFFSET = 2.0**-25  # half the grid spacing of `chance.uniforms`: makes numbers in [0, 1) symmetric in (0, 1)
 
 
 def standard_normal(number: Float[Array, "*B"]) -> Float[Array, "*B"]:
-    """Φ⁻¹(U + 2⁻²⁵) of uniform numbers U on the multiples of 2⁻²⁴ in [0, 1); finite.
+    """Φ⁻¹(U + 2⁻²⁵) for uniform numbers U on the multiples of 2⁻²⁴ in [0, 1); always finite.
 
-    Written as √2 · erf⁻¹(2U − 1 + 2⁻²⁴), where float32 holds every sum exactly at both ends.
+    It is written as √2 · erf⁻¹(2U − 1 + 2⁻²⁴), where all sums are exact in float32 at both ends.
     """
     return 2**0.5 * jax.lax.erf_inv(2 * number - 1 + 2 * _OFFSET)
 
 
 def log_gamma(alpha: Float[Array, "*B"], numbers: Float[Array, " 13 *B"]) -> Float[Array, "*B"]:
-    """ln g with g ~ Gamma(α, 1), from 13 uniform numbers each; differentiable in α along the path of g.
+    """ln g for g ~ Gamma(α, 1), each from 13 uniform numbers; pathwise differentiable in α.
 
-    ln g(α) = ln g(α + 1) + ln(V)/α: for small α the variate itself underflows, its logarithm does not.
+    ln g(α) = ln g(α + 1) + ln(V)/α: for small α, the variate itself would underflow, but its logarithm does not.
     """
     normals = standard_normal(numbers[:NUM_CANDIDATES])
     above_one = _log_gamma_above_one(alpha + 1, normals, numbers[NUM_CANDIDATES:-1])
@@ -33,9 +33,9 @@ def log_gamma(alpha: Float[Array, "*B"], numbers: Float[Array, " 13 *B"]) -> Flo
 def _log_gamma_above_one(
     alpha: Float[Array, "*B"], normals: Float[Array, " C *B"], uniforms: Float[Array, " C *B"]
 ) -> Float[Array, "*B"]:
-    """The method of Marsaglia and Tsang (2000) for α ≥ 1.05: the first of C candidates that is accepted.
+    """The method of Marsaglia and Tsang (2000) for α ≥ 1.05: the first of C candidates to be accepted.
 
-    One is accepted with probability ≥ 0.955, so 6 leave 10⁻⁸ undecided; then the last one is taken.
+    Each is accepted with probability ≥ 0.955, so all 6 fail with probability 10⁻⁸; then the last one is taken.
     """
     d = alpha - 1 / 3
     root = 1 + normals * jax.lax.rsqrt(9 * d)
@@ -49,7 +49,7 @@ def _log_gamma_above_one(
 
 @_log_gamma_above_one.defjvp
 def _along_the_path(primals: tuple[Array, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
-    """The implicit gradient (Figurnov et al. 2018): α moves g along its distribution function."""
+    """The implicit gradient (Figurnov et al. 2018): g moves with α so that its distribution function is constant."""
     alpha, *_ = primals
     log_g = _log_gamma_above_one(*primals)
     g = jnp.exp(log_g)

@@ -1,4 +1,4 @@
-"""Scaling of raw observations (tasks, rounds, probabilities) and of returns to what networks take well."""
+"""Scales raw observations (tasks, rounds, probabilities) and returns to ranges that suit networks."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +13,9 @@ _CLIP = 10.0
 
 @struct.dataclass
 class Moments:
-    """Running mean and variance of a pytree of features, one number for each entry of their last axis.
+    """Running mean and variance of a pytree of features, for each entry of the last axis.
 
-    Leading axes (time, environments, agents, peers) are all averaged over, so that the statistics fit any N.
+    All leading axes (time, environments, agents, peers) are averaged over, so that the statistics fit any N.
     """
 
     count: Float[Array, ""]
@@ -24,18 +24,18 @@ class Moments:
 
 
 def symlog(x: PyTree) -> PyTree:
-    """sign(x) · log(1 + |x|) of every leaf, as float32: loads and ages span decades."""
+    """sign(x) · log(1 + |x|) of every leaf, as float32, since loads and ages span decades."""
     return jax.tree.map(lambda leaf: jnp.sign(leaf) * jnp.log1p(jnp.abs(leaf.astype(jnp.float32))), x)
 
 
 def initial_moments(example: PyTree) -> Moments:
-    """Mean 0 and variance 1 for features shaped as `example` [..., F], with no observation counted."""
+    """Mean 0 and variance 1 for features shaped like `example` [..., F], with no batch counted yet."""
     widths = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[-1:], jnp.float32), example)
     return Moments(count=jnp.float32(0), mean=widths, variance=jax.tree.map(jnp.ones_like, widths))
 
 
 def moments_of(batch: PyTree) -> Moments:
-    """The moments of one batch; its leaves may differ in size, but share the count 1."""
+    """The moments of one batch; its leaves may differ in size but share the count 1."""
 
     def over_all_but_last(statistic: Callable[..., Array]) -> PyTree:
         return jax.tree.map(lambda leaf: statistic(leaf, tuple(range(leaf.ndim - 1))), batch)
@@ -44,16 +44,16 @@ def moments_of(batch: PyTree) -> Moments:
 
 
 def pool(parts: Moments) -> Moments:
-    """The moments of one batch from those of its equally large parts, stacked along a leading axis."""
+    """The moments of one batch, from those of its equally large parts, which are stacked along a leading axis."""
     mean = jax.tree.map(lambda leaf: jnp.mean(leaf, 0), parts.mean)
     variance = jax.tree.map(lambda mean, variance: jnp.var(mean, 0) + jnp.mean(variance, 0), parts.mean, parts.variance)
     return Moments(count=jnp.float32(1), mean=mean, variance=variance)
 
 
 def merge(past: Moments, batch: Moments) -> Moments:
-    """The moments of the past with one more batch, by the formula of Chan, Golub and LeVeque (1979).
+    """The moments after one more batch, by the formula of Chan, Golub and LeVeque (1979).
 
-    Each batch counts alike, whatever its size.
+    Every batch has the same weight, whatever its size.
     """
     count = past.count + batch.count
     share = batch.count / count
@@ -68,7 +68,7 @@ def merge(past: Moments, batch: Moments) -> Moments:
 
 
 def normalise(moments: Moments, x: PyTree) -> PyTree:
-    """(x − mean) / deviation of every leaf, clipped to ±10."""
+    """(x − mean) / standard deviation of every leaf, clipped to ±10."""
 
     def scale(leaf: Array, mean: Array, variance: Array) -> Array:
         return jnp.clip((leaf - mean) * jax.lax.rsqrt(variance + 1e-6), -_CLIP, _CLIP)
@@ -78,7 +78,7 @@ def normalise(moments: Moments, x: PyTree) -> PyTree:
 
 @struct.dataclass
 class ReturnScale:
-    """Exponentially weighted mean and mean square of returns; `weight` tells how far they have warmed up."""
+    """Exponentially weighted mean and mean square of returns; `weight` says how far they have warmed up."""
 
     weight: Float[Array, ""]
     mean: Float[Array, ""]
@@ -86,7 +86,7 @@ class ReturnScale:
 
 
 def initial_return_scale() -> ReturnScale:
-    """Nothing seen yet: returns pass as they are."""
+    """Nothing seen yet: returns are left as they are."""
     return ReturnScale(weight=jnp.float32(0), mean=jnp.float32(0), mean_square=jnp.float32(0))
 
 
@@ -109,12 +109,12 @@ def _mean_and_deviation(scale: ReturnScale) -> tuple[Array, Array]:
 
 
 def scale_returns(scale: ReturnScale, returns: Float[Array, "*B"]) -> Float[Array, "*B"]:
-    """Returns in the critic's units: mean about 0, deviation about 1."""
+    """Returns in the critic's units: mean about 0, standard deviation about 1."""
     mean, deviation = _mean_and_deviation(scale)
     return (returns - mean) / deviation
 
 
 def unscale_values(scale: ReturnScale, values: Float[Array, "*B"]) -> Float[Array, "*B"]:
-    """The critic's output in units of the reward."""
+    """The critic's outputs in units of the reward."""
     mean, deviation = _mean_and_deviation(scale)
     return values * deviation + mean

@@ -1,9 +1,9 @@
-"""What turns an agent's observation into embeddings, with or without memory.
+"""Networks that turn an agent's observation into embeddings, with or without memory.
 
-Every torso is applied as `torso(carry, features, itself)`, with any leading batch axes, to one agent's observation:
-`features` is a mapping of normalised arrays, `own` [..., F] and `peers` [..., P, F′]; `itself` bool [..., N] marks the
-agent among the agents. It returns the next carry ([..., H] with a GRU, () without) and an `Embedding`. The names of the
-features that it cannot do without stand in `needs`.
+A torso is called as `torso(carry, features, itself)` on one agent's observation, with any leading batch axes.
+`features` maps names to normalised arrays, `own` [..., F] and `peers` [..., P, F′]; `itself` bool [..., N] marks which
+of the agents this one is. It returns the next carry ([..., H] with a GRU, () without) and an `Embedding`. `needs` names
+the features that it requires.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,14 +21,14 @@ class Embedding(NamedTuple):
     """What a torso makes of an observation."""
 
     agent: Float[Array, "*B H"]
-    pairs: Float[Array, "*B P H"] | None  # one for each row of peers; None where the torso sees no peers apart
+    pairs: Float[Array, "*B P H"] | None  # one for each row of `peers`; None if the torso does not embed the rows
 
 
 class Affine(nn.Module):
-    """x ↦ x Wᵀ + b over the last axis, [..., F] to [..., size]; W is [size, F], orthogonal at first, times `scale`.
+    """x ↦ x Wᵀ + b over the last axis, [..., F] to [..., size]; W [size, F] is initially orthogonal, times `scale`.
 
-    With W this way round the gradient of W is a product that XLA's CPU backend is quick at; with the kernel of
-    `nn.Dense`, [F, size], a whole update of MAPPO takes 1.3 (MLP) to 1.8 times (pointer) as long.
+    With W this way round, its gradient is a product that is fast on XLA's CPU backend; with the kernel of `nn.Dense`,
+    [F, size], a whole update of MAPPO takes 1.3 (MLP) to 1.8 times (pointer) as long.
     """
 
     size: int
@@ -46,7 +46,7 @@ class Affine(nn.Module):
 
 
 class MLP(nn.Module):
-    """Affine maps with ReLU between and after them: [..., F] to [..., hidden[-1]]."""
+    """Affine maps, each followed by a ReLU: [..., F] to [..., hidden[-1]]."""
 
     hidden: Sequence[int]
 
@@ -58,7 +58,7 @@ class MLP(nn.Module):
 
 
 class FlatTorso(nn.Module):
-    """An MLP over the flattened observation, and a GRU after it where `recurrent`. Its parameters depend on N."""
+    """An MLP on the flattened observation, followed by a GRU if `recurrent`. Its parameters depend on N."""
 
     hidden: Sequence[int]
     recurrent: bool = False
@@ -76,10 +76,10 @@ class FlatTorso(nn.Module):
 
 
 class PointerTorso(nn.Module):
-    """One embedding for each row of peers with weights shared over rows, so that no parameter depends on their number.
+    """One embedding per row of `peers`, with weights shared by all rows, so that no parameter depends on their number.
 
-    Each pair is embedded from what the agent knows of itself and of that peer; the mean over pairs tells each pair of
-    the others. With `recurrent` a GRU remembers that mean.
+    Each pair is embedded from what the agent knows about itself and about that peer; the mean over pairs informs each
+    pair about the others. With `recurrent`, a GRU remembers that mean.
     """
 
     hidden: Sequence[int]
@@ -89,7 +89,7 @@ class PointerTorso(nn.Module):
 
     @nn.compact
     def __call__(self, carry: Any, features: Features, itself: Bool[Array, "*B N"]) -> tuple[Any, Embedding]:
-        # The first layer on the concatenation of own and peer features, split so that the agent's part is done once.
+        # The first layer acts on own and peer features concatenated; splitting it computes the agent's part only once.
         from_agent = Affine(self.hidden[0])(features["own"])
         pairs = nn.relu(from_agent[..., None, :] + Affine(self.hidden[0], use_bias=False)(features["peers"]))
         agent = nn.relu(from_agent + Affine(self.hidden[0])(jnp.mean(pairs, axis=-2)))

@@ -1,4 +1,4 @@
-"""What plays the games: heuristics, and learned policies, behind one interface."""
+"""What plays the games: heuristics and learned policies, behind one interface."""
 
 from jaxdlb.policies.heuristics import NODE_HEURISTICS, Heuristic
 from jaxdlb.policies.policy import KINDS, Family, Policy, find_family, make_heuristic

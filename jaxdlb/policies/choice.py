@@ -1,6 +1,6 @@
-"""Random choices that the heuristics are made of; each is made by A agents at once, independently.
+"""The random choices that heuristics are built from; A agents make each at once, independently.
 
-They are functions of uniform numbers in [0, 1), which their caller draws: one draw serves all choices of a round.
+They are functions of uniform numbers in [0, 1), which the caller draws: one draw serves all choices in a round.
 """
 
 import jax
@@ -9,9 +9,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 def pick_weighted(number: Float[Array, " A"], weights: Float[Array, "A C"] | Bool[Array, "A C"]) -> Int[Array, " A"]:
-    """For each agent one of C candidates, with probability proportional to its weight: int32 [A].
+    """For each agent, one of C candidates, with probability proportional to its weight: int32 [A].
 
-    Each row needs a positive weight; a candidate of weight 0 is never picked. Booleans pick uniformly.
+    Each row needs a positive weight; a candidate with weight 0 is never picked. Boolean weights pick uniformly.
     """
     up_to = jnp.cumsum(weights.astype(jnp.float32), axis=-1)
     # A uniform number is at most 1 − 2⁻²³, so its product with the total stays below the total.
@@ -20,26 +20,26 @@ def pick_weighted(number: Float[Array, " A"], weights: Float[Array, "A C"] | Boo
 
 
 def pick_least(number: Float[Array, " A"], scores: Float[Array, "A C"], among: Bool[Array, "A C"]) -> Int[Array, " A"]:
-    """For each agent the candidate with the least score `among` those allowed, ties broken at random: int32 [A].
+    """For each agent, the candidate with the lowest score `among` the allowed ones, ties broken at random: int32 [A].
 
-    Each row needs an allowed candidate.
+    Each row needs at least one allowed candidate.
     """
     scores = jnp.where(among, scores, jnp.inf)
     return pick_weighted(number, among & (scores == jnp.min(scores, axis=-1, keepdims=True)))
 
 
 def sample_peers(numbers: Float[Array, "N W"], d: int | Int[Array, ""]) -> tuple[Int[Array, "N W"], Bool[Array, " W"]]:
-    """For each of N nodes d distinct peers, every set of d equally likely, 0 ≤ d ≤ W ≤ N − 1.
+    """For each of N nodes, d distinct peers, with every set of d equally likely; 0 ≤ d ≤ W ≤ N − 1.
 
     Returns:
         The peers, int32 [N, W], and which columns hold them, bool [W]: the first d (the rest hold the node itself).
 
-    Floyd's algorithm, O(N W²): the k-th draw is uniform over the first n = N − d + k peers, and a peer drawn before is
-    replaced by the n-th, which cannot have been.
+    This is Floyd's algorithm, O(N W²): the k-th draw is uniform over the first n = N − d + k peers, and a peer that was
+    already drawn is replaced by the n-th, which cannot have been.
     """
     num_nodes, width = numbers.shape
     node, column = jnp.arange(num_nodes, dtype=jnp.int32)[:, None], jnp.arange(width, dtype=jnp.int32)
-    among = num_nodes - d + column  # how many peers the draw of each column is among
+    among = num_nodes - d + column  # from how many peers each column draws
     drawn = jnp.floor(numbers * among).astype(jnp.int32)
 
     def settle(chosen: Int[Array, "N W"], draw: tuple) -> tuple[Int[Array, "N W"], None]:
@@ -49,5 +49,5 @@ def sample_peers(numbers: Float[Array, "N W"], d: int | Int[Array, ""]) -> tuple
 
     draws = (column, among, drawn.T)
     chosen, _ = jax.lax.scan(settle, jnp.full_like(drawn, -1), draws, unroll=min(max(width, 1), 8))
-    peers = chosen + (chosen >= node)  # they were counted without the node itself
+    peers = chosen + (chosen >= node)  # peers were numbered without the node itself
     return jnp.where(column < d, peers, node), column < d

@@ -1,4 +1,4 @@
-"""The load-balancing heuristics that people use today: each a rule for dispatching and a rule for stealing."""
+"""The load-balancing heuristics in use today: each combines a rule for dispatching with a rule for stealing."""
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +19,7 @@ from jaxdlb.policies.rules import Rule
 
 @struct.dataclass
 class Heuristic:
-    """A dispatch rule and a steal rule that look at an observation of `mechanics.peer_view`, in whatever game.
+    """A dispatch rule and a steal rule on an observation of `mechanics.peer_view`, in any game that has one.
 
     They choose among the legal actions; a node that is down or has no event keeps its task and asks nobody. Ties are
     broken at random.
@@ -28,7 +28,7 @@ class Heuristic:
     family: str = struct.field(pytree_node=False)  # the name in the catalogue, without options
     dispatch: Rule
     steal: Rule
-    kind: str = struct.field(pytree_node=False, default="heuristic")  # or oracle, which is handed the truth
+    kind: str = struct.field(pytree_node=False, default="heuristic")  # or oracle, which is given the truth
 
     @property
     def name(self) -> str:
@@ -36,7 +36,7 @@ class Heuristic:
         return f"{self.family}({options})" if options else self.family
 
     def init(self, game: Game) -> tuple[Any, Any]:
-        """The memories of the dispatch and of the steal rule."""
+        """The initial memories of the dispatch rule and the steal rule."""
         return self.dispatch.start(game.num_agents), self.steal.start(game.num_agents)
 
     def act(
@@ -56,7 +56,7 @@ class Heuristic:
 
 
 def _choices(observation: Observation, legal: Bool[Array, "N N"]) -> Bool[Array, "N N"]:
-    """What each agent may choose: what is legal, and only itself while it is down."""
+    """What each agent may choose: anything legal, but only itself while it is down."""
     alive = observation.own[:, Own.ALIVE] > 0
     return (legal & alive[:, None]) | jnp.eye(legal.shape[0], dtype=bool)
 
@@ -70,7 +70,7 @@ def _random(weighted: bool) -> Callable[[], Rule]:
 
 
 def _power_of_d(d: Any = 2, weighted: Any = False, width: Any = None) -> Rule:
-    """`d` peers are sampled for each task; `width` ≥ d makes room for more, so that members of a grid are alike."""
+    """Sample `d` peers for each task; `width` ≥ d reserves space for more, so that a grid's members share shapes."""
     check_size("d", d, 1)
     check_switch("weighted", weighted)
     check_size("width", width or d, d)
@@ -86,7 +86,7 @@ SAMPLES = (1, 2, 3, 4, 6)
 
 
 def _samples(game: Game) -> dict[str, Sequence[Any]]:
-    """Up to as many as there are peers, all in the shapes of the widest, so that one program plays them."""
+    """Sample sizes up to the number of peers, all with the width of the largest, so that one program plays them."""
     useful = [d for d in SAMPLES if d <= max(game.num_agents - 1, 1)]
     return {"d": useful, "weighted": (False, True), "width": (useful[-1],)}
 
@@ -101,9 +101,9 @@ _steal_when_empty: Callable[[], Rule] = rules.LongestWhenEmpty
 
 
 class _Family(NamedTuple):
-    """What a family of node heuristics is composed of."""
+    """The components of a family of node heuristics."""
 
-    dispatch: Callable[..., Rule]  # made from the options
+    dispatch: Callable[..., Rule]  # makes the rule from the options
     steal: Callable[[], Rule] = _ask_nobody
     grid: Callable[[Game], Mapping[str, Sequence[Any]]] | None = None
     kind: str = "heuristic"
@@ -126,12 +126,12 @@ _CATALOGUE: Mapping[str, _Family] = {
 }
 
 
-def _family(name: str, parts: _Family) -> Family:
-    @functools.wraps(parts.dispatch)  # so that the family's options are those of the rule
+def _family(name: str, rule: _Family) -> Family:
+    @functools.wraps(rule.dispatch)  # so that the family has the options of its dispatch rule
     def make(**options: Any) -> Heuristic:
-        return Heuristic(family=name, dispatch=parts.dispatch(**options), steal=parts.steal(), kind=parts.kind)
+        return Heuristic(family=name, dispatch=rule.dispatch(**options), steal=rule.steal(), kind=rule.kind)
 
-    return Family(make, parts.grid)
+    return Family(make, rule.grid)
 
 
 NODE_HEURISTICS: Mapping[str, Family] = {name: _family(name, parts) for name, parts in _CATALOGUE.items()}

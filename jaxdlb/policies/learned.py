@@ -1,4 +1,4 @@
-"""A policy that a learner trained, whichever it was, behind the interface that heuristics keep."""
+"""A policy trained by any learner, behind the same interface as heuristics."""
 
 import dataclasses
 import functools
@@ -17,14 +17,14 @@ from jaxdlb.networks.normalisation import Moments
 
 @struct.dataclass
 class PolicyVariables:
-    """What acting needs of a learner's state."""
+    """The part of a learner's state that acting needs."""
 
-    actor: PyTree  # parameters
-    moments: Moments  # of the features, before normalisation
+    actor: PyTree  # the actor's parameters
+    moments: Moments  # of the features before normalisation
 
 
 def variable_shapes(game: Game, actor: Actor) -> PolicyVariables:
-    """Shape and type of each array among the variables of a policy that acts in `game` by `actor`."""
+    """The shape and type of each array in the variables of a policy that acts in `game` by `actor`."""
 
     def fresh(view: PyTree) -> PolicyVariables:
         params = actor.init(jax.random.key(0), normalisation.symlog(view))
@@ -35,16 +35,16 @@ def variable_shapes(game: Game, actor: Actor) -> PolicyVariables:
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class LearnedPolicy:
-    """Acts in `game` by an actor's parameters and the statistics of its features, as training left them.
+    """Acts in `game` with trained parameters of an actor and the statistics of its features.
 
     Raises:
-        ValueError: the variables do not fit the game, as those of an MLP do not fit another number of nodes.
+        ValueError: the variables do not fit the game, such as those of an MLP with another number of nodes.
     """
 
     game: Game
     actor: Actor
     variables: PolicyVariables  # a learner's `policy_variables`
-    greedy: bool = False  # act by the mode of the actor's distribution rather than by a sample
+    greedy: bool = False  # act by the mode of the actor's distribution instead of a sample
     name: str = "learned"
 
     kind = "learned"
@@ -64,10 +64,10 @@ class LearnedPolicy:
         return f"LearnedPolicy({self.name!r}, {self.game.name} with {agents}, {how}, {size} parameters)"
 
     def init(self, game: Game) -> Any:
-        """An empty memory for each agent, [N, H]; () without.
+        """An empty memory for each agent, [N, H]; () if the actor has no memory.
 
         Raises:
-            ValueError: `game` has another number of agents than the game that this policy was made for.
+            ValueError: `game` and the game that this policy was made for differ in the number of agents.
         """
         if game.num_agents != self.game.num_agents:
             raise ValueError(
@@ -76,14 +76,14 @@ class LearnedPolicy:
         return self.actor.initial_carry(())
 
     def init_one(self) -> Any:
-        """An empty memory of one agent, [H]; () without."""
+        """An empty memory for one agent, [H]; () if the actor has no memory."""
         return jax.tree.map(lambda leaf: leaf[0], self.actor.initial_carry(()))
 
     def act(self, key: PRNGKeyArray, carry: Any, observation: Any, params: Any) -> tuple[Any, Any]:
         """The next memory, and an action for every agent of one cluster.
 
         Raises:
-            ValueError: an observation of other shapes than the game's, such as one agent's row; `act_one` takes that.
+            ValueError: an observation whose shapes are not the game's, such as one agent's row (see `act_one`).
         """
         seen = features(observation)
         self._check_shapes(seen | {"legal": observation.legal}, self._expected, "act_one takes one agent's row")
@@ -100,14 +100,15 @@ class LearnedPolicy:
         legal: PyTree,
         agent: int | Int[Array, ""],
     ) -> tuple[Any, Any]:
-        """One agent acts from what it alone knows, as a node of a running system: its next memory, and its action.
+        """One agent's next memory and action, from what it alone knows, as for a node in a running system.
 
-        `own` [F], `peers` [P, F′] (None in a game without) and the masks `legal` are the agent's row of an observation,
-        `carry` its own memory (`init_one` at first), and `agent` its index, the place of its own row among the peers.
-        With the same key it does what it does in `act`; agents that share a key draw independently.
+        `own` [F], `peers` [P, F′] (None in a game without peers) and the masks `legal` are the agent's row of an
+        observation; `carry` is its own memory (initially `init_one()`); `agent` is its index, which is also that of its
+        own row among the peers. With the same key, it does the same as in `act`; agents that share a key draw
+        independently.
 
         Raises:
-            ValueError: arrays of other shapes than one agent's row has in the game.
+            ValueError: arrays whose shapes are not those of one agent's row in the game.
         """
         seen = {"own": own} if peers is None else {"own": own, "peers": peers}
         rows = {name: jax.tree.map(_without_agents, leaf) for name, leaf in self._expected.items()}
@@ -129,7 +130,7 @@ class LearnedPolicy:
         return normalisation.normalise(self.variables.moments, normalisation.symlog(seen))
 
     def _check_shapes(self, found: dict[str, Any], expected: dict[str, Any], hint: str) -> None:
-        """Raise ValueError unless what was given has the names and shapes that the game's observations have."""
+        """Raise ValueError unless the given arrays have the names and shapes of the game's observations."""
         for name in sorted(expected.keys() ^ found.keys()):
             allowed = "must be given" if name in expected else "must not be given"
             raise ValueError(f"{name} {allowed}; observations of {self.game.name} have {', '.join(expected)}")
@@ -158,14 +159,14 @@ def _flatten(policy: LearnedPolicy) -> tuple[tuple[PyTree], tuple[Any, ...]]:
 
 
 def _unflatten(static: tuple[Any, ...], children: tuple[PyTree]) -> LearnedPolicy:
-    """Without the check of shapes: JAX also rebuilds a policy with a batch axis, or with no arrays at all."""
+    """Skips the check of shapes: JAX also rebuilds policies with a batch axis, or with placeholders for arrays."""
     policy = object.__new__(LearnedPolicy)
     for name, value in zip(("variables", *_STATIC), (*children, *static), strict=True):
         object.__setattr__(policy, name, value)
     return policy
 
 
-# A pytree, as the interface asks for: one compiled program plays all policies that differ in their variables alone.
+# A pytree, so that one compiled program plays all policies that differ only in their variables.
 jax.tree_util.register_pytree_node(LearnedPolicy, _flatten, _unflatten)
 
 

@@ -1,4 +1,4 @@
-"""What plays a game: one interface for heuristics and learned policies, and families of heuristics."""
+"""The interface that heuristics and learned policies share, and families of heuristics."""
 
 import dataclasses
 import inspect
@@ -18,22 +18,22 @@ KINDS = ("heuristic", "oracle", "learned", "optimal")
 class Policy(Protocol):
     """Acts for all agents of one cluster; pure, so that `jax.vmap` plays many clusters at once.
 
-    A policy that is a pytree whose arrays are leaves (a `flax.struct.dataclass`) is compiled once for all values of
-    those arrays; any other object is taken as a constant.
+    If a policy is a pytree with its arrays as leaves (a `flax.struct.dataclass`), it is compiled once for all values of
+    those arrays; any other object is treated as a constant.
     """
 
     @property
     def name(self) -> str:
-        """The name in tables, with the options that tell it from its relatives."""
+        """The name in tables, including the options that distinguish it from others in its family."""
         ...
 
     @property
     def kind(self) -> str:
-        """One of `KINDS`. Whoever plays an oracle hands it `game.true_observation` in place of the observation."""
+        """One of `KINDS`. The caller must pass an oracle `game.true_observation` instead of the observation."""
         ...
 
     def init(self, game: Game) -> Any:
-        """What the policy remembers at the start of an episode: a pytree, () where it remembers nothing."""
+        """The policy's memory at the start of an episode: a pytree, or () if it remembers nothing."""
         ...
 
     def act(self, key: PRNGKeyArray, carry: Any, observation: Any, params: Any) -> tuple[Any, Any]:
@@ -46,9 +46,9 @@ Options = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """A heuristic with its options: `make(**options)` gives a policy, and `make`'s keywords are the options.
+    """A heuristic with options: `make(**options)` gives a policy, and the keywords of `make` are the options.
 
-    `grid(game)` gives the values of each option to try when the family is tuned; without it there is nothing to tune.
+    `grid(game)` gives the values of each option to try in tuning; without it, there is nothing to tune.
     """
 
     make: Callable[..., Policy]
@@ -60,13 +60,13 @@ class Family:
         return tuple(inspect.signature(self.make).parameters)
 
     def members(self, game: Game) -> list[Policy]:
-        """Every combination of its grid for `game`; the family's default where it has no grid."""
+        """One policy for every combination in the grid for `game`; without a grid, the default policy alone."""
         grid = {} if self.grid is None else self.grid(game)
         return [self.make(**dict(zip(grid, values, strict=True))) for values in itertools.product(*grid.values())]
 
 
 def make_heuristic(families: Mapping[str, Family], name: str, **options: Any) -> Policy:
-    """The policy that the family `name` makes with `options`.
+    """The policy that the family called `name` makes with `options`.
 
     Raises:
         ValueError: an unknown name, an option that the family does not have, or a value that it refuses.
@@ -81,9 +81,9 @@ def make_heuristic(families: Mapping[str, Family], name: str, **options: Any) ->
 
 
 def find_family(families: Mapping[str, Family], name: str) -> Family:
-    """The family called `name`, or that of a user's own package called `package.module:FAMILY`.
+    """The family called `name`, which may be one in a user's own package, as in `package.module:FAMILY`.
 
     Raises:
-        ValueError: there is none, or the object of that name is no `Family`.
+        ValueError: there is none, or the object of that name is not a `Family`.
     """
     return Catalogue("heuristic", families, group="jaxdlb.heuristics", of=Family).find(name)

@@ -1,10 +1,10 @@
-"""The rules that heuristics are composed of: where a task goes, and whom to ask for one.
+"""The rules that heuristics are composed of: where to send a task, and whom to ask for one.
 
 Every rule chooses for all N agents at once, from what each of them knows:
-`choose(numbers, memory, observation, among) -> (memory, choice int32 [N])`. The `numbers` are uniform in [0, 1), as
-many an agent as `num_draws` says; `among` says what each agent may choose (where nothing is to be done: only itself).
-`start(num_nodes)` is the memory at the start of an episode. What is a number among a rule's options is a pytree leaf,
-so that one compiled program serves all its values; `options` writes them out for tables.
+`choose(numbers, memory, observation, among) -> (memory, choice int32 [N])`. The `numbers` are uniform in [0, 1), with
+`num_draws` per agent; `among` says what each agent may choose (only itself, if there is nothing to do).
+`start(num_nodes)` is the memory at the start of an episode. Numeric options of a rule are pytree leaves, so that one
+compiled program serves all their values; `options` lists the options as text for tables.
 """
 
 from typing import Any, Protocol, runtime_checkable
@@ -36,7 +36,7 @@ class Rule(Protocol):
 
 
 def expected_delay(peers: Float[Array, "*C 4"], weighted: bool | Bool[Array, ""] = True) -> Float[Array, "*C"]:
-    """ℓ_ij = (v_ij + 1)/q_j, the rounds a task sent from i to j is expected to take; without weights v_ij + 1."""
+    """ℓ_ij = (v_ij + 1)/q_j, the rounds a task sent from i to j is expected to take; v_ij + 1 if not `weighted`."""
     return (peers[..., Peer.LOAD] + 1) / jnp.where(weighted, peers[..., Peer.RATE], 1.0)
 
 
@@ -69,7 +69,7 @@ class Itself(_Plain):
 
 @struct.dataclass
 class Random(_Plain):
-    """Any node, uniformly or, `weighted`, in proportion to its speed q_j."""
+    """Any node, chosen uniformly or, if `weighted`, in proportion to its speed q_j."""
 
     weighted: bool | Bool[Array, ""]
 
@@ -80,10 +80,10 @@ class Random(_Plain):
 
 @struct.dataclass
 class RoundRobin(_Plain):
-    """Each node deals its tasks to all nodes in turn, itself first, so that the nodes do not march in step."""
+    """Each node deals its tasks to all nodes in turn, starting with itself so that nodes do not march in step."""
 
     def start(self, num_nodes: int) -> Int[Array, " N"]:
-        return jnp.arange(num_nodes, dtype=jnp.int32)  # whose turn it is, for each dealer
+        return jnp.arange(num_nodes, dtype=jnp.int32)  # for each dealer, whose turn it is
 
     def choose(
         self, numbers: Numbers, memory: Int[Array, " N"], observation: Observation, among: Bool[Array, "N N"]
@@ -97,7 +97,7 @@ class RoundRobin(_Plain):
 
 @struct.dataclass
 class Least(_Plain):
-    """The node with the fewest tasks as heard or, `weighted`, with the least expected delay."""
+    """The node heard to have the fewest tasks or, if `weighted`, with the least expected delay."""
 
     weighted: bool | Bool[Array, ""]
 
@@ -107,11 +107,11 @@ class Least(_Plain):
 
 @struct.dataclass
 class LeastOfSample(_Plain):
-    """As `Least`, among itself and d ≤ width distinct peers drawn anew for each task (all peers if there are fewer)."""
+    """Like `Least`, among itself and d ≤ width distinct peers drawn anew for each task (or all peers, if fewer)."""
 
     weighted: bool | Bool[Array, ""]
     d: int | Int[Array, ""]
-    width: int = struct.field(pytree_node=False)  # what fixes shapes: room for that many
+    width: int = struct.field(pytree_node=False)  # fixes shapes: space for this many samples
 
     @property
     def num_draws(self) -> int:
@@ -135,7 +135,7 @@ class LeastOfSample(_Plain):
 
 @struct.dataclass
 class IdlePeer(_Plain):
-    """A peer heard idle, else keep."""
+    """A peer that is heard to be idle; if there is none, keep the task."""
 
     def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
         idle = among & (observation.peers[..., Peer.LOAD] == 0) & ~_is_self(among)
@@ -145,7 +145,7 @@ class IdlePeer(_Plain):
 
 @struct.dataclass
 class LeastBeyondMargin(_Plain):
-    """The least expected delay if the own one exceeds it by more than `margin` rounds, else keep."""
+    """The least expected delay, if the node's own exceeds it by more than `margin` rounds; otherwise, keep the task."""
 
     margin: float | Float[Array, ""]
 
@@ -162,9 +162,9 @@ class LeastBeyondMargin(_Plain):
 
 @struct.dataclass
 class LongestWhenEmpty(_Plain):
-    """Work stealing: who has nothing left once this round's task is done asks the peer that is heard to take longest.
+    """Work stealing: a node with nothing left after this round's completion asks the peer with the longest queue.
 
-    That is argmax of v_ij / q_j over the peers j.
+    Queues are measured by the expected time to drain them: the victim is the argmax of v_ij / q_j over the peers j.
     """
 
     def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:

@@ -1,4 +1,4 @@
-"""What every game must keep, as a check that needs no test framework; for the games of users' own packages too."""
+"""A check of everything that a game must satisfy; it needs no test framework and works for users' own games too."""
 
 from typing import Any
 
@@ -13,26 +13,27 @@ __all__ = ["check_game"]
 
 
 def check_game(game: Game, entry: Entry | None = None, *, seed: int = 0) -> None:
-    """Check that `game` keeps the interface of games; with its `entry`, its heuristics and shorthands too.
+    """Check that `game` implements the interface of games; given its `entry`, check its heuristics and shorthands too.
 
         from jaxdlb.testing import check_game
 
         def test_my_game():
             check_game(MyGame(num_agents=3), ENTRY)
 
-    Choose small sizes: some ten programs are compiled, and one step is played operation by operation. What is checked:
+    Choose small sizes: about ten programs are compiled, and one step is played without compilation. The check covers:
 
-    - names, sizes, spaces, metrics and columns are there and fit together;
+    - names, sizes, spaces, metrics and columns exist and are consistent;
     - `reset` and `step` give the promised shapes and types, and `step` keeps those of `reset`, under every law;
-    - jit changes nothing, `vmap` over parameters is a loop, and one trace serves all parameters;
-    - after any action, legal or not, the state, the rewards, the metrics and what is seen hold no NaN, and every agent
-      has a legal choice;
-    - `validate` and `default_params` refuse what each declaration forbids and accept the rest; so do the sizes;
+    - `jit` changes nothing, `vmap` over parameters equals a loop, and one trace serves all parameters;
+    - after any action, legal or not, the state, rewards, metrics and observations hold no NaN, and every agent has a
+      legal choice;
+    - `validate` and `default_params` refuse what each declaration forbids and accept the rest, and the game does the
+      same for its sizes;
     - every declared field can be drawn from a range;
     - every heuristic plays legal actions.
 
     Raises:
-        AssertionError: with a sentence that says what does not hold.
+        AssertionError: something does not hold; the message says what.
     """
     check_facts(game)
     params = game.default_params()

@@ -1,4 +1,4 @@
-"""Claims, and the sentences with which they fail."""
+"""Claims, and the messages with which they fail."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,20 +8,20 @@ import numpy as np
 
 
 def claim(holds: Any, sentence: str) -> None:
-    """Raise AssertionError with the sentence unless it `holds`; unlike `assert`, under `python -O` too."""
+    """Raise AssertionError with the sentence unless `holds` is true; unlike `assert`, this works under `python -O`."""
     if not holds:
         raise AssertionError(sentence)
 
 
 def claim_refused(call: Callable[[], Any], field: str, sentence: str) -> None:
-    """Claim that `call` raises a ValueError whose message begins with the field's name, or fail with the sentence."""
+    """Claim that `call` raises a ValueError whose message begins with the field's name; else fail with the sentence."""
     try:
         call()
     except ValueError as refusal:
         named = str(refusal).startswith(field)
-        claim(named, f"{sentence}; it is refused, but not by the name of the field: {refusal}")
+        claim(named, f"{sentence}; it is refused, but the message does not begin with the field's name: {refusal}")
     except Exception as error:
-        raise AssertionError(f"{sentence}; it raises {type(error).__name__} in place of ValueError: {error}") from error
+        raise AssertionError(f"{sentence}; it raises {type(error).__name__} instead of ValueError: {error}") from error
     else:
         raise AssertionError(sentence)
 
@@ -35,14 +35,14 @@ def claim_alike(first: Any, second: Any, sentence: str) -> None:
 
 
 def claim_same(first: Any, second: Any, sentence: str) -> None:
-    """Claim that two pytrees hold the same numbers: floats but for rounding, as sums may be taken in another order."""
+    """Claim that two pytrees hold the same numbers; floats up to rounding, since sums may be taken in another order."""
     for (path, one), (_, other) in zip(_by_path(first), _by_path(second), strict=True):
         equal = _same_numbers(np.asarray(one), np.asarray(other))
         claim(equal, f"{sentence}: {path} is {np.asarray(one)!r} and {np.asarray(other)!r}")
 
 
 def claim_no_nan(tree: Any, sentence: str, *, finite: bool = True) -> None:
-    """Claim that the floats of a pytree hold no NaN, and no infinity either if they must be finite."""
+    """Claim that the floats of a pytree are not NaN and, if they must be `finite`, not infinite either."""
     for path, leaf in _by_path(tree):
         if not np.issubdtype(np.asarray(leaf).dtype, np.floating):
             continue
@@ -62,7 +62,7 @@ def _by_path(tree: Any) -> list[tuple[str, Any]]:
 
 
 def _numbers(leaf: Any) -> Any:
-    """A random key as the numbers it consists of."""
+    """The leaf; a random key as the numbers it consists of."""
     dtype = getattr(leaf, "dtype", None)
     if isinstance(leaf, jax.Array) and dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
         return jax.random.key_data(leaf)

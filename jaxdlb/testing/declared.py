@@ -1,4 +1,4 @@
-"""What follows from the declarations of a game: refusals, ranges, and parameters at the ends of what is allowed."""
+"""Checks that follow from a game's declarations: refusals, ranges, and parameters at the ends of what is allowed."""
 
 import dataclasses
 import functools
@@ -19,16 +19,16 @@ from jaxdlb.testing.claims import claim, claim_alike, claim_refused
 
 @dataclasses.dataclass(frozen=True)
 class Field:
-    """A declared number among the parameters, of a law or not."""
+    """A declared numeric parameter, which may belong to a law."""
 
     path: str
     declaration: Declaration
     value: Any
     free: bool  # whether an axis may have any length
-    law: tuple[str, str] | None  # the field of the law that it belongs to, and its kind
+    law: tuple[str, str] | None  # the name of the law's field and its kind, if it belongs to a law
 
     def keywords(self, value: Any) -> dict[str, Any]:
-        """What `default_params` is given to set it."""
+        """The keywords of `default_params` that set it."""
         if self.law is None:
             return {self.path: value}
         name, kind = self.law
@@ -36,7 +36,7 @@ class Field:
 
 
 def variants(game: Game, params: Any) -> list[Any]:
-    """`params`, and the parameters in which as many fields as possible are at the low end, or at the high end."""
+    """`params`, and two variants with as many fields as possible at the low end and at the high end of their ranges."""
     several = [params]
     for end in (0, 1):
         variant = params
@@ -59,21 +59,21 @@ def check_sizes(game: Game) -> None:
 
 
 def check_refusals(game: Game, params: Any) -> None:
-    """`validate` and `default_params` refuse what declarations forbid: values, shapes, and names that there are not."""
+    """`validate` and `default_params` refuse what declarations forbid: wrong values, wrong shapes and unknown names."""
     seen: set[tuple[str, Any]] = set()
     for base in _bases(game, params):
         for field in _fields(game, base):
             if (field.path, field.law) not in seen:
                 _check_field(game, base, field)
             seen.add((field.path, field.law))
-    nameless = "no_parameter_has_this_name"
+    unknown = "no_parameter_has_this_name"
     claim_refused(
-        lambda: game.default_params(**{nameless: 1}), nameless, "default_params accepts a parameter that there is not"
+        lambda: game.default_params(**{unknown: 1}), unknown, "default_params accepts a parameter that does not exist"
     )
 
 
 def check_shorthands(game: Game, params: Any, shorthands: Shorthands) -> None:
-    """A shorthand refuses what it forbids, and to stand beside a field that it sets."""
+    """A shorthand refuses values that it forbids, and cannot be given together with a field that it sets."""
     for name, each in shorthands.items():
         for bad in _forbidden(each.allowed):
             claim_refused(
@@ -83,7 +83,7 @@ def check_shorthands(game: Game, params: Any, shorthands: Shorthands) -> None:
             )
         for field in each.sets:
             both = {name: each.default, field: getattr(params, field)}
-            sentence = f"default_params accepts {name} beside {field}, which {name} sets"
+            sentence = f"default_params accepts {name} together with {field}, which {name} sets"
             claim_refused(functools.partial(game.default_params, **both), name, sentence)
 
 
@@ -94,7 +94,7 @@ def check_ranges(game: Game, params: Any, shorthands: Shorthands) -> None:
     for path, field in fields.items():
         low, high = _accepted_range(game, params, field)
         drawn = ranges.sampler(params, {path: (low, high)}, shorthands, validate=game.validate)(key)
-        claim_alike(params, drawn, f"the parameters and those with {path} drawn from a range must be alike")
+        claim_alike(params, drawn, f"the parameters and those with {path} drawn from a range must match")
         game.validate(drawn)
         value = np.asarray(_at(drawn, path), np.float64)
         within = np.all((value >= np.float32(low)) & (value <= np.float32(high)))
@@ -112,7 +112,7 @@ def _check_field(game: Game, base: Any, field: Field) -> None:
         entries[(-1,) * entries.ndim] = bad
         _check_refused(game, base, field, entries, f"{bad:g}, which must be {allowed}")
     for wrong in _wrong_shapes(value, field.free):
-        _check_refused(game, base, field, wrong, f"an array of shape {wrong.shape} in place of {value.shape}")
+        _check_refused(game, base, field, wrong, f"an array of shape {wrong.shape} instead of {value.shape}")
 
 
 def _check_refused(game: Game, base: Any, field: Field, bad: np.ndarray, what: str) -> None:
@@ -123,7 +123,7 @@ def _check_refused(game: Game, base: Any, field: Field, bad: np.ndarray, what: s
 
 
 def _forbidden(allowed: Interval) -> list[float]:
-    """Numbers just outside of a range, those that are no whole ones where such are asked for, and no numbers."""
+    """Numbers just outside a range, fractions if integers are required, and values that are not finite."""
     never = [math.nan, math.inf, -math.inf]
     if isinstance(allowed, Switch):
         return [-1.0, 2.0, 0.5, *never]
@@ -156,7 +156,7 @@ def _wrong_shapes(value: np.ndarray, free: bool) -> Iterator[np.ndarray]:
 
 
 def _fields(game: Game, params: Any) -> Iterator[Field]:
-    """Every declared number, also those of the laws that `params` has."""
+    """Every declared numeric parameter, including those of the laws in `params`."""
     for path, type_, name, declaration, value in parameters.walk(params):
         if declaration.laws is not None:
             continue
@@ -175,7 +175,7 @@ def _law_of(params: Any, path: str) -> tuple[str, str] | None:
 
 
 def _bases(game: Game, params: Any) -> Iterator[Any]:
-    """The defaults, and the defaults with each law that needs no more than its kind."""
+    """The defaults, and the defaults with each law that can be given by its kind alone."""
     yield params
     for name, each in parameters.declarations(params).items():
         for kind in each.laws or ():
@@ -186,7 +186,7 @@ def _bases(game: Game, params: Any) -> Iterator[Any]:
 
 
 def _ends(field: Field, game: Game) -> tuple[float, float]:
-    """The ends of what is allowed, or, where an end is open or infinite, values on the way to it."""
+    """The ends of what is allowed or, if an end is open or infinite, values on the way to it."""
     allowed, value = field.declaration.within(game), np.asarray(field.value, np.float64)
     least, most = float(value.min()), float(value.max())
     low = allowed.low if math.isfinite(allowed.low) else least - 1
@@ -204,7 +204,7 @@ def _full(field: Field, value: float) -> jax.Array:
 
 
 def _if_accepted(game: Game, params: Any, field: Field, value: float) -> Any:
-    """`params` with the field replaced, where `validate` accepts that: fields may depend on each other."""
+    """`params` with the field replaced if `validate` accepts that, since fields may depend on each other."""
     other = ranges.replaced(params, field.path, _full(field, value))
     return other if _accepts(game, other) else params
 
@@ -218,7 +218,7 @@ def _accepts(game: Game, params: Any) -> bool:
 
 
 def _accepted_range(game: Game, params: Any, field: Field) -> tuple[float, float]:
-    """From end to end, where both are accepted alone; else from the least to the greatest entry that there is."""
+    """The ends of the range; an end that is refused by itself is replaced by the field's least or greatest entry."""
     ends = _ends(field, game)
     accepted = [_accepts(game, ranges.replaced(params, field.path, _full(field, end))) for end in ends]
     value = np.asarray(field.value, np.float64)

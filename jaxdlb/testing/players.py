@@ -1,4 +1,4 @@
-"""Heuristics of a game: every one plays, and plays legal actions."""
+"""Checks of a game's heuristics: every one plays, and plays legal actions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,8 +15,11 @@ from jaxdlb.testing.rounds import Rollout
 
 
 def check_heuristics(game: Game, entry: Entry, rollouts: Sequence[Rollout]) -> None:
-    """Every family of the entry makes policies that act legally on what was seen in the rollouts."""
-    claim(entry.game is type(game), f"the entry is of {entry.game.__name__}, and the game a {type(game).__name__}")
+    """Every family of the entry makes policies that act legally on the observations of the rollouts."""
+    claim(
+        entry.game is type(game),
+        f"the entry is for {entry.game.__name__}, but the game's class is {type(game).__name__}",
+    )
     claim("heuristic" in {family.make().kind for family in entry.heuristics.values()}, "the entry has no heuristic")
     for name, family in entry.heuristics.items():
         members = family.members(game)
@@ -28,16 +31,16 @@ def check_heuristics(game: Game, entry: Entry, rollouts: Sequence[Rollout]) -> N
 
 
 def _check_policy(game: Game, policy: Policy, rollouts: Sequence[Rollout]) -> None:
-    claim(isinstance(policy, Policy), f"{policy!r} lacks a part of jaxdlb.policies.Policy")
-    claim(policy.kind in KINDS, f"{policy.name} is of the kind {policy.kind!r}; it must be one of {', '.join(KINDS)}")
+    claim(isinstance(policy, Policy), f"{policy!r} lacks a member of jaxdlb.policies.Policy")
+    claim(policy.kind in KINDS, f"the kind of {policy.name} is {policy.kind!r}; it must be one of {', '.join(KINDS)}")
     params = rollouts[0].params
     seen = _observations(game, policy, rollouts[0])
     carry = jax.tree.map(jnp.asarray, policy.init(game))
     key = jax.random.key(0)
     after, action = jax.eval_shape(policy.act, key, carry, seen[0], params)
-    claim_alike(carry, after, f"what {policy.name} remembers at the start and after a round must be alike")
+    claim_alike(carry, after, f"the memories of {policy.name} at the start and after a round must match")
     sample = jax.eval_shape(lambda key, legal: spaces.sample(game.action_space, key, legal), key, seen[0].legal)
-    claim_alike(sample, action, f"a sample of the action space and the action of {policy.name} must be alike")
+    claim_alike(sample, action, f"a sample of the action space and {policy.name}'s action must match")
     act = jax.jit(policy.act)
     for t, observation in enumerate(seen):
         carry, action = act(jax.random.fold_in(key, t), carry, observation, params)
@@ -46,7 +49,7 @@ def _check_policy(game: Game, policy: Policy, rollouts: Sequence[Rollout]) -> No
 
 
 def _observations(game: Game, policy: Policy, rollout: Rollout) -> list[Any]:
-    """What the policy would have seen: the truth, if it is an oracle."""
+    """The observations that the policy would have seen; the truth, if it is an oracle."""
     if policy.kind != "oracle":
         return [timestep.observation for timestep in rollout.timesteps]
     truth = jax.jit(game.true_observation)

@@ -1,4 +1,4 @@
-"""Facts, shapes and rounds of a game."""
+"""Checks of a game's static facts, its shapes and its rounds."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -14,15 +14,15 @@ from jaxdlb.game import Column, Game
 from jaxdlb.spaces import Box, Discrete, Simplex, Space
 from jaxdlb.testing.claims import claim, claim_alike, claim_no_nan, claim_same
 
-_NUM_ROUNDS = 8  # of each rollout: legal actions and random bits in turn
+_NUM_ROUNDS = 8  # of each rollout; legal actions and random bits alternate
 
 
 @dataclasses.dataclass(frozen=True)
 class Rollout:
-    """Some rounds of one cluster: `states[0]` and `timesteps[0]` are those of the reset."""
+    """Some rounds of one cluster; `states[0]` and `timesteps[0]` come from the reset."""
 
     params: Any
-    keys: list[PRNGKeyArray]  # of the reset and of each step
+    keys: list[PRNGKeyArray]  # for the reset and for each step
     states: list[Any]
     actions: list[Any]
     timesteps: list[Any]
@@ -31,10 +31,10 @@ class Rollout:
 def check_facts(game: Game) -> None:
     """The static facts: names, sizes, spaces, metrics, columns."""
     name = type(game).__name__
-    claim(isinstance(game, Game), f"{name} lacks a part of jaxdlb.game.Game")
+    claim(isinstance(game, Game), f"{name} lacks a member of jaxdlb.game.Game")
     claim(isinstance(game.name, str) and game.name, f"{name}.name is {game.name!r}; it must be a name")
     claim(
-        _is_hashable(game), f"{name} has no hash; a game must be a frozen dataclass, so that programs are cached by it"
+        _is_hashable(game), f"{name} is not hashable; a game must be a frozen dataclass, so that programs can be cached"
     )
     agents = game.num_agents
     claim(isinstance(agents, int) and agents >= 1, f"{name}.num_agents is {agents!r}; it must be an integer ≥ 1")
@@ -42,12 +42,12 @@ def check_facts(game: Game) -> None:
     found = spaces.leaves(game.action_space)
     claim(
         found and all(isinstance(each, Space) for each in found),
-        f"{name}.action_space must be a pytree whose leaves are Discrete, Box or Simplex, and it holds {found}",
+        f"{name}.action_space must be a pytree whose leaves are Discrete, Box or Simplex, but it holds {found}",
     )
     claim("utility" in game.metrics, f"{name}.metrics has no 'utility', by which policies are ranked")
     claim("utility" in game.columns, f"{name}.columns has no 'utility', by which policies are ranked")
     for metric, meaning in game.metrics.items():
-        claim(isinstance(meaning, str) and meaning, f"the metric {metric} must say its unit and meaning")
+        claim(isinstance(meaning, str) and meaning, f"the metric {metric} must have a description of unit and meaning")
     for column, each in game.columns.items():
         claim(isinstance(each, Column), f"the column {column} must be a jaxdlb.game.Column")
         claim(each.header and each.meaning, f"the column {column} must have a header and a meaning")
@@ -60,19 +60,19 @@ def check_types(game: Game, params: Any) -> None:
         settled = isinstance(leaf, jax.Array) and not leaf.weak_type
         claim(settled, f"params{jax.tree_util.keystr(path)} must be a jax.Array without a weak type")
     undeclared = {field.name for field in dataclasses.fields(params)} - set(parameters.declarations(params))
-    claim(not undeclared, f"{', '.join(sorted(undeclared))} of the parameters must be declared by parameter or law")
+    claim(not undeclared, f"{', '.join(sorted(undeclared))} in the parameters must be declared with parameter or law")
     state, timestep = jax.eval_shape(game.reset, _key(), params)
     _check_timestep(game, timestep)
     _check_observation(game, timestep.observation)
     whole = jax.eval_shape(game.global_state, state, params)
     claim(whole.ndim == 1 and whole.dtype == jnp.float32, f"global_state is {_shape(whole)}; it must be float32 [G]")
     true = jax.eval_shape(game.true_observation, state, params)
-    claim_alike(timestep.observation, true, "the observation and true_observation must be alike")
+    claim_alike(timestep.observation, true, "the observation and true_observation must match")
     _check_step(game, params)
 
 
 def check_laws(game: Game, params: Any) -> None:
-    """Under every law that needs no more than its defaults, `step` keeps the structure that `reset` gave."""
+    """Under every law that can be given by its kind alone, `step` keeps the structure that `reset` gave."""
     for name, each in parameters.declarations(params).items():
         for kind in each.laws or ():
             other = _default_of_kind(game, name, kind)
@@ -81,7 +81,7 @@ def check_laws(game: Game, params: Any) -> None:
 
 
 def play(game: Game, several: Sequence[Any], key: PRNGKeyArray) -> list[Rollout]:
-    """Some rounds with each of several parameters; every action may be played, and one trace serves all."""
+    """Play some rounds with each of several parameters: any action can be played, and one trace serves all."""
     traces = {"reset": 0, "step": 0}
     reset, step = (jax.jit(_counted(traces, name, getattr(game, name))) for name in traces)
     rollouts = [_rollout(game, reset, step, params, key) for params in several]
@@ -91,25 +91,25 @@ def play(game: Game, several: Sequence[Any], key: PRNGKeyArray) -> list[Rollout]
 
 
 def check_transformations(game: Game, several: Sequence[Any], rollouts: Sequence[Rollout]) -> None:
-    """Compiled is what is played operation by operation, and `vmap` over parameters is a loop over them."""
+    """Compilation changes nothing, and `vmap` over parameters equals a loop over them."""
     t = len(rollouts[0].actions) - 1
     first = rollouts[0]
     key, before, action = first.keys[t + 1], first.states[t], first.actions[t]
     after = (first.states[t + 1], first.timesteps[t + 1])
-    claim_same(game.step(key, before, action, first.params), after, "step gives one thing eagerly and another compiled")
+    claim_same(game.step(key, before, action, first.params), after, "step gives different results eagerly and compiled")
     eager = game.reset(first.keys[0], first.params)
-    claim_same(eager, (first.states[0], first.timesteps[0]), "reset gives one thing eagerly and another compiled")
+    claim_same(eager, (first.states[0], first.timesteps[0]), "reset gives different results eagerly and compiled")
     inputs = [(each.states[t], each.actions[t], each.params) for each in rollouts]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *inputs)
     together = jax.jit(jax.vmap(game.step, (None, 0, 0, 0)))(key, *stacked)
     for i, each in enumerate(rollouts):
         alone = (each.states[t + 1], each.timesteps[t + 1])
         mine = jax.tree.map(lambda leaf, i=i: leaf[i], together)
-        claim_same(alone, mine, "step gives one thing for one cluster alone and another in a vmap over params")
+        claim_same(alone, mine, "step gives different results for one cluster alone and in a vmap over params")
 
 
 def check_columns(game: Game, rollouts: Sequence[Rollout]) -> None:
-    """Every column gives a number (or NaN) from the sums of an episode, and asks for metrics that there are."""
+    """Every column gives a number (or NaN) from the sums of an episode, and uses only metrics that exist."""
     for each in rollouts:
         sums = _sums(each)
         for name, column in game.columns.items():
@@ -146,9 +146,9 @@ def _check_timestep(game: Game, timestep: Any) -> None:
         leaf = getattr(timestep, name)
         wanted = f"{np.dtype(dtype)}{list(shape)}"
         claim((leaf.shape, leaf.dtype) == (shape, dtype), f"{name} is {_shape(leaf)}; it must be {wanted}")
-    said, named = set(timestep.metrics), set(game.metrics)
+    given, named = set(timestep.metrics), set(game.metrics)
     claim(
-        said == named, f"the metrics of a time step are {sorted(said)}, and those that the game names {sorted(named)}"
+        given == named, f"the metrics of a time step are {sorted(given)}, but those that the game names {sorted(named)}"
     )
 
 
@@ -162,7 +162,7 @@ def _check_observation(game: Game, observation: Any) -> None:
         claim(first, f"{where} has shape {list(leaf.shape)}; its leading axis must be the {game.num_agents} agents")
     claim(observation.own.ndim == 2, f"observation.own is {_shape(observation.own)}; it must be [N, F]")
     peers = getattr(observation, "peers", None)
-    claim(peers is None or peers.ndim == 3, "observation.peers must be [N, P, F], where there are peers")
+    claim(peers is None or peers.ndim == 3, "observation.peers, if there are any, must be [N, P, F]")
     found = spaces.leaves(game.action_space)
     legal, structure = jax.tree.flatten(observation.legal)
     wanted: Any = jax.tree.structure(game.action_space, is_leaf=lambda node: isinstance(node, Space))
@@ -186,11 +186,11 @@ def _check_step(game: Game, params: Any) -> None:
     )
     after = jax.eval_shape(game.step, _key(), start[0], action, params)
     for name, first, second in zip(("state", "time step"), start, after, strict=True):
-        claim_alike(first, second, f"the {name} that reset gives and the one that step gives must be alike")
+        claim_alike(first, second, f"the {name} that reset gives and the one that step gives must match")
 
 
 def _default_of_kind(game: Game, name: str, kind: str) -> Any:
-    """The defaults with another law; None where the law needs more than its kind."""
+    """The defaults with another law; None if the law cannot be given by its kind alone."""
     try:
         return game.default_params(**{name: kind})
     except ValueError:
@@ -214,7 +214,7 @@ def _rollout(game: Game, reset: Callable, step: Callable, params: Any, key: PRNG
 
 
 def _random_bits(action_space: Any, key: PRNGKeyArray, legal: Any) -> Any:
-    """An action of the right shapes and types whose bits are random: any integer, any float, NaN and infinity too."""
+    """An action of the right shapes and types with random bits: any integer, any float, even NaN and infinity."""
     legal_action = spaces.sample(action_space, key, legal)
     leaves, treedef = jax.tree.flatten(legal_action)
     keys = jax.random.split(key, len(leaves))
@@ -231,14 +231,14 @@ def _with_nan(leaf: jax.Array) -> jax.Array:
 def _check_moment(game: Game, state: Any, timestep: Any, when: str) -> None:
     seen = timestep.observation
     claim_no_nan(state, f"the state holds NaN after {when}", finite=False)
-    told = {"reward": timestep.reward, "metrics": timestep.metrics, "elapsed": timestep.elapsed}
-    claim_no_nan(told, f"what a time step tells must be finite, and is not after {when}")
-    claim_no_nan(seen, f"the observation must be finite, and is not after {when}")
+    reported = {"reward": timestep.reward, "metrics": timestep.metrics, "elapsed": timestep.elapsed}
+    claim_no_nan(reported, f"reward, metrics and elapsed must be finite, but are not after {when}")
+    claim_no_nan(seen, f"the observation must be finite, but is not after {when}")
     discount, elapsed = float(timestep.discount), float(timestep.elapsed)
     claim(0 <= discount <= 1, f"discount is {discount:g} after {when}; it must be in [0, 1]")
     claim(
         discount > 0 or bool(timestep.last),
-        f"discount is 0 after {when} and last is false; a true end is the last step",
+        f"discount is 0 after {when} but last is false; a true end must be the last step",
     )
     claim(elapsed >= 0, f"elapsed is {elapsed:g} after {when}; it must be ≥ 0")
     for space, mask in zip(spaces.leaves(game.action_space), jax.tree.leaves(seen.legal), strict=True):
@@ -247,7 +247,7 @@ def _check_moment(game: Game, state: Any, timestep: Any, when: str) -> None:
 
 
 def _counted(traces: dict[str, int], name: str, function: Callable) -> Callable:
-    """The function, which says each time it is traced that it is."""
+    """The function, counting in `traces` how often it is traced."""
 
     def counted(*arguments: Any) -> Any:
         traces[name] += 1

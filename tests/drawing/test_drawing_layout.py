@@ -28,7 +28,7 @@ def test_numbers_are_written_with_three_digits_or_so(value, written):
 
 @given(st.integers(1, 300), st.integers(1, 64))
 def test_labels_are_evenly_apart_and_no_more_than_allowed(count, most):
-    shown = layout.evenly(count, most)
+    shown = layout.evenly_spaced(count, most)
     assert shown[0] == 0
     assert shown[-1] < count
     assert len(shown) <= most

@@ -71,12 +71,12 @@ def drawing():
 
 def test_a_figure_gives_the_same_svg_each_time_and_changes_no_settings():
     before = dict(rcParams)
-    assert svg.drawn(drawing()) == svg.drawn(drawing())
+    assert svg.to_svg(drawing()) == svg.to_svg(drawing())
     assert dict(rcParams) == before
 
 
 def test_for_dark_paper_the_house_colours_and_black_change_and_others_stay():
-    light = svg.drawn(drawing())
+    light = svg.to_svg(drawing())
     dark = svg.darkened(light)
     assert style.VERMILION in light and style.INK in light and style.DARK[style.VERMILION] not in light
     assert style.DARK[style.VERMILION] in dark and style.DARK[style.INK] in dark

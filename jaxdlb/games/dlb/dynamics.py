@@ -1,4 +1,4 @@
-"""The eight stages of a round of the DLB game, in their order; each is a pure function on arrays."""
+"""The eight stages of a round of the DLB game, in order; each is a pure function on arrays."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
@@ -9,14 +9,14 @@ from jaxdlb.mechanics import chance, heartbeats, indexing, stealing, transit
 from jaxdlb.mechanics.churn import churn
 from jaxdlb.mechanics.peer_view import Action
 
-# What a round's key is folded with for all chance but arrivals and completions, whose numbers are the key's own.
+# Folded into a round's key for every random draw except arrivals and completions, which use the key itself.
 _HEARTBEATS, _MODULATION, _CHURN = range(3)
 
 Events = tuple[Int[Array, ""], Bool[Array, " N"], Bool[Array, " N"]]  # state of the modulation, arrived, completed
 
 
 def play_legal(state: State, action: Action, num_nodes: int) -> Action:
-    """The action as it is played: an illegal choice, of whatever value, becomes the no-op (the own index)."""
+    """The action as it is played: an illegal choice, whatever its value, becomes the no-op (the node's own index)."""
     itself = jnp.arange(num_nodes, dtype=jnp.int32)
 
     def play(choice: Int[Array, " N"], may_choose: Bool[Array, " N"]) -> Int[Array, " N"]:
@@ -34,9 +34,10 @@ def complete(load: Int[Array, " N"], completed: Bool[Array, " N"]) -> Int[Array,
 def steal(
     load: Int[Array, " N"], action: Action, alive: Bool[Array, " N"], round: Int[Array, ""]
 ) -> tuple[Int[Array, " N"], Bool[Array, " N"], Bool[Array, " N"]]:
-    """2. Loads without the stolen tasks, who asked, and whose request was granted.
+    """2. Loads without the stolen tasks, which nodes asked, and which requests were granted.
 
-    A live node gives all but the task in service; a down node gives none. Thief (round mod N) is served first.
+    A node that is up can give all tasks but the one in service; a node that is down gives none. Thief (round mod N) is
+    served first.
     """
     num_nodes = load.shape[0]
     asked = action.steal != jnp.arange(num_nodes)
@@ -48,7 +49,7 @@ def steal(
 def dispatch(
     arrived: Bool[Array, " N"], action: Action, granted: Bool[Array, " N"]
 ) -> tuple[Bool[Array, " N"], Bool[Array, " N"], Int[Array, " N"]]:
-    """3. Who keeps its arrived task, who migrates it, and how many tasks are sent to each node, stolen ones too."""
+    """3. Which nodes keep their arrived task, which migrate it, and how many tasks, stolen or not, go to each."""
     migrated = arrived & (action.dispatch != jnp.arange(arrived.shape[0]))
     sent_to = indexing.add_at(granted.astype(jnp.int32), action.dispatch, migrated)
     return arrived & ~migrated, migrated, sent_to
@@ -70,7 +71,7 @@ def land(
 
 
 def fail_and_repair(key: PRNGKeyArray, alive: Bool[Array, " N"], params: Params) -> Bool[Array, " N"]:
-    """5. Who is up after this round's churn."""
+    """5. Which nodes are up after this round's churn."""
     (number,) = chance.uniforms(chance.fold_in(key, _CHURN), 1, alive.shape[0])
     return churn(number, alive, params.failure_prob, params.repair_prob)
 
@@ -78,7 +79,7 @@ def fail_and_repair(key: PRNGKeyArray, alive: Bool[Array, " N"], params: Params)
 def hear(
     key: PRNGKeyArray, state: State, load: Int[Array, " N"], alive: Bool[Array, " N"], params: Params
 ) -> tuple[Int[Array, "*I N"], Int[Array, "*I N"], Int[Array, "D N"]]:
-    """6. Heard loads, their ages, and the heartbeats still in flight, after those of this round were sent."""
+    """6. Heard loads, their ages, and the heartbeats still in flight, once this round's have been sent."""
     sends = heartbeats.sends_now(state.round, params.heartbeat_phase, params.heartbeat_period, alive)
     launched = jnp.where(sends, load, heartbeats.NOTHING_SENT)
     delay = transit.within_rows(params.heartbeat_delay, state.heartbeats_in_flight)
@@ -100,7 +101,7 @@ def utilities(
     drops: Int[Array, " N"],
     params: Params,
 ) -> Float[Array, " N"]:
-    """7. Each node's utility by the loads after landing; `imbalance` names its measure."""
+    """7. Each node's utility, given the loads after landing; `imbalance` names the measure of imbalance."""
     return utility.utilities(utility.imbalance(imbalance, load, params), load, migrated, asked, drops, params)
 
 
@@ -112,13 +113,13 @@ def next_events(
     alive: Bool[Array, " N"],
     params: Params,
 ) -> Events:
-    """8. The events of the coming `round`, and the state of the arrival modulation in it."""
+    """8. The state of the arrival modulation in the coming `round`, and that round's events."""
     modulation = params.arrival_modulation.advance(chance.fold_in(key, _MODULATION), modulation)
     return modulation, *_draw_events(key, modulation, round, load, alive, params)
 
 
 def first_events(key: PRNGKeyArray, load: Int[Array, " N"], alive: Bool[Array, " N"], params: Params) -> Events:
-    """The events of an episode's first round, and the state in which the arrival modulation starts."""
+    """The initial state of the arrival modulation, and the events of an episode's first round."""
     modulation = params.arrival_modulation.start(chance.fold_in(key, _MODULATION))
     return modulation, *_draw_events(key, modulation, jnp.int32(0), load, alive, params)
 
@@ -131,10 +132,10 @@ def _draw_events(
     alive: Bool[Array, " N"],
     params: Params,
 ) -> tuple[Bool[Array, " N"], Bool[Array, " N"]]:
-    """Arrivals at live nodes and completions at live nodes with work, bool [N] each.
+    """Arrivals at nodes that are up, and completions at nodes that are up and have work: bool [N] each.
 
-    One uniform number a node and event decides, whatever the loads: under the same key every policy meets the same
-    arrivals and the same chances of completion.
+    Each event at each node is decided by one uniform number that does not depend on the loads: with the same key, every
+    policy faces the same arrivals and the same chances of completion.
     """
     arrival_number, completion_number = chance.uniforms(key, 2, load.shape[0])
     factor = params.arrival_modulation.factor(modulation, round)

@@ -1,4 +1,4 @@
-"""The distributed load-balancing Markov game of Malcolm as a pure function (doi 10.1145/3570611)."""
+"""Malcolm's distributed load-balancing Markov game (doi 10.1145/3570611) as pure functions."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ METRICS = {
     "completions": "tasks completed this round",
     "migrations": "arrived tasks sent to another node",
     "steal_requests": "requests for a task, granted or not",
-    "steals": "tasks stolen, that is requests granted",
+    "steals": "tasks stolen, which is also the number of requests granted",
     "drops": "tasks dropped at full nodes",
     "total_load": "tasks held by all nodes after the round",
-    "total_in_transit": "tasks under way after the round",
-    "imbalance": "mean over nodes of the imbalance of drain times: rounds² (variance) or rounds",
-    "utility": "mean over nodes of the utility, ≤ 0",
+    "total_in_transit": "tasks in transit after the round",
+    "imbalance": "imbalance of the drain times, averaged over nodes: in rounds² (variance) or rounds",
+    "utility": "utility averaged over nodes, ≤ 0",
     "nodes_up": "nodes that are up",
 }
 
@@ -36,49 +36,49 @@ _FLAGS = ("arrivals", "completions", "migrations", "steal_requests", "steals")  
 
 @dataclasses.dataclass(frozen=True)
 class DLB:
-    """The distributed load-balancing game: N nodes, one agent a node, played in rounds of eight stages (`dynamics`).
+    """The distributed load-balancing game: N nodes with one agent each, played in rounds of eight stages (`dynamics`).
 
-    State (`State`); D is `max_delay`, and I is empty with `shared` heartbeats, N with heartbeats `per_link`:
+    State (`State`); D is `max_delay`, and I is empty with `shared` heartbeats and N with `per_link` heartbeats:
 
     - `load` int32 [N]: tasks at each node, 0 … K.
-    - `arrived` bool [N]: a task arrived, which waits for its dispatch; drawn at the end of the round before.
+    - `arrived` bool [N]: a task has arrived and awaits dispatch; drawn at the end of the previous round.
     - `completed` bool [N]: a task completes, which allows a steal request; drawn likewise.
     - `in_transit` int32 [D, N]: [k, j] tasks land at node j in the (k+1)-th round from now.
-    - `heard_load` int32 [*I, N]: [i, j] is what i last heard of j's load; of [N], row j serves all.
-    - `heard_age` int32 [*I, N]: rounds since that was so.
+    - `heard_load` int32 [*I, N]: [i, j] is j's load as i last heard it; if shared, [j] is the news that all have of j.
+    - `heard_age` int32 [*I, N]: the age of that news, in rounds.
     - `heartbeats_in_flight` int32 [D, N]: [k, j] is the load in j's heartbeat that is heard in the (k+1)-th round from
       now, or −1 where there is none.
     - `alive` bool [N]: the node is up.
     - `round` int32 (): rounds played in this episode.
     - `modulation` int32 (): state of the law by which arrivals vary.
 
-    Observation (`Observation`), the leading axis being the agent; tasks, rounds and probabilities as they are:
+    Observation (`Observation`), with the agent as the leading axis; tasks, rounds and probabilities are not scaled:
 
-    - `own` float32 [N, 5]: own load, arrived, completed, rate q, alive (columns `Own`).
+    - `own` float32 [N, 5]: the agent's own load, arrived, completed, rate q, alive (columns `Own`).
     - `peers` float32 [N, N, 4]: [i, j] is j's load as i last heard it, its age, j's rate, and whether j is i (columns
-      `Peer`); of itself an agent knows the truth, at age 0.
-    - `legal.dispatch`, `legal.steal` bool [N, N]: [i, k] says that agent i may choose k; all nodes where it has an
-      arrival, or a completion, else itself alone.
+      `Peer`); an agent knows the truth about itself, at age 0.
+    - `legal.dispatch`, `legal.steal` bool [N, N]: [i, k] says that agent i may choose k. With an arrival (or a
+      completion), any node is legal; otherwise only the agent itself.
 
-    Action (`Action`), node indices; what is illegal is played as the own index:
+    Action (`Action`), node indices; an illegal choice is played as the agent's own index:
 
-    - `dispatch` int32 [N]: where the task that arrived goes; the own index keeps it.
-    - `steal` int32 [N]: whom to ask for a task; the own index asks nobody.
+    - `dispatch` int32 [N]: where the arrived task goes; the agent's own index keeps it.
+    - `steal` int32 [N]: whom to ask for a task; the agent's own index asks nobody.
 
-    Reward: float32 [N], (1 − κ) · u + κ · u_i, where u_i ≤ 0 is the node's utility in the round, and u their mean.
+    Reward: float32 [N], (1 − κ) · u + κ · u_i, where u_i ≤ 0 is the node's utility in the round and u is their mean.
 
-    Termination: none. `last` is true from round `params.horizon` on; `discount` stays 1, since the game goes on and the
-    episode is only cut.
+    Termination: none. `last` is true from round `params.horizon` on; `discount` stays 1, since the game could continue
+    and the episode is only cut off.
 
     Raises:
-        ValueError: a size below its least value, or an unknown `imbalance` or `heartbeats`.
+        ValueError: a size below its minimum, or an unknown `imbalance` or `heartbeats`.
     """
 
-    num_nodes: int = parameter(POSITIVE_COUNT, 8)  # N: nodes, and so agents
-    capacity: int = parameter(POSITIVE_COUNT, 64)  # K: the most tasks a node holds
+    num_nodes: int = parameter(POSITIVE_COUNT, 8)  # N: nodes, each with one agent
+    capacity: int = parameter(POSITIVE_COUNT, 64)  # K: the most tasks that a node can hold
     max_delay: int = parameter(COUNT, 4)  # D: the longest transfer or heartbeat delay that the state can represent
     imbalance: str = parameter(tuple(utility.IMBALANCES), "variance")  # how imbalance is measured
-    heartbeats: str = parameter(("shared", "per_link"), "shared")  # whether each link may lose a heartbeat of its own
+    heartbeats: str = parameter(("shared", "per_link"), "shared")  # same for all, or lost per link
 
     name = "dlb"
 
@@ -114,7 +114,7 @@ class DLB:
         return generator.make_params(self, **fields)
 
     def validate(self, params: Params) -> None:
-        """Check every field of `params` (of one cluster, not a batch) on the host.
+        """Check every field of `params` (for one cluster, not a batch) on the host.
 
         Raises:
             ValueError: names the field, the offending entry and the allowed range.
@@ -122,7 +122,7 @@ class DLB:
         generator.validate(params, self)
 
     def reset(self, key: PRNGKeyArray, params: Params) -> tuple[State, TimeStep[Observation]]:
-        """An episode's start: loads as given, nothing under way, initial loads heard, all nodes up, events drawn."""
+        """The start of an episode: loads as given, nothing in transit, initial loads heard, all up, events drawn."""
         nodes, rows = (self.num_nodes,), (self.max_delay, self.num_nodes)
         load = jnp.asarray(params.initial_load, jnp.int32)
         alive = jnp.ones(nodes, bool)
@@ -177,7 +177,7 @@ class DLB:
         return global_state(state, params)
 
     def true_observation(self, state: State, params: Params) -> Observation:
-        """The observation with everybody's true load at age 0, for `oracle_…` policies."""
+        """The observation with every node's true load at age 0, for oracles."""
         return true_observation(state, params)
 
     def _timestep(
@@ -208,36 +208,36 @@ class DLB:
 
 
 def columns(num_nodes: int) -> dict[str, Column]:
-    """What tables of the DLB game show."""
+    """What the tables of the DLB game show."""
     return {
         "utility": Column(
             "utility",
-            "mean over nodes and rounds; 0 is a perfectly balanced cluster at no cost",
+            "mean over nodes and rounds; 0 means perfect balance at no cost",
             mean_of("utility"),
         ),
         "imbalance": Column(
             "imbalance",
-            "of the nodes' drain times: their variance in rounds², or as the game is set, in rounds",
+            "imbalance of the nodes' drain times: their variance in rounds² or, with other measures, in rounds",
             mean_of("imbalance"),
         ),
         "response_time": Column(
             "response time, rounds",
-            "from a task's arrival to its completion, by Little's law: tasks present over tasks accepted per round",
+            "from a task's arrival to its completion, by Little's law: tasks present / tasks accepted per round",
             lambda sums: (sums["total_load"] + sums["total_in_transit"]) / (sums["arrivals"] - sums["drops"]),
         ),
         "queue_length": Column(
             "queue length, tasks",
-            "tasks that a node holds, the one in service included",
+            "tasks held by a node, including the one in service",
             lambda sums: sums["total_load"] / sums["steps"] / num_nodes,
         ),
         "migrations_per_arrival": Column(
             "migrations per arrival",
-            "arrived tasks sent to another node",
+            "the share of arrived tasks that are sent to another node",
             lambda sums: sums["migrations"] / sums["arrivals"],
         ),
         "steal_requests_per_completion": Column(
             "steal requests per completion",
-            "granted or not",
+            "requests for a task, granted or not, per completed task",
             lambda sums: sums["steal_requests"] / sums["completions"],
         ),
         "drops": Column("drops per round", "tasks dropped at full nodes, in the whole cluster", mean_of("drops")),

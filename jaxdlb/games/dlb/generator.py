@@ -1,4 +1,4 @@
-"""Clusters to play on: the reference cluster, with any of its fields replaced."""
+"""Parameters of clusters: the reference cluster, with any of its fields replaced."""
 
 import dataclasses
 from typing import Any
@@ -13,7 +13,7 @@ from jaxdlb.parameters import Shorthand
 
 
 def with_load(params: Params, load: Float[Array, ""]) -> Params:
-    """p_i = load · mean(q) at every node, at most 1, as if an outer dispatcher dealt tasks evenly over uneven nodes."""
+    """p_i = load · mean(q) at every node, at most 1, as if a dispatcher spread tasks evenly over uneven nodes."""
     arrival_prob = jnp.minimum(load * jnp.mean(params.completion_prob), 1.0)
     return dataclasses.replace(params, arrival_prob=jnp.full_like(params.completion_prob, arrival_prob))
 
@@ -24,7 +24,7 @@ SHORTHANDS = {
         default=0.9,
         sets=("arrival_prob",),
         apply=with_load,
-        bound=lambda params: 1 / float(jnp.mean(params.completion_prob)),  # beyond, some p would be above 1
+        bound=lambda params: 1 / float(jnp.mean(params.completion_prob)),  # beyond this, some p would exceed 1
         meaning="offered load: p_i = load · mean(q) at every node",
     )
 }
@@ -33,11 +33,11 @@ SHORTHANDS = {
 def make_params(game: Any, **fields: Any) -> Params:
     """The reference cluster at the sizes of `game`, with `fields` replaced; see `parameters.make`.
 
-    Give `load` or `arrival_prob`, not both; without either the load is 0.9.
+    Give `load` or `arrival_prob`, not both; if neither is given, the load is 0.9.
 
     Raises:
-        ValueError: an unknown field, an entry out of range or of the wrong length, or a `load` that asks for arrival
-            probabilities above 1; whatever `validate` refuses.
+        ValueError: an unknown field, an entry out of range or of the wrong length, a `load` that implies arrival
+            probabilities above 1, or anything else that `validate` refuses.
     """
     params = parameters.make(Params, game, fields, SHORTHANDS)
     validate(params, game)
@@ -50,5 +50,5 @@ def validate(params: Params, game: Any) -> None:
     if game.heartbeats == "shared" and float(params.heartbeat_loss) > 0:
         raise ValueError(
             f"heartbeat_loss is {float(params.heartbeat_loss):g}; it must be 0 with heartbeats=shared, "
-            "where all receivers hear the same (use heartbeats=per_link)"
+            "where all receivers hear the same heartbeats (use heartbeats=per_link)"
         )

@@ -1,4 +1,4 @@
-"""The part of an animation that shows one game: its artists, and where each of them is at a time."""
+"""The part of an animation that shows one game: its artists, and where each of them is at a given time."""
 
 import dataclasses
 from typing import Any
@@ -15,9 +15,9 @@ from jaxdlb.drawing.style import AGES, BAR, BLUE, DASHED, FAINT, GREEN, GREY, IN
 from jaxdlb.games.dlb.replay import Flights, Replay, balanced, shown_load
 
 HEARD = GREY
-BOTTOM = -0.1  # of the axes of nodes, as a share of their top: room for the completions below the bars
-REFUSED = 0.88  # how far along its way a refused request is crossed out: clear of the bar and what else ends there
-ROOM = 1.45  # the top of the axes over the highest bar: room for what flies, and for the arrivals above it
+BOTTOM = -0.1  # bottom of the node axes, as a share of their top: leaves room for completions below the bars
+REFUSED = 0.88  # how far along its path a refused request is crossed out: clear of the bar and of other arrowheads
+ROOM = 1.45  # top of the node axes relative to the highest bar: leaves room for flying tasks and for arrivals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +29,12 @@ class Scales:
 
     @property
     def top(self) -> float:
-        """Where the axes of the nodes end."""
+        """The top of the node axes."""
         return ROOM * self.load
 
 
 class Panel:
-    """One game: `artists`, in the order in which they are drawn, and `move(time)`, which puts them in their places."""
+    """One game: `artists`, in drawing order, and `move(time)`, which puts them in their places."""
 
     def __init__(
         self, nodes: Axes, strip: Axes, status: Text, replayed: Replay, scales: Scales, first_round: int
@@ -64,12 +64,12 @@ class Panel:
         }
         self._replay, self._scales, self._first_round = replayed, scales, first_round
         corners = nodes.transData.transform([(0, 0), (1, 1)])
-        self._pixels = corners[1] - corners[0]  # a unit of x and of y
+        self._pixels = corners[1] - corners[0]  # per unit of x and of y
         self._head = 9.0 if few else 5.0
         self._width = min(0.6, 0.1 + 0.1 * replayed.num_nodes)
 
     def move(self, time: float) -> None:
-        """Put every artist where it is at a time."""
+        """Put every artist where it belongs at `time`."""
         replayed, top, round = self._replay, self._scales.top, int(time)
         load = shown_load(replayed, time)
         everywhere = np.full(replayed.num_nodes, top)
@@ -87,7 +87,7 @@ class Panel:
         self.artists["status"].set_text(f"round {round}    utility {now}    mean so far {mean}")
 
     def _move_flights(self, flying: Flights, load: Float[np.ndarray, " N"], time: float) -> None:
-        """Each goes from a ring to an arrow head: requests to the victim, tasks to whoever gets them."""
+        """Draw each flight from a ring to an arrowhead: requests go to the victim, tasks to their receiver."""
         top, requesting = self._scales.top, flying.requesting(time)
         origin = np.where(requesting, flying.target, flying.source)
         goal = np.where(requesting, flying.source, flying.target)

@@ -1,4 +1,4 @@
-"""A recorded workload as the arrivals of the DLB game, split into a part to train on and a part held out."""
+"""A recorded workload as the arrivals of the DLB game, split into a training part and a held-out part."""
 
 import dataclasses
 
@@ -12,25 +12,25 @@ KINDS = ("counts", "instants")
 
 @dataclasses.dataclass(frozen=True)
 class Recorded:
-    """Settings of a recorded workload; without a path none is played."""
+    """Settings of a recorded workload; none is played unless there is a path."""
 
-    path: str | None = None  # a CSV file; null plays no recording
-    kind: str = "counts"  # `counts`: one row a sample, requests counted. `instants`: one row an arrival
-    time_column: str = "timestamp"  # the column of times, in any case: ISO dates and times, or numbers
-    value_column: str = "value"  # for `counts`: the column of requests counted, in any case
-    time_unit: str = "auto"  # of times that are numbers: `s`, `ms`, `us`, `ns`, or `auto`: by the size of the first
-    bin_seconds: float = 60.0  # for `instants`: how many seconds are counted together
+    path: str | None = None  # a CSV file; null: no recording
+    kind: str = "counts"  # `counts`: each row is a count of requests; `instants`: each row is one arrival
+    time_column: str = "timestamp"  # the column of times (its name in any case): ISO dates and times, or numbers
+    value_column: str = "value"  # for `counts`: the column of request counts (its name in any case)
+    time_unit: str = "auto"  # unit of times given as numbers: `s`, `ms`, `us`, `ns`, or `auto` to infer it
+    bin_seconds: float = 60.0  # for `instants`: arrivals are counted in bins of this many seconds
     rounds_per_sample: int = 10  # rounds that one sample lasts
-    held_out: float = 0.3  # the share at the end that policies are evaluated on, and not trained
+    held_out: float = 0.3  # share at the end of the record that policies are evaluated on but not trained on
 
     def parts(self, params: Params) -> tuple[Params, Params]:
-        """`params` with the law of arrivals to train on, and with the one to evaluate on: the two parts of the record.
+        """`params` with the training part of the record as its law of arrivals, and `params` with the held-out part.
 
-        The part held out has the scale of the part trained on, or it would betray its own mean.
+        The held-out part has the scale of the training part, since a scale of its own would leak its mean.
 
         Raises:
-            ValueError: a setting that is not allowed, a law of arrivals besides the record, or as `traces.read_counts`,
-                `traces.read_instants`, `traces.split` and `traces.modulation`.
+            ValueError: a setting that is not allowed, a law of arrivals in addition to the record, or anything that
+                `traces.read_counts`, `traces.read_instants`, `traces.split` or `traces.modulation` refuses.
         """
         if self.path is None:
             return params, params

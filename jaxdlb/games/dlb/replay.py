@@ -1,4 +1,4 @@
-"""What moved between the nodes in a recorded game, and when, by the stages of the game themselves."""
+"""What moved between the nodes in a recorded game, and when, found by replaying the game's own stages."""
 
 import dataclasses
 from functools import partial
@@ -12,16 +12,16 @@ from jaxdlb.games.dlb.types import State
 from jaxdlb.mechanics.peer_view import Action
 from jaxdlb.recording import Recording
 
-REQUEST = 0.5  # the part of a round in which a thief's request is drawn on its way; the stolen task follows
+REQUEST = 0.5  # share of a round during which a thief's request is drawn on its way; the stolen task follows
 
 
 @dataclasses.dataclass(frozen=True)
 class Replay:
-    """A recorded game in the terms of a picture; `[T …]` are rounds, those with T + 1 the states between them."""
+    """A recorded game in the terms of a picture: T rounds, and the T1 = T + 1 states before and after them."""
 
     speed: Float[np.ndarray, " N"]  # q
     load: Int[np.ndarray, "T1 N"]
-    heard_load: Float[np.ndarray, "T1 N"]  # of each node, on average over the others
+    heard_load: Float[np.ndarray, "T1 N"]  # of each node, averaged over the other nodes
     heard_age: Float[np.ndarray, "T1 N"]
     alive: Bool[np.ndarray, "T1 N"]
     arrived: Bool[np.ndarray, "T N"]
@@ -40,34 +40,34 @@ class Replay:
 
 @dataclasses.dataclass(frozen=True)
 class Flights:
-    """Migrated tasks, stolen tasks and refused requests, M in all; times in rounds, round r from r to r + 1.
+    """Migrated tasks, stolen tasks and refused requests, M in all; round r lasts from time r to r + 1.
 
-    A steal is a request, which goes from the task's target to its source, and then, if granted, the task.
+    A steal is a request, which goes from the task's target to its source, followed by the task if it is granted.
     """
 
-    source: Int[np.ndarray, " M"]  # node: whence the task comes, or would have come
-    target: Int[np.ndarray, " M"]  # node: where it goes; of steals the thief
+    source: Int[np.ndarray, " M"]  # the node that the task comes from, or would have come from
+    target: Int[np.ndarray, " M"]  # the node that it goes to; for a steal, the thief
     departs: Float[np.ndarray, " M"]
-    lands: Float[np.ndarray, " M"]  # of a refused request the end of its round
-    asked: Bool[np.ndarray, " M"]  # a steal
+    lands: Float[np.ndarray, " M"]  # for a refused request, the end of its round
+    asked: Bool[np.ndarray, " M"]  # whether it is a steal
     refused: Bool[np.ndarray, " M"]
 
     def at(self, time: float) -> "Flights":
-        """Those under way at `time`."""
+        """The flights in progress at `time`."""
         return self.only((self.departs <= time) & (time < self.lands))
 
     def only(self, which: Bool[np.ndarray, " M"]) -> "Flights":
-        """Some of them."""
+        """The flights that `which` selects."""
         return Flights(**{field.name: getattr(self, field.name)[which] for field in dataclasses.fields(self)})
 
     def requesting(self, time: float) -> Bool[np.ndarray, " M"]:
-        """Which are still requests at `time`, or were refused."""
+        """Which flights are still requests at `time`, or were refused."""
         return self.asked & (self.refused | (time < self.departs + REQUEST))
 
     def progress(self, time: float) -> Float[np.ndarray, " M"]:
-        """How much of its way each has behind it at `time`, slow at both ends; within [0, 1].
+        """The share of its path, within [0, 1], that each has covered at `time`; slow at both ends.
 
-        Of a request it is the way to the victim, of a task the way from its source.
+        A request's path leads to the victim, a task's path from its source to its target.
         """
         requesting = self.requesting(time)
         sets_out = self.departs + np.where(self.asked & ~requesting, REQUEST, 0.0)
@@ -76,15 +76,15 @@ class Flights:
 
 
 def replay(recording: Recording) -> Replay:
-    """The recording, with every round's stages played once more from the state and the action that it holds."""
+    """The recording, with the stages of every round played again from the recorded state and action."""
     states, timesteps = recording.states, recording.timesteps
     before = jax.tree.map(lambda leaf: leaf[:-1], states)
     played, migrated, asked, granted = jax.device_get(_requests_and_grants(before, recording.actions))
     return Replay(
         speed=np.asarray(recording.params.completion_prob),
         load=states.load,
-        heard_load=_by_others(states.heard_load),
-        heard_age=_by_others(states.heard_age),
+        heard_load=_mean_over_others(states.heard_load),
+        heard_age=_mean_over_others(states.heard_age),
         alive=states.alive,
         arrived=before.arrived,
         completed=before.completed,
@@ -94,7 +94,7 @@ def replay(recording: Recording) -> Replay:
 
 
 def shown_load(replayed: Replay, time: float) -> Float[np.ndarray, " N"]:
-    """Loads at a `time` in rounds: those at the start of its round, moving to those at its end as tasks land."""
+    """Loads at `time`, in rounds: those at the start of the round, changing to those at its end as tasks land."""
     round = int(time)
     before, after = replayed.load[round], replayed.load[round + 1]
     return before + (after - before) * eased(np.asarray((time - round - 0.5) / 0.5))
@@ -106,7 +106,7 @@ def balanced(load: Float[np.ndarray, " N"], speed: Float[np.ndarray, " N"]) -> F
 
 
 def eased(share: Float[np.ndarray, "*M"]) -> Float[np.ndarray, "*M"]:
-    """A share of a way for a share of its time: slow at both ends."""
+    """The share of a path covered after a share of the time: slow at both ends."""
     share = np.clip(share, 0, 1)
     return np.asarray(share * share * (3 - 2 * share))
 
@@ -114,7 +114,7 @@ def eased(share: Float[np.ndarray, "*M"]) -> Float[np.ndarray, "*M"]:
 @jax.jit
 @partial(jax.vmap, in_axes=(0, 0))
 def _requests_and_grants(state: State, action: Action) -> tuple[Action, Array, Array, Array]:
-    """What each node played, and who sent a task away, who asked for one and who got it: bool [T, N] each."""
+    """What each node played; and which nodes sent a task away, asked for one and got it: bool [T, N] each."""
     played = dynamics.play_legal(state, action, state.load.shape[0])
     load = dynamics.complete(state.load, state.completed)
     _, asked, granted = dynamics.steal(load, played, state.alive, state.round)
@@ -122,8 +122,8 @@ def _requests_and_grants(state: State, action: Action) -> tuple[Action, Array, A
     return played, migrated, asked, granted
 
 
-def _by_others(heard: Int[np.ndarray, "T1 *I N"]) -> Float[np.ndarray, "T1 N"]:
-    """What is heard of each node, on average over the other nodes where each link has news of its own."""
+def _mean_over_others(heard: Int[np.ndarray, "T1 *I N"]) -> Float[np.ndarray, "T1 N"]:
+    """The news of each node, averaged over the other nodes if each link has its own."""
     if heard.ndim == 2:
         return heard.astype(np.float64)
     num_nodes = heard.shape[-1]
@@ -138,18 +138,18 @@ def _flights(
     granted: Bool[np.ndarray, "T N"],
     delay: int,
 ) -> Flights:
-    """All that flies. A task sent in round r lands at the end of round r + `delay`."""
+    """All flights. A task sent in round r lands at the end of round r + `delay`."""
     itself = np.broadcast_to(np.arange(asked.shape[1], dtype=np.int32), asked.shape)
     groups = [
-        _group(migrated, itself, played.dispatch, delay=delay, asked=False, refused=False),
-        _group(granted, played.steal, itself, delay=delay, asked=True, refused=False),
-        _group(asked & ~granted, played.steal, itself, delay=0, asked=True, refused=True),
+        _flights_of_kind(migrated, itself, played.dispatch, delay=delay, asked=False, refused=False),
+        _flights_of_kind(granted, played.steal, itself, delay=delay, asked=True, refused=False),
+        _flights_of_kind(asked & ~granted, played.steal, itself, delay=0, asked=True, refused=True),
     ]
     names = [field.name for field in dataclasses.fields(Flights)]
     return Flights(**{name: np.concatenate([getattr(group, name) for group in groups]) for name in names})
 
 
-def _group(
+def _flights_of_kind(
     happens: Bool[np.ndarray, "T N"],
     source: Int[np.ndarray, "T N"],
     target: Int[np.ndarray, "T N"],

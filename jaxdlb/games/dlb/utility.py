@@ -1,4 +1,4 @@
-"""The utility of Malcolm: load imbalance, plus linear costs of migrations, steal requests and drops."""
+"""Malcolm's utility: load imbalance plus linear costs of migrations, steal requests and drops."""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -22,7 +22,7 @@ IMBALANCES = {"variance": _variance, "mean_absolute": _mean_absolute, "range": _
 
 
 def imbalance(kind: str, load: Int[Array, " N"], params: Params) -> Float[Array, " N"]:
-    """Each node's share of the imbalance, from ℓ_j = x_j / q_j, the expected rounds to drain node j: float32 [N].
+    """Each node's share of the imbalance of ℓ_j = x_j / q_j, the expected rounds to drain node j: float32 [N].
 
     `variance`: (ℓ_i − ℓ̄)², `mean_absolute`: |ℓ_i − ℓ̄|, `range`: max ℓ − min ℓ for every node.
     """

@@ -43,14 +43,14 @@ from jaxdlb.recording import Recording
 
 MOST_COLUMNS = 600  # of a heat map
 
-# The animation, in pixels: what stands above each other.
+# Sizes of the animation in pixels; those of the second row are stacked vertically.
 WIDTH, LEFT, RIGHT = 900, 54, 18
 MARGIN, TITLE, NODES, GAP, STRIP, SPEEDS, FOOTER = 12, 32, 190, 6, 16, 30, 104
 PANEL = TITLE + NODES + GAP + STRIP + SPEEDS
 
 
 def figures(recordings: Mapping[str, Recording]) -> dict[str, tuple[str, Figure]]:
-    """By file name without its end, a caption and a figure: the loads of `recordings`, by the policy's name.
+    """The loads of `recordings` (keyed by policy name): a caption and a figure, by file name without its suffix.
 
     Raises:
         ValueError: no recordings.
@@ -60,9 +60,9 @@ def figures(recordings: Mapping[str, Recording]) -> dict[str, tuple[str, Figure]
 
 
 def heat_maps(recordings: Mapping[str, Recording]) -> Figure:
-    """Loads over nodes and rounds, a panel for each of `recordings`, all on one colour scale: the darker, the more.
+    """Loads by node and round, one panel for each of `recordings`, on a common colour scale: darker means more.
 
-    Nodes are ordered by their speed q, the slowest at the bottom.
+    Nodes are ordered by their speed q, slowest at the bottom.
     """
     columns = min(len(recordings), 2)
     rows = math.ceil(len(recordings) / columns)
@@ -71,7 +71,7 @@ def heat_maps(recordings: Mapping[str, Recording]) -> Figure:
     figure = Figure(figsize=(1.2 + 4.2 * columns, 0.7 + panel_height * rows), dpi=DPI, layout="constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     heaviest = max(1, *(int(load.max()) for load in loads))
-    # Many queues are short and few are long: the square root of the load spreads the colours over the short ones.
+    # Most queues are short and a few are long: the square root of the load gives the short ones more of the colours.
     norm = PowerNorm(0.5, 0, heaviest) if heaviest > 10 else Normalize(0, heaviest)
     for axes, (name, recording) in zip(panels, recordings.items(), strict=False):
         _heat_map(axes, name, recording, norm)
@@ -101,7 +101,7 @@ def _heat_map(axes: Axes, name: str, recording: Recording, norm: Normalize) -> N
         interpolation="nearest",
     )
     axes.set_title(layout.caption(name), fontsize=NORMAL, color=INK, fontweight="bold", loc="left")
-    shown = layout.evenly(len(order), MOST_LABELS)
+    shown = layout.evenly_spaced(len(order), MOST_LABELS)
     axes.set_yticks(shown, [f"{order[k]}: q = {speed[order[k]]:.2f}" for k in shown])
     axes.set_xlabel("round", fontsize=NORMAL, color=INK)
     axes.xaxis.set_major_locator(ticker.MaxNLocator(6, integer=True))
@@ -119,19 +119,19 @@ def animation(
     most_load: int | None = None,
     most_age: int | None = None,
 ) -> None:
-    """Write an animated GIF of the games, a panel for each of `recordings` by the policy's name, on shared scales.
+    """Write an animated GIF of the games: one panel for each of `recordings` (keyed by policy name), on shared scales.
 
-    Nodes are bars of their load, over their speed q; a dashed outline is the load that the other nodes have last heard
-    of, and the strip below says how old that is; the line across a bar is the balanced load. Tasks are dots that go
-    from a ring to an arrow head; a question mark is a thief's request, on its way to the victim, where a cross says
-    that it was refused. Triangles are arrivals (above) and completions (below); a node that is down is shaded. There
-    are at most `num_frames` frames from `first_round` on, and no more than the shortest recording has.
+    Bars are the nodes' loads, with their speeds q below. A dashed outline is the load last reported to the other nodes,
+    and the strip below shows how old that news is; the line across a bar is the balanced load. Tasks are dots that go
+    from a ring to an arrowhead; a question mark is a thief's request on its way to the victim, and a cross marks its
+    refusal. Triangles are arrivals (above) and completions (below); a node that is down is shaded. There are at most
+    `num_frames` frames, starting at `first_round` and ending with the shortest recording.
 
-    `most_load` (tasks) and `most_age` (rounds) are the ends of the scales: the most of all recordings if not given.
-    Given, GIFs of their own can be compared; what is beyond them is cut off.
+    `most_load` (tasks) and `most_age` (rounds) are the ends of the scales, by default the maxima over all recordings.
+    Set them to make separate GIFs comparable; anything beyond them is cut off.
 
     Raises:
-        ValueError: no recordings, a `first_round` beyond one of them, or a number below its least.
+        ValueError: no recordings, a `first_round` beyond the end of one of them, or a number below its minimum.
     """
     _check(recordings)
     counts = {"num_frames": num_frames, "frames_per_round": frames_per_round}
@@ -170,7 +170,7 @@ def _check(recordings: Mapping[str, Recording]) -> None:
 def _scales(
     replays: Sequence[Replay], times: Float[np.ndarray, " F"], most_load: int | None, most_age: int | None
 ) -> Scales:
-    """Scales on which every panel is drawn: as given, or wide enough for all that is shown."""
+    """The scales for every panel: as given, or wide enough for everything shown."""
     states = slice(int(times[0]), int(times[-1]) + 2)
     loads = [load[states].max() for each in replays for load in (each.load, each.heard_load)]
     ages = [each.heard_age[states].max() for each in replays]
@@ -182,7 +182,7 @@ def _height(num_panels: int) -> int:
 
 
 def _panels(figure: Figure, replays: Mapping[str, Replay], scales: Scales, first_round: int) -> list[Panel]:
-    """A panel below the other for each game, with all in it that does not move."""
+    """One panel per game, stacked vertically, with everything drawn that does not move."""
     height = _height(len(replays))
     panels = []
     for place, (name, replayed) in enumerate(replays.items()):
@@ -199,13 +199,13 @@ def _panels(figure: Figure, replays: Mapping[str, Replay], scales: Scales, first
 
 
 def _add_axes(figure: Figure, bottom: float, height: float) -> Axes:
-    """Axes over the width of the figure, in pixels."""
+    """Axes as wide as the figure, with `bottom` and `height` in pixels."""
     whole = figure.get_figheight() * figure.dpi
     return figure.add_axes((LEFT / WIDTH, bottom / whole, (WIDTH - LEFT - RIGHT) / WIDTH, height / whole))
 
 
 def _dress(nodes: Axes, strip: Axes, replayed: Replay, scales: Scales) -> None:
-    """What does not move of the nodes and of the strip of ages below them."""
+    """Draw what does not move: the scales and labels of the nodes, and of the strip of ages below them."""
     num_nodes = replayed.num_nodes
     nodes.set(ylim=(BOTTOM * scales.top, scales.top))
     nodes.set_ylabel("load (tasks held)", fontsize=SMALL, color=INK)
@@ -216,7 +216,7 @@ def _dress(nodes: Axes, strip: Axes, replayed: Replay, scales: Scales) -> None:
         axes.set(xlim=(-0.6, num_nodes - 0.4), xticks=[])
         plain(axes)
     few = num_nodes <= MOST_LABELS
-    shown = layout.evenly(num_nodes, 64)
+    shown = layout.evenly_spaced(num_nodes, 64)
     strip.set_xticks(shown, [f"{replayed.speed[k]:.2f}" for k in shown], rotation=0 if few else 90)
     strip.tick_params(axis="x", labelsize=SMALL if few else 6.5)
     text: dict[str, Any] = {"fontsize": SMALL, "color": GREY, "ha": "right", "textcoords": "offset points"}
@@ -225,7 +225,7 @@ def _dress(nodes: Axes, strip: Axes, replayed: Replay, scales: Scales) -> None:
 
 
 def _footer(figure: Figure, scales: Scales) -> None:
-    """What the marks mean, and the scale of ages."""
+    """Draw the legend and the scale of ages."""
     whole = figure.get_figheight() * figure.dpi
     no_line: dict[str, Any] = {"linestyle": ""}
     moving = [
@@ -238,7 +238,7 @@ def _footer(figure: Figure, scales: Scales) -> None:
     ]
     standing = [
         Patch(color=BAR, label="load"),
-        Patch(facecolor="none", edgecolor=HEARD, linestyle=DASHED, label="load that the others have heard of"),
+        Patch(facecolor="none", edgecolor=HEARD, linestyle=DASHED, label="load last reported to the others"),
         Line2D([], [], color=INK, linewidth=2, label="balanced load: all nodes would drain at the same time"),
         Patch(color=SHADE, label="down"),
     ]
@@ -257,8 +257,8 @@ def _footer(figure: Figure, scales: Scales) -> None:
             )
         )
     text: dict[str, Any] = {"fontsize": SMALL, "color": GREY, "va": "center"}
-    figure.text(LEFT / WIDTH, 27 / whole, "q: speed; what moves goes from ring to arrow head", **text)
-    figure.text(0.73, 27 / whole, "age of what is heard (rounds)", ha="right", **text)
+    figure.text(LEFT / WIDTH, 27 / whole, "q: speed; everything that moves goes from ring to arrowhead", **text)
+    figure.text(0.73, 27 / whole, "age of news (rounds)", ha="right", **text)
     scale = figure.add_axes((0.74, 22 / whole, 0.24, 10 / whole))
     bar = figure.colorbar(ScalarMappable(Normalize(0, scales.age), AGES), cax=scale, orientation="horizontal")
     bar.outline.set_visible(False)

@@ -1,4 +1,4 @@
-"""Who sees what of the DLB game: the agents, a centralised critic, and an oracle."""
+"""Who sees what in the DLB game: the agents, a centralised critic, and an oracle."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from jaxdlb.mechanics.peer_view import Observation
 
 
 def observe(state: State, params: Params) -> Observation:
-    """What each agent knows: itself truly, its peers as last heard."""
+    """What each agent knows: the truth about itself, and its peers as last heard."""
     return peer_view.observe(
         load=state.load,
         arrived=state.arrived,
@@ -24,7 +24,7 @@ def observe(state: State, params: Params) -> Observation:
 
 
 def true_observation(state: State, params: Params) -> Observation:
-    """The observation as it would be if every node's load were heard at once by all."""
+    """The observation as it would be if everybody heard every node's load instantly."""
     fresh = dataclasses.replace(state, heard_load=state.load, heard_age=jnp.zeros_like(state.load))
     return observe(fresh, params)
 
@@ -32,9 +32,9 @@ def true_observation(state: State, params: Params) -> Observation:
 def global_state(state: State, params: Params) -> Float[Array, " G"]:
     """The whole cluster, float32 [G] with G = N · (9 + D) + 9.
 
-    Per node: true load, arrived, completed, alive, rates p and q, drain time, what is heard of it (averaged over
-    receivers) with its age, and the tasks in transit to it by landing time; then the costs, delays and the present
-    factor on p.
+    Per node: true load, arrived, completed, alive, rates p and q, drain time, its load as heard (averaged over
+    receivers) and the age of that, and the tasks in transit to it by landing time. Then the costs, the delays and the
+    current factor on p.
     """
     num_nodes = state.load.shape[0]
     heard = [jnp.mean(jnp.atleast_2d(row), axis=0) for row in (state.heard_load, state.heard_age)]
