@@ -19,7 +19,8 @@ from jaxdlb.games import GAMES
 from jaxdlb.learners import LEARNERS
 from jaxdlb.networks import NetworkConfig
 from jaxdlb.parameters import declarations
-from train import compose, config, evaluate, render
+from jaxdlb.ranges import flat
+from train import build, compose, config, evaluate, render
 
 ROOT = Path(__file__).resolve().parents[1]
 Rows = list[list[str]]
@@ -146,8 +147,8 @@ def recorded(entry: Entry) -> Rows:
 def ranges(entry: Entry) -> Rows:
     """The ranges in the game's preset for random instances, `conf/game/<name>_randomised.yaml`."""
     preset = f"{entry.name}_randomised"
-    given = compose.from_conf([f"game={preset}"]).game.randomise
-    rows = [[_code(str(name)), str(list(bounds))] for name, bounds in given.items() if bounds is not None]
+    given = build.given_ranges(compose.settings(compose.from_conf([f"game={preset}"]), []).game.randomise)
+    rows = [[_code(name), str(list(bounds))] for name, bounds in flat(given).items()]
     return [["key, under `game.randomise`", f"in `game={preset}`"], *rows]
 
 

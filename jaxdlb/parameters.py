@@ -41,6 +41,7 @@ from jaxdlb.checks import (
 Declared = TypeVar("Declared")
 
 _KEY = "declaration"
+LARGEST_FLOAT = float(np.finfo(np.float32).max)  # numbers are held as float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -348,10 +349,12 @@ def _check_setting(path: str, allowed: Any, value: Any) -> None:
         _check_list(path, allowed, value)
     elif allowed.integer and allowed.high >= LARGEST_INT:
         check_size(path, value, int(allowed.low))
+        if value > LARGEST_INT:
+            raise ValueError(f"{path} is {value}; it must be at most {LARGEST_INT}")
     elif allowed.integer:
         check_whole(path, value, allowed)
-    else:
-        check_array(path, value, (), allowed)
+    elif not np.isfinite(np.float32(check_array(path, value, (), allowed))):
+        raise ValueError(f"{path} is {value:g}; it must be at most {LARGEST_FLOAT:.4g}")
 
 
 def _check_list(path: str, allowed: Interval, values: Sequence[Any]) -> None:

@@ -36,7 +36,7 @@ def sampler(
         ValueError: an unknown field, a range whose ends are out of order, or one that contains a refused value.
     """
     shorthands = shorthands or {}
-    given = {name: bounds for name, bounds in _flat(ranges).items() if bounds is not None}
+    given = {name: bounds for name, bounds in flat(ranges).items() if bounds is not None}
     for path, bounds in given.items():
         _check_range(path, bounds, base, shorthands)
     _check_shorthands(given, shorthands)
@@ -54,11 +54,12 @@ def sampler(
     return draw if given else lambda key: base
 
 
-def _flat(ranges: Ranges, path: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(ranges: Ranges, path: str = "") -> dict[str, Any]:
+    """Ranges by the paths of their fields, such as "arrival_modulation.period"."""
+    found: dict[str, Any] = {}
     for name, bounds in ranges.items():
-        flat |= _flat(bounds, f"{path}{name}.") if isinstance(bounds, Mapping) else {f"{path}{name}": bounds}
-    return flat
+        found |= flat(bounds, f"{path}{name}.") if isinstance(bounds, Mapping) else {f"{path}{name}": bounds}
+    return found
 
 
 def _declared_at(params: Any, path: str) -> tuple[Any, str, Declaration]:

@@ -11,14 +11,14 @@ import jax
 
 import jaxdlb
 from jaxdlb import ranges
-from jaxdlb.checks import Interval, check_array, check_size
+from jaxdlb.checks import LARGEST_INT, Interval, check_array, check_size
 from jaxdlb.evaluation.rollouts import check_sizes
 from jaxdlb.game import Entry, Game, Lengths
 from jaxdlb.games import GAMES
 from jaxdlb.learners import LEARNERS
 from jaxdlb.networks import NetworkConfig
 from jaxdlb.parameters import declarations
-from jaxdlb.policies import Family, Policy, find_family, make_heuristic
+from jaxdlb.policies import Family, Policy, make_heuristic
 from train.config import SCHEDULE
 
 SampleParams = Callable[[jax.Array], Any]
@@ -54,9 +54,16 @@ def scenario(settings: Any) -> Scenario:
         with named("game.trace", settings.trace), named("game.params", settings.params):
             train, test = library(entry.recorded, settings.trace).parts(base)
     with named("game.randomise", settings.randomise):
-        given = {name: bounds for name, bounds in vars(settings.randomise).items() if bounds is not None}
+        given = given_ranges(settings.randomise)
         clusters = [ranges.sampler(each, given, entry.shorthands, validate=game.validate) for each in (train, test)]
     return Scenario(entry, game, test, *clusters)
+
+
+def given_ranges(settings: Any) -> dict[str, Any]:
+    """The ranges that are given; those of a law by its field."""
+    every = vars(settings).items()
+    given = {name: given_ranges(each) if dataclasses.is_dataclass(each) else each for name, each in every}
+    return {name: each for name, each in given.items() if each not in (None, {})}
 
 
 def network(settings: Any) -> NetworkConfig:
@@ -88,18 +95,29 @@ def learner(settings: Any, scenario: Scenario) -> Any:
 def num_updates(settings: Any, learner: Any) -> int:
     """The updates that spend the budget of agent-rounds, the last one to the end."""
     check_size("total_agent_rounds", settings.total_agent_rounds, 1)
-    return math.ceil(settings.total_agent_rounds / learner.agent_rounds_per_update)
+    updates = math.ceil(settings.total_agent_rounds / learner.agent_rounds_per_update)
+    if updates > LARGEST_INT:
+        most = LARGEST_INT * learner.agent_rounds_per_update
+        raise ValueError(f"total_agent_rounds is {settings.total_agent_rounds:.6g}; it must be at most {most:.6g} here")
+    return updates
 
 
 def heuristics(entries: Sequence[Any], families: Mapping[str, Family]) -> list[Policy]:
     """The heuristics of a list of names, or of mappings that hold a name and options.
 
     Raises:
-        ValueError: an entry of another kind, an unknown name or option, or none at all.
+        ValueError: an entry of another kind, an unknown name or option, the same twice, or none to compare with.
     """
     if not entries:
         raise ValueError("evaluation.heuristics is empty; it must name at least one heuristic, or be null for all")
-    return [heuristic(entry, "evaluation.heuristics", families) for entry in entries]
+    policies = [heuristic(entry, "evaluation.heuristics", families) for entry in entries]
+    names = [policy.name for policy in policies]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ValueError(f"evaluation.heuristics holds {twice[0]!r} twice; every policy must have a name of its own")
+    if all(policy.kind != "heuristic" for policy in policies):
+        raise ValueError(f"evaluation.heuristics holds only {', '.join(names)}; it must hold one that is no oracle")
+    return policies
 
 
 def heuristic(entry: Any, key: str, families: Mapping[str, Family]) -> Policy:
@@ -146,8 +164,6 @@ def check(settings: Any) -> None:
         check_size("tuning_episodes", evaluation.tuning_episodes, 2)
         check_size("tuning_rounds", evaluation.tuning_rounds, 1)
     if evaluation.heuristics is not None:
-        for wanted in evaluation.heuristics:
-            find_family(entry.heuristics, named_with_options(wanted, "evaluation.heuristics")[0])
         heuristics(evaluation.heuristics, entry.heuristics)
 
 

@@ -15,7 +15,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from jaxdlb.games import GAMES
 from jaxdlb.writing import write_whole
 from train import config, errors, paths
 
@@ -44,28 +43,27 @@ def from_conf(overrides: Sequence[str], schema: type = config.Settings) -> DictC
     with _hydra():
         ConfigStore.instance().store(name="settings", node=schema)
         try:
-            return compose("config", overrides=understood(overrides))
+            return compose("config", overrides=understood(overrides, schema))
         finally:
             ConfigStore.instance().store(name="settings", node=config.Settings)
 
 
-def understood(overrides: Sequence[str]) -> list[str]:
+def understood(overrides: Sequence[str], schema: type = config.Settings) -> list[str]:
     """The command line as hydra takes it.
 
-    `game.name=…` takes the group of that game, which may be one of a user's own package; `experiment=null` is what
-    there is without it; an integer may be written as 2e6.
+    `game.name=…` takes the group of that game, which may be one of a user's own package, and so do `learner.name` and
+    `logger.name`; `experiment=null` is what there is without it; an integer may be written as 2e6.
 
     Raises:
-        ValueError: no such game.
+        ValueError: no such game or learner.
     """
-    chosen = any(text.startswith("game=") for text in overrides)
-    kept = [_with_integers(text) for text in overrides if text != "experiment=null"]
-    return kept if chosen else [_group_of_game(text) for text in kept]
+    kept = [_group_of(text, overrides) for text in overrides if text != "experiment=null"]
+    return [_with_integers(text, config.integer_keys(schema)) for text in kept]
 
 
-def _with_integers(text: str) -> str:
+def _with_integers(text: str, keys: frozenset[str]) -> str:
     key, equals, value = text.partition("=")
-    if key.lstrip("+") not in config.integer_keys():
+    if key.lstrip("+") not in keys:
         return text
     return f"{key}{equals}{_DECIMAL.sub(lambda number: _as_integer(number.group()), value)}"
 
@@ -74,11 +72,18 @@ def _as_integer(number: str) -> str:
     return str(int(float(number))) if float(number).is_integer() else number
 
 
-def _group_of_game(text: str) -> str:
+def _group_of(text: str, overrides: Sequence[str]) -> str:
+    """The choice of a group that a name stands for, unless the group is chosen besides."""
     key, _, name = text.partition("=")
-    if key != "game.name" or "," in name:
+    group = key.removesuffix(".name")
+    if key == group or group not in config.REGISTRIES or any(other.startswith(f"{group}=") for other in overrides):
         return text
-    return f"game={name if name in GAMES else config.register_foreign(name)}"
+    return text if "," in name else f"{group}={_choice_of(group, name)}"
+
+
+def _choice_of(group: str, name: str) -> str:
+    """What a group calls the choice of a name, be it of a user's own package."""
+    return name if name in config.REGISTRIES[group] else config.register_foreign(group, name)
 
 
 def from_run(folder: Path, overrides: Sequence[str], schema: type) -> DictConfig:
@@ -91,7 +96,8 @@ def from_run(folder: Path, overrides: Sequence[str], schema: type) -> DictConfig
     """
     saved = _load(folder)
     with _hydra():
-        overrides = understood(overrides)
+        same = {f"{group}.name={saved[group].get('name')}" for group in config.REGISTRIES}
+        overrides = understood([text for text in overrides if text not in same], schema)
         chosen = {o.key_or_group: o.value() for o in _parse(overrides) if o.key_or_group in _SCHEMAS}
         groups = {group: option for group, option in chosen.items() if isinstance(option, str)}
         defaults = ["run_schema", *_defaults(saved, groups), "_self_"]
@@ -155,7 +161,7 @@ def _defaults(saved: dict[str, Any], groups: dict[str, str]) -> list[dict[str, s
 
 def _schema_of(group: str, saved: dict[str, Any]) -> str:
     name = _ONLY_SCHEMA.get(group) or str(saved[group].get("name"))
-    return config.register_foreign(name) if group == "game" and name not in GAMES else name
+    return _choice_of(group, name) if group in config.REGISTRIES else name
 
 
 def _refuse_unknown(node: DictConfig, key: str = "") -> None:

@@ -15,6 +15,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from jaxdlb import descriptions, parameters
+from jaxdlb.catalogue import Catalogue
 from jaxdlb.game import Entry
 from jaxdlb.games import GAMES
 from jaxdlb.learners import LEARNERS
@@ -22,6 +23,12 @@ from jaxdlb.networks import NetworkConfig
 from jaxdlb.parameters import Declaration, PerSize, Shorthands
 
 SCHEDULE = "schedule_updates"  # the setting of a learner that is null where it takes as many updates as the run has
+REGISTRIES: Mapping[str, Catalogue] = {
+    "game": GAMES,
+    "learner": LEARNERS,
+    "logger": Catalogue("logger", {"console": None, "wandb": None}),
+}
+_FOREIGN: dict[tuple[str, str], type] = {}  # schemas of users' own packages, by group and what the group calls them
 Fields = dict[str, tuple[Any, Any]]  # type and default of each field
 
 
@@ -132,8 +139,13 @@ def ranges_schema(name: str, declared: type, shorthands: Shorthands) -> type:
     declarations = parameters.declarations(declared)
     names = [*shorthands, *declarations]
     words = {name: "[low, high], drawn anew for every episode" for name in names}
-    words |= {name: "such ranges, by field of the law" for name, each in declarations.items() if each.laws is not None}
-    return _dataclass(name, {each: (Any, None) for each in names}, words, object)
+    fields: Fields = {each: (Any, None) for each in names}
+    for field, declaration in declarations.items():
+        if declaration.laws is not None:
+            own = {each.name: each.meaning for law in declaration.laws.values() for each in descriptions.describe(law)}
+            ranges = _dataclass(f"{name}_{field}", {each: (Any, None) for each in own}, own, object)
+            fields[field], words[field] = (ranges, ranges), "ranges of the fields of the law that is played"
+    return _dataclass(name, fields, words, object)
 
 
 def learner_schema(name: str, settings: type) -> type:
@@ -163,43 +175,43 @@ def register() -> None:
 
 
 @functools.cache
-def integer_keys() -> frozenset[str]:
-    """The keys that want an integer, as dotted paths."""
-    schemas = [(f"{group}.", each) for group, known in groups().items() for each in known.values()]
-    return frozenset(key for path, each in [("", Settings), *schemas] for key in _integers(each, path))
+def integer_keys(schema: type = Settings) -> frozenset[str]:
+    """The keys that want an integer, or a list of them, as dotted paths; `schema` is a kind of `Settings`."""
+    known = [(group, each) for group, schemas in groups().items() for each in schemas.values()]
+    foreign = [(group, each) for (group, _), each in _FOREIGN.items()]
+    below = {key for group, each in [*known, *foreign] for key in _integers(each, f"{group}.")}
+    return frozenset(below | set(_integers(schema)))
 
 
 def _integers(type_: Any, path: str = "") -> Iterator[str]:
     for field in dataclasses.fields(type_):
-        if field.type in (int, int | None):
+        if field.type in (int, int | None, tuple[int, ...]):
             yield path + field.name
         elif dataclasses.is_dataclass(field.type):
             yield from _integers(field.type, f"{path}{field.name}.")
 
 
-def register_foreign(name: str) -> str:
-    """Tell hydra of the game of a user's own package, and return what it is called in the groups of hydra.
+def register_foreign(group: str, name: str) -> str:
+    """Tell hydra of a game or a learner of a user's own package, and return what its group calls it.
 
     Raises:
-        ValueError: no such game.
+        ValueError: there is none of that name.
     """
-    entry, called = _entry(name), re.sub(r"\W", "_", name)
+    called = re.sub(r"\W", "_", name)
+    entry = REGISTRIES[group].find(name)
+    node = game_schema(entry) if group == "game" else learner_schema(called, entry.config)
     store = ConfigStore.instance()
-    store.store(group="schema/game", name=called, node=game_schema(entry))
-    store.store(group="game", name=called, node={"defaults": [{"/schema/game@_here_": called}, "_self_"], "name": name})
+    store.store(group=f"schema/{group}", name=called, node=node)
+    own = {"defaults": [{f"/schema/{group}@_here_": called}, "_self_"], "name": name}
+    store.store(group=group, name=called, node=own)
+    _FOREIGN[group, called] = node
+    integer_keys.cache_clear()
     return called
 
 
 def words_of(type_: type) -> Mapping[str, str]:
     """For each field of a schema, what it means; fields that nothing is said of are missing."""
     return getattr(type_, "words", None) or descriptions.meanings(type_)
-
-
-def _entry(name: str) -> Entry:
-    entry = GAMES.find(name)
-    if not isinstance(entry, Entry):
-        raise ValueError(f"game.name is {name!r}; it must be a jaxdlb.game.Entry, and this is {entry!r}")
-    return entry
 
 
 def _dataclass(name: str, fields: Fields, words: Mapping[str, str], base: type) -> type:

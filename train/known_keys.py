@@ -24,7 +24,7 @@ def check(arguments: Sequence[str]) -> None:
         errors.Refusal: names the key, those beside it and the nearest.
     """
     known = _remembered().get(_choice(arguments))
-    if known is None:
+    if known is None or any(text.startswith("resume=") for text in arguments):  # whose groups are those of the run
         return
     for key in _keys(arguments):
         parent, _, _ = key.rpartition(".")
@@ -39,7 +39,7 @@ def remember(arguments: Sequence[str]) -> None:
 
     known = _remembered()
     choice = _choice(arguments)
-    if choice in known:
+    if choice in known or ":" in choice:  # the keys of a user's own package change with its files
         return
     with contextlib.suppress(errors.Refusal, OSError), errors.refusals():
         keys = errors.dotted(compose.from_conf(choice.split()))
@@ -49,22 +49,28 @@ def remember(arguments: Sequence[str]) -> None:
 
 
 def _choice(arguments: Sequence[str]) -> str:
-    """The groups that a command line chooses, and whose game it plays."""
-    folders = {path.name for path in paths.CONF.iterdir() if path.is_dir()} | {"game.name"}
-    return " ".join(sorted(text for text in arguments if text.partition("=")[0] in folders))
+    """The groups that a command line chooses, by their files or by a name."""
+    chosen = _groups() | {f"{group}.name" for group in _groups()}
+    return " ".join(sorted(text for text in arguments if text.partition("=")[0] in chosen))
+
+
+def _groups() -> set[str]:
+    return {path.name for path in paths.CONF.iterdir() if path.is_dir()}
 
 
 def _keys(arguments: Sequence[str]) -> list[str]:
     """The keys that a command line sets; flags, groups, and what hydra adds, deletes or owns are left out."""
     keys = [text.partition("=")[0] for text in arguments if "=" in text and not text.startswith(("-", "~", "+"))]
-    return [key for key in keys if key and "/" not in key and "@" not in key and not key.startswith("hydra")]
+    left = _groups()
+    return [key for key in keys if key and key not in left and not set("/@") & set(key) and not key.startswith("hydra")]
 
 
 def _remembered() -> dict[str, list[str]]:
     try:
         read = json.loads((user_cache() / _NAME).read_text(encoding="utf-8"))
-        return read["known"] if read["stamp"] == _stamp() else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        known = read["known"] if read["stamp"] == _stamp() else {}
+        return {str(choice): [str(key) for key in keys] for choice, keys in known.items() if keys}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 

@@ -58,10 +58,11 @@ def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
     loggers.check(settings.logger)
     scenario = build.scenario(settings.game)
     population = Population(build.learner(settings, scenario), settings.seed, settings.learner.num_seeds)
+    num_updates = build.num_updates(settings, population.learner)
     schedule = Schedule(
-        num_updates=build.num_updates(settings, population.learner),
+        num_updates=num_updates,
         agent_rounds_per_update=population.learner.agent_rounds_per_update,
-        logging_interval=settings.logging_interval,
+        logging_interval=min(settings.logging_interval, num_updates),
         checkpoint_interval=settings.checkpoint_interval,
     )
     if folder is None:

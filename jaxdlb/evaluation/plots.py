@@ -31,9 +31,14 @@ def utilities(evaluation: Evaluation) -> Figure:
 
     The scale is logarithmic in −utility if the policies differ by more than the factor `LARGE_SPREAD`.
     """
-    results = sorted(evaluation.results, key=lambda result: result.columns["utility"].mean)
+    known = [result for result in evaluation.results if math.isfinite(result.columns["utility"].mean)]
+    results = sorted(known, key=lambda result: result.columns["utility"].mean)
     figure = Figure(figsize=(8, 1.5 + 0.32 * len(results)), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
+    if not results:
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "Every episode ended before the warm-up did", ha="center", fontsize=NORMAL, color=INK)
+        return figure
     estimates = [result.columns["utility"] for result in results]
     means, bests = (-np.array([getattr(each, end) for each in estimates]) for end in ("mean", "high"))
     _scale(axes, "x", means, least=np.nanmin([means, bests]))

@@ -57,11 +57,23 @@ def test_on_a_terminal_a_bar_shows_speed_utility_and_time_left(tmp_path):
 
 
 def records(folder):
-    """The records in the folder of a wandb run kept offline, read back with wandb's own reader."""
+    """The records in the folder of a wandb run kept offline, read back with wandb's own reader.
+
+    wandb writes the file in a process of its own, which on a busy machine may be behind when the run has ended.
+    """
+    (path,) = folder.glob("run-*.wandb")
+    for _ in range(600):
+        found = read_back(path)
+        if any(record.WhichOneof("record_type") == "exit" for record in found):
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{path} has {len(found)} records and no end")
+
+
+def read_back(path):
     from wandb.proto import wandb_internal_pb2
     from wandb.sdk.internal.datastore import DataStore
 
-    (path,) = folder.glob("run-*.wandb")
     store = DataStore()
     store.open_for_scan(str(path))
     found = []
