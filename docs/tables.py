@@ -6,6 +6,7 @@ change.
 """
 
 import argparse
+import itertools
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -69,7 +70,7 @@ def tables() -> dict[str, Callable[[], Rows]]:
     return {
         **of_games,
         **of_learners,
-        "network settings": lambda: own_keys(NetworkConfig, NetworkConfig(), key="setting"),
+        "network settings": lambda: settings(NetworkConfig),
         "config top": lambda: keys("", config.Settings),
         "config evaluation": lambda: keys("evaluation", config.EvaluationSettings),
         "config learner": lambda: own_keys(config.LearnerSettings, config.LearnerSettings()),
@@ -141,7 +142,7 @@ def recorded(entry: Entry) -> Rows:
     """The settings of a game's recorded input."""
     if entry.recorded is None:
         raise ValueError(f"{entry.name} takes no recorded input")
-    return own_keys(entry.recorded, entry.recorded(), key="key, under `game.trace`")
+    return settings(entry.recorded, key="key, under `game.trace`")
 
 
 def ranges(entry: Entry) -> Rows:
@@ -176,10 +177,12 @@ GAME_TABLES: Mapping[str, Callable[[Entry], Rows]] = {
 }
 
 
-def settings(declared: type) -> Rows:
-    """The declared settings of a learner."""
-    header = ["setting", "symbol", "default", "allowed", "meaning"]
-    return [header, *([_code(d.name), d.symbol, d.default, d.allowed, d.meaning] for d in describe(declared))]
+def settings(declared: type, key: str = "setting") -> Rows:
+    """The declared settings of a learner, a network or a recorded input; without a column that has no entry."""
+    header = [key, "symbol", "default", "allowed", "meaning"]
+    rows = [[_code(d.name), d.symbol, d.default, d.allowed, d.meaning] for d in describe(declared)]
+    kept = [any(column) for column in zip(*rows, strict=True)]
+    return [list(itertools.compress(row, kept)) for row in (header, *rows)]
 
 
 def keys(path: str, schema: type, *overrides: str) -> Rows:

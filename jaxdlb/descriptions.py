@@ -62,6 +62,8 @@ def _default_text(declaration: Declaration) -> str:
         return next(iter(declaration.laws))
     if isinstance(default, PerSize):
         return default.text
+    if default is None:
+        return "null"
     if isinstance(default, bool):
         return str(default).lower()
     return (

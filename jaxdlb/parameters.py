@@ -41,7 +41,6 @@ from jaxdlb.checks import (
 Declared = TypeVar("Declared")
 
 _KEY = "declaration"
-LARGEST_FLOAT = float(np.finfo(np.float32).max)  # numbers are held as float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -336,7 +335,7 @@ def _check_entries(path: str, type_: Any, name: str, value: Any, allowed: Interv
     _refuse_traced(path, value)
     annotation, array = annotation_of(type_, name), as_numbers(path, value)
     _check_not_empty(path, array, annotation, sizes)
-    check_array(path, array, _shape(annotation, sizes, array), allowed)
+    _cast(path, check_array(path, array, _shape(annotation, sizes, array), allowed), dtype_of(annotation), allowed)
 
 
 def _check_setting(path: str, allowed: Any, value: Any) -> None:
@@ -353,8 +352,8 @@ def _check_setting(path: str, allowed: Any, value: Any) -> None:
             raise ValueError(f"{path} is {value}; it must be at most {LARGEST_INT}")
     elif allowed.integer:
         check_whole(path, value, allowed)
-    elif not np.isfinite(np.float32(check_array(path, value, (), allowed))):
-        raise ValueError(f"{path} is {value:g}; it must be at most {LARGEST_FLOAT:.4g}")
+    else:
+        _cast(path, check_array(path, value, (), allowed), jnp.float32, allowed)
 
 
 def _check_list(path: str, allowed: Interval, values: Sequence[Any]) -> None:

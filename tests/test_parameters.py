@@ -233,6 +233,7 @@ class Settings:
     rounds: int = parameter(COUNT, 4)
     heads: int = parameter(Interval(1, 8, integer=True), 4)
     widths: tuple[int, ...] = parameter(Interval(1, 2**31 - 1, integer=True), (8, 8))
+    scale: float = parameter(POSITIVE, 1.0)
     shared: bool = parameter(SWITCH, True)
     kind: str = parameter(("mlp", "pointer"), "mlp")
     label: str = parameter(None, "run")
@@ -245,6 +246,8 @@ class Settings:
         ({"rate": "x"}, "rate is 'x'; it must be a number or a list of numbers"),
         ({"rounds": -1}, "rounds is -1; it must be an integer ≥ 0"),
         ({"rounds": 2.0}, "rounds is 2.0; it must be an integer ≥ 0"),
+        ({"rounds": 2**31}, "rounds is 2147483648; it must be at most 2147483647"),
+        ({"scale": 1e39}, "scale is 1e+39, which float32 holds as inf; it must be a finite number > 0"),
         ({"heads": 9}, "heads is 9; it must be an integer in [1, 8]"),
         ({"heads": True}, "heads is True; it must be an integer in [1, 8]"),
         ({"heads": 2.5}, "heads is 2.5; it must be an integer in [1, 8]"),

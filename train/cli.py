@@ -1,5 +1,6 @@
 """What all launchers share: help, the exit status, and one sentence for everything that is wrong."""
 
+import dataclasses
 import signal
 import sys
 import traceback
@@ -7,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from jaxdlb import compilation
-from train import compose, errors, loop, reference
+from train import compose, config, errors, loop, reference
 
 Prepared = TypeVar("Prepared")
 HELP = ("-h", "--help")
@@ -26,9 +27,21 @@ def main(
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
     if set(HELP) & set(given):
-        print(f"{(description or '').strip()}\n\n{reference.keys(compose.from_conf([], schema))}")
-        return 0
+        return run(lambda: helped(description or "", given, schema), print, given)
     return run(lambda: prepare(given), work, given)
+
+
+def helped(description: str, arguments: Sequence[str], schema: type = config.Settings, groups: str = "") -> str:
+    """What --help prints: every key with the groups and values that the rest of the command line chooses.
+
+    Raises:
+        ValueError, HydraException, OmegaConfBaseException: something given besides is wrong.
+    """
+    overrides = [text for text in arguments if not text.startswith("-")]
+    if "checkpoint" in {field.name for field in dataclasses.fields(schema)}:
+        overrides = [text for text in overrides if not text.startswith("checkpoint=")]
+    keys = reference.keys(compose.from_conf(overrides, schema))
+    return f"{description.strip()}\n\n{groups}Keys, their values and what they mean:\n{keys}"
 
 
 def tune() -> None:
@@ -59,6 +72,12 @@ def run(prepare: Callable[[], Prepared], work: Callable[[Prepared], object], ove
         raise SystemExit(128 + stopped.signal_number) from None
     except KeyboardInterrupt:
         raise SystemExit(128 + signal.SIGINT) from None
+    except OSError as error:
+        if error.filename is None:
+            traceback.print_exc()
+        else:
+            print(f"{error.filename} cannot be used: {error.strerror}", file=sys.stderr)
+        return 1
     except Exception:
         traceback.print_exc()
         return 1

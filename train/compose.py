@@ -171,7 +171,7 @@ def _refuse_unknown(node: DictConfig, key: str = "") -> None:
     for name in map(str, node):
         full = f"{key}.{name}" if key else name
         if name not in known:
-            raise ValueError(errors.unknown_key(full, known, errors.dotted(node)))
+            raise ValueError(errors.unknown_key(full, known, set(errors.dotted(node)) - {full}))
         child = _child(node, name)
         if isinstance(child, DictConfig):
             _refuse_unknown(child, full)

@@ -20,6 +20,7 @@ from omegaconf.errors import (
 from jaxdlb.catalogue import did_you_mean, nearest
 from train import paths
 
+_QUOTES = "quotes around a value of more than letters, digits and -_./:%, as in 'key=\"…\"'"
 STATUS = 2  # of a process that was given something wrong
 
 _TYPES = {
@@ -145,7 +146,7 @@ def _of_override(error: OverrideParseException) -> str:
             f"{text!r} stands alone; it must be written resume={text} (python -m train goes on with that run) or "
             f"checkpoint={text} (train.evaluate and train.render)"
         )
-    return f"{text!r} cannot be read ({_first_line(error.message)}); it must be written key=value"
+    return f"{text!r} cannot be read; it must be written key=value, with {_QUOTES}"
 
 
 def _of_group(overrides: Sequence[str]) -> str:

@@ -23,8 +23,8 @@ def main(arguments: Sequence[str], description: str) -> int:
         SystemExit: a signal asked to stop, or something other than training was asked of hydra.
     """
     if set(cli.HELP) & set(arguments):
-        print(_help(description))
-        return 0
+        groups = f"Groups and their choices:\n{reference.groups()}\n\n"
+        return cli.run(lambda: cli.helped(description, arguments, groups=groups), print, arguments)
     arguments = sorted(arguments, key=lambda text: text not in _SWEEP)  # hydra cannot find a flag between overrides
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra then raises what is wrong, instead of printing it and exiting
     config.register()
@@ -51,13 +51,6 @@ def main(arguments: Sequence[str], description: str) -> int:
     finally:
         sys.argv = before
     return max(statuses, default=0)
-
-
-def _help(description: str) -> str:
-    return (
-        f"{description.strip()}\n\nGroups and their choices:\n{reference.groups()}\n\n"
-        f"Keys, their defaults and what they mean:\n{reference.keys(compose.from_conf([]))}"
-    )
 
 
 def _check(arguments: Sequence[str]) -> str | None:

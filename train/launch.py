@@ -49,6 +49,8 @@ def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
         ValueError, OmegaConfBaseException: something given is wrong, or the run cannot be resumed.
     """
     folder = None
+    if given.resume is None and given.resume_step is not None:
+        raise ValueError(f"resume_step is {given.resume_step}; it must not be given without resume")
     if given.resume is not None:
         folder = _folder_of_run(given)
         step = given.resume_step
@@ -65,12 +67,22 @@ def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
         logging_interval=min(settings.logging_interval, num_updates),
         checkpoint_interval=settings.checkpoint_interval,
     )
+    resumed = None
     if folder is None:
         run_folder.check(settings)
-        resumed = None
     else:
         resumed = Resumed(folder, *checkpoint.restore_state(folder, population.template(), step))
+        _check_not_beyond(resumed.step, schedule, settings)
     return Plan(given, settings, scenario, build.network(settings.network), population, schedule, resumed)
+
+
+def _check_not_beyond(step: int, schedule: Schedule, settings: Any) -> None:
+    """Raise ValueError if the run to be resumed has trained for longer than is asked of it."""
+    if step > schedule.num_updates:
+        raise ValueError(
+            f"total_agent_rounds is {settings.total_agent_rounds}; it must be at least the "
+            f"{step * schedule.agent_rounds_per_update} that the checkpoint of update {step} has behind it"
+        )
 
 
 def execute(plan: Plan) -> Path:

@@ -19,14 +19,7 @@ from train.loggers import Logger, Progress, Row
 
 Metrics = dict[str, Array]  # of K updates, and of S seeds where there are several: float32 [K] or [K, S]
 _SECONDS_BETWEEN_LOOKS = 0.005
-_CAUSES = (
-    "utility",
-    "reward",
-    "loss",
-    "value_loss",
-    "policy_loss",
-    "entropy",
-)  # a later one may follow from an earlier
+_CAUSES = ("utility", "reward", "loss")  # parts of metrics' names; a later one may follow from an earlier
 
 
 class DivergedError(Exception):
@@ -228,14 +221,18 @@ def _tell(
 def _check_finite(rows: Sequence[Row]) -> None:
     """Raise DivergedError at the first update with a metric that is not finite; causes are named before effects."""
     for row in rows:
-        names = sorted(row, key=lambda name: _CAUSES.index(name) if name in _CAUSES else len(_CAUSES))
-        bad = [name for name in names if not math.isfinite(row[name])]
+        bad = sorted((name for name, value in row.items() if not math.isfinite(value)), key=_rank)
         if bad:
             seed = f" of seed {row['seed']:.0f}" if rows[-1]["seed"] else ""
             also = f" (and {', '.join(bad[1:])} with it)" if bad[1:] else ""
             raise DivergedError(
                 f"training stopped at update {row['update']:.0f}{seed}: {bad[0]} is {row[bad[0]]}{also}"
             )
+
+
+def _rank(metric: str) -> int:
+    """How early a metric stands among causes."""
+    return next((rank for rank, cause in enumerate(_CAUSES) if cause in metric), len(_CAUSES))
 
 
 def _mean(rows: Sequence[Row], name: str) -> float:

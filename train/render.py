@@ -64,6 +64,8 @@ def prepare(overrides: Sequence[str]) -> Plan:
     if scenario.entry.viewer is None:
         raise ValueError(f"game.name is {settings.game.name!r}; it must be a game that can be drawn")
     wanted = settings.policy if isinstance(settings.policy, list) else [settings.policy or LEARNED]
+    if not wanted:
+        raise ValueError("policy is empty; it must be learned, a heuristic, or a list of these")
     _check_rules(wanted, scenario)
     learned = _learned(settings, scenario, located) if LEARNED in wanted else None
     return Plan(settings, scenario, wanted, learned)

@@ -9,11 +9,12 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from jaxdlb import spaces
-from jaxdlb.checks import check_choice, check_size
+from jaxdlb import parameters, spaces
+from jaxdlb.checks import POSITIVE_COUNT, SWITCH, check_choice
 from jaxdlb.game import Game
 from jaxdlb.networks.distributions import HEADS, ActionDistribution
 from jaxdlb.networks.torsos import MLP, TORSOS, Affine, Embedding, Features
+from jaxdlb.parameters import parameter
 
 _HEAD_SCALE = 0.01  # initial scores near 0, so that all legal choices are about equally likely
 
@@ -26,21 +27,19 @@ class NetworkConfig:
         ValueError: an unknown `kind` or `precision`, no hidden layer, or a size below 1.
     """
 
-    kind: str = "mlp"  # mlp, on the flattened observation, or pointer, with weights shared by all peers, for any N
-    recurrent: bool = False  # with a GRU, which remembers past rounds
-    hidden: tuple[int, ...] = (64, 64)  # widths of the hidden layers; the last is also the width of the GRU
-    critic_hidden: tuple[int, ...] = (128, 128)  # widths of the hidden layers of a critic on the global state
-    precision: str = "float32"  # of arithmetic; bfloat16 is fast on accelerators. Parameters are always float32
+    # mlp, on the flattened observation, or pointer, with weights shared by all peers, for any N
+    kind: str = parameter(None, "mlp")
+    recurrent: bool = parameter(SWITCH, False)  # with a GRU, which remembers past rounds
+    # widths of the hidden layers; the last is also the width of the GRU
+    hidden: tuple[int, ...] = parameter(POSITIVE_COUNT, (64, 64))
+    # widths of the hidden layers of a critic on the global state
+    critic_hidden: tuple[int, ...] = parameter(POSITIVE_COUNT, (128, 128))
+    # of arithmetic; bfloat16 is fast on accelerators. Parameters are always float32
+    precision: str = parameter(("float32", "bfloat16"), "float32")
 
     def __post_init__(self) -> None:
-        check_choice("kind", self.kind, tuple(TORSOS))
-        check_choice("precision", self.precision, ("float32", "bfloat16"))
-        for name in ("hidden", "critic_hidden"):
-            sizes = getattr(self, name)
-            if not sizes:
-                raise ValueError(f"{name} is empty; it must name the width of at least one layer")
-            for size in sizes:
-                check_size(name, size, 1)
+        check_choice("kind", self.kind, tuple(TORSOS))  # not declared, since torsos may be added later
+        parameters.check(self)
 
 
 Leaf = TypeVar("Leaf")

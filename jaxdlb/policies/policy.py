@@ -41,9 +41,6 @@ class Policy(Protocol):
         ...
 
 
-Options = Mapping[str, Any]
-
-
 @dataclasses.dataclass(frozen=True)
 class Family:
     """A heuristic with options: `make(**options)` gives a policy, and the keywords of `make` are the options.

@@ -1,6 +1,7 @@
 """Figures of an evaluation and of training: what they show, and that it can be read."""
 
 import itertools
+import math
 import re
 
 import numpy as np
@@ -63,6 +64,13 @@ def test_every_policy_stands_in_the_figure_the_best_on_top_with_its_value():
     assert {"−3.12 ± 0.10", "−13.60 ± 0.10", "−1034.00 ± 0.10"} <= set(all_texts(axes))
     drawn = sorted(-line.get_xdata()[0] for line in axes.lines if line.get_marker() not in ("None", None))
     assert drawn == sorted(WIDE.values())
+
+
+def test_a_policy_whose_utility_is_unknown_is_left_out():
+    (axes,) = plots.utilities(evaluation({"local": -3.0, "ended_early": math.nan})).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["local"]
+    (axes,) = plots.utilities(evaluation({"ended_early": math.nan})).axes
+    assert all_texts(axes) == ["Every episode ended before the warm-up did"]
 
 
 def test_a_large_spread_is_drawn_on_a_logarithmic_scale_with_utilities_as_labels():

@@ -294,8 +294,8 @@ def test_actors_of_the_same_settings_are_equal_so_that_programs_are_compiled_onc
     [
         ({"kind": "transformer"}, "^kind is 'transformer'; it must be one of mlp, pointer"),
         ({"hidden": ()}, "^hidden is empty"),
-        ({"hidden": (8, 0)}, "^hidden is 0"),
-        ({"critic_hidden": (-1,)}, "^critic_hidden is -1"),
+        ({"hidden": (8, 0)}, r"^hidden\[1\] is 0"),
+        ({"critic_hidden": (-1,)}, r"^critic_hidden\[0\] is -1"),
     ],
 )
 def test_network_settings_out_of_range_are_refused_by_name(options, message):

@@ -12,7 +12,7 @@ from jaxdlb.games.dlb import DLB, Params
 from jaxdlb.learners import LEARNERS, MAPPOConfig
 from jaxdlb.mechanics.arrivals import LAWS
 from jaxdlb.networks import NetworkConfig
-from train import build, compose, config, launch, paths, reference
+from train import build, cli, compose, config, launch, paths, reference
 
 
 def composed(*overrides):
@@ -56,6 +56,22 @@ def test_every_game_and_learner_of_the_registries_can_be_chosen():
         assert composed(f"game={name}").game.name == name
     for name in LEARNERS:
         assert composed(f"learner={name}").learner.name == name
+
+
+def test_a_name_chooses_its_group():
+    settings = composed("learner.name=ippo", "logger.name=wandb", "logger.project=mine")
+    assert (settings.learner.name, settings.learner.critic, settings.logger.project) == ("ippo", "observation", "mine")
+
+
+def test_help_says_the_keys_that_the_rest_of_the_command_line_chooses():
+    assert "project:" in cli.helped("", ["--help", "logger=wandb"]) and "project:" not in cli.helped("", ["-h"])
+
+
+def test_fields_of_a_law_are_drawn_from_ranges():
+    law = "game.params.arrival_modulation.kind=sinusoidal"
+    scenario = build.scenario(composed(law, "game.randomise.arrival_modulation.period=[10,20]").game)
+    periods = {float(scenario.train(jax.random.key(seed)).arrival_modulation.period) for seed in range(8)}
+    assert len(periods) > 1 and all(10 <= period <= 20 for period in periods)
 
 
 def test_an_integer_may_be_written_as_a_float_that_is_one():

@@ -46,6 +46,9 @@ def test_other_groups_have_other_keys(cache):
     known_keys.remember([])
     known_keys.remember(["logger=wandb"])
     known_keys.check(["logger=wandb", "logger.project=mine"])
+    known_keys.check(["logger.name=wandb", "logger.project=mine"])
+    known_keys.remember(["logger.name=wandb"])
+    known_keys.check(["logger.name=wandb", "logger.project=mine"])
     assert "logger.project is no known key" in refusal_of("logger.project=mine")
     known_keys.check(["network=pointer", "nonsense=1"])  # never seen: left to the whole check
 
@@ -55,6 +58,19 @@ def test_what_can_be_right_is_left_to_the_whole_check(cache):
     known_keys.check(
         ["seed=3", "game.params.load=0.5", "+colour=1", "~seed", "hydra.job.name=x", "-m", "--help", "runs"]
     )
+
+
+def test_an_experiment_and_a_run_that_goes_on_choose_their_own_groups(cache):
+    known_keys.remember(["experiment=smoke"])
+    known_keys.remember([])
+    known_keys.check(["experiment=smoke", "seed=3"])
+    known_keys.check(["resume=run", "logger.project=mine"])
+    assert refusal_of("experiment=smoke", "colour=1")
+
+
+def test_the_keys_of_a_users_own_package_are_not_kept(cache):
+    known_keys.remember(["game.name=jaxdlb.games.dlb:ENTRY"])
+    assert not cache.exists()
 
 
 def test_a_change_of_any_source_forgets_what_was_known(cache, monkeypatch):

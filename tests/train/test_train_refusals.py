@@ -1,5 +1,6 @@
 """Bad input through the real command line: status 2, one sentence on stderr, and nothing written."""
 
+import errno
 import json
 import shutil
 
@@ -74,10 +75,17 @@ BAD = {
     "evaluation.num_episodes=1": "evaluation.num_episodes is 1",
     "evaluation.warmup=60": "evaluation.warmup is 60; it must be below num_rounds",
     "evaluation.heuristics=[]": "evaluation.heuristics is empty",
+    "evaluation.heuristics=[local,local]": "evaluation.heuristics holds 'local' twice",
+    "evaluation.heuristics=[oracle_shortest_expected_delay]": "it must hold one that is no oracle",
+    "total_agent_rounds=1e300": "total_agent_rounds is 1e+300; it must be at most",
+    "learner.learning_rate=1e300": "learner.learning_rate is 1e+300, which float32 holds as inf",
+    "network.hidden=[]": "network.hidden is empty; it must hold at least one entry",
+    "network.hidden=[4,0]": "network.hidden[1] is 0; it must be an integer ≥ 1",
     # the command line itself
     "learner.num_seeds=2,3": "learner.num_seeds is 2,3; it must be one value",
     "learner=[": "'learner=[' cannot be read",
     "seed": "'seed' cannot be read",
+    "run_dir=über": "with quotes around a value of more than letters",
     "--nonsense": "the command line is wrong: unrecognized arguments: --nonsense",
     # files
     "game=dlb_trace": "game.trace.path is not given; it must be the path of a CSV file",
@@ -94,6 +102,9 @@ BAD = {
     "evaluation.heuristics=[jaxdlb.games.dlb:ENTRY]": "it must be package.module:OBJECT of the class Family",
     "total_agent_rounds=2.5": "total_agent_rounds is 2.5; it must be an integer",
     "num_seeds=2": "did you mean learner.num_seeds?",
+    "+num_seeds=2": "did you mean learner.num_seeds?",
+    "learner.name=mapo": "learner is 'mapo'; it must be one of mappo, ippo; did you mean 'mappo'?",
+    "resume_step=3": "resume_step is 3; it must not be given without resume",
     "game.randomise.arrival_modulation.period=[1,2]": "game.randomise.arrival_modulation",
     "-m learner.learning_rate=1e-3,fast": "learner.learning_rate is 'fast'; it must be a number",
     "-m game=dlb,dlbb": "game is 'dlbb'",
@@ -209,6 +220,7 @@ def test_a_foreign_step_is_refused(train, run, here):
         ("resume_step=9", "step is 9; it must be one of those in run/checkpoints: "),
         ("resume=run/checkpoints/12", "it must be the folder of a run (resume_step=… names a step)"),
         ("run_dir=other", "run_dir is 'other'; it must not be given with resume"),
+        ("total_agent_rounds=50", "total_agent_rounds is 50; it must be at least the "),
         ("learner.gama=1", "did you mean learner.gamma?"),
     ],
 )
@@ -245,6 +257,7 @@ def test_bad_input_of_an_evaluation_is_refused(given, sentence, evaluate_, run, 
         (["output=nowhere/game.gif"], "in a folder that exists"),
         (["policy=powerful"], "heuristic is 'powerful'"),
         (["policy=[1]"], "policy has the entry 1; it must be a name"),
+        (["policy=[]"], "policy is empty; it must be learned, a heuristic, or a list of these"),
         (["rounds=0"], "rounds is 0; it must be an integer ≥ 1"),
         (["seed_index=1"], "seed_index is 1; it must be an integer in [0, 0]"),
     ],
@@ -269,6 +282,17 @@ def test_a_process_exits_with_2_after_one_line(module, arguments, sentence, proc
     assert (started.returncode, out, err.count("\n")) == (2, "", 1), err
     assert sentence in err
     assert list(here.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_used_is_named_without_a_traceback(train, monkeypatch):
+    from train import launch
+
+    def full(plan):
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/one/metrics.csv")
+
+    monkeypatch.setattr(launch, "execute", full)
+    outcome = train(*TINY)
+    assert (outcome.status, outcome.err) == (1, "runs/one/metrics.csv cannot be used: No space left on device\n")
 
 
 def test_a_fault_of_the_program_is_not_taken_for_bad_input(train, monkeypatch):

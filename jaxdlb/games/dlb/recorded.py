@@ -2,26 +2,37 @@
 
 import dataclasses
 
-from jaxdlb import traces
-from jaxdlb.checks import check_choice
+from jaxdlb import parameters, traces
+from jaxdlb.checks import POSITIVE, POSITIVE_COUNT, Interval
 from jaxdlb.games.dlb.types import Params
 from jaxdlb.mechanics.arrivals import Constant
+from jaxdlb.parameters import parameter
 
-KINDS = ("counts", "instants")
+SHARE = Interval(0, 1, low_open=True, high_open=True)
 
 
 @dataclasses.dataclass(frozen=True)
 class Recorded:
-    """Settings of a recorded workload; none is played unless there is a path."""
+    """Settings of a recorded workload; none is played unless there is a path.
 
-    path: str | None = None  # a CSV file; null: no recording
-    kind: str = "counts"  # `counts`: each row is a count of requests; `instants`: each row is one arrival
-    time_column: str = "timestamp"  # the column of times (its name in any case): ISO dates and times, or numbers
-    value_column: str = "value"  # for `counts`: the column of request counts (its name in any case)
-    time_unit: str = "auto"  # unit of times given as numbers: `s`, `ms`, `us`, `ns`, or `auto` to infer it
-    bin_seconds: float = 60.0  # for `instants`: arrivals are counted in bins of this many seconds
-    rounds_per_sample: int = 10  # rounds that one sample lasts
-    held_out: float = 0.3  # share at the end of the record that policies are evaluated on but not trained on
+    Raises:
+        ValueError: a setting that is not allowed.
+    """
+
+    path: str | None = parameter(None, None)  # a CSV file; null: no recording
+    kind: str = parameter(("counts", "instants"), "counts")  # whether a row is a count of requests, or one arrival
+    # the column of times (its name in any case): ISO dates and times, or numbers
+    time_column: str = parameter(None, "timestamp")
+    value_column: str = parameter(None, "value")  # for `counts`: the column of request counts (its name in any case)
+    # unit of times given as numbers: `s`, `ms`, `us`, `ns`, or `auto` to infer it
+    time_unit: str = parameter(traces.TIME_UNITS, "auto")
+    bin_seconds: float = parameter(POSITIVE, 60.0)  # for `instants`: arrivals are counted in bins of this many seconds
+    rounds_per_sample: int = parameter(POSITIVE_COUNT, 10)  # rounds that one sample lasts
+    # share at the end of the record that policies are evaluated on but not trained on
+    held_out: float = parameter(SHARE, 0.3)
+
+    def __post_init__(self) -> None:
+        parameters.check(self)
 
     def parts(self, params: Params) -> tuple[Params, Params]:
         """`params` with the training part of the record as its law of arrivals, and `params` with the held-out part.
@@ -29,7 +40,7 @@ class Recorded:
         The held-out part has the scale of the training part, since a scale of its own would leak its mean.
 
         Raises:
-            ValueError: a setting that is not allowed, a law of arrivals in addition to the record, or anything that
+            ValueError: an empty path, a law of arrivals in addition to the record, or anything that
                 `traces.read_counts`, `traces.read_instants`, `traces.split` or `traces.modulation` refuses.
         """
         if self.path is None:
@@ -52,7 +63,6 @@ class Recorded:
         )
 
     def _read(self, path: str) -> traces.Workload:
-        check_choice("kind", self.kind, KINDS)
         times = {"time_column": self.time_column, "time_unit": self.time_unit}
         if self.kind == "instants":
             return traces.read_instants(path, self.bin_seconds, **times)
