@@ -1,7 +1,6 @@
 """The game of the guide is entered as the guide says, and trains, is compared and can be loaded."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -9,6 +8,7 @@ import sys
 
 import pytest
 from doc_pages import ROOT, blocks
+from processes import own_environment
 
 import jaxdlb
 from jaxdlb import checkpoint, evaluation
@@ -50,7 +50,7 @@ def test_the_game_of_the_guide_is_added_in_its_three_steps(source, tmp_path):
     finished = subprocess.run(
         [sys.executable, "-m", "train", *TINY, *given],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        env=own_environment(tmp_path),
         capture_output=True,
         text=True,
         check=False,

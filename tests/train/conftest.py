@@ -5,9 +5,9 @@ import os
 import subprocess
 import sys
 
-import jax
 import pytest
 from command_line import ROOT, ROUNDS, TINY, call, once
+from processes import own_environment
 
 sys.path.insert(0, str(ROOT))  # for `train`, which is not installed: it is imported from here on
 
@@ -17,21 +17,6 @@ def shared(tmp_path_factory):
     """A folder that the workers of pytest-xdist share."""
     base = tmp_path_factory.getbasetemp()
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-
-
-@pytest.fixture(scope="session", autouse=True)
-def compilation_cache(shared):
-    """One cache of compiled programs for all tests here, those in processes of their own and other workers included."""
-    settings = {
-        "jax_compilation_cache_dir": str(shared / "compiled"),
-        "jax_persistent_cache_min_compile_time_secs": 0.3,
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
-    for name, value in settings.items():
-        jax.config.update(name, value)
-    yield {name.upper(): str(value) for name, value in settings.items()}
-    for name, value in before.items():
-        jax.config.update(name, value)
 
 
 def main_of(module):
@@ -63,9 +48,9 @@ def render_(here, capfd):
 
 
 @pytest.fixture(scope="session")
-def process(compilation_cache):
+def process():
     """Starts `python -m <module> <arguments>` as a user would, in a folder of choice."""
-    environment = os.environ | compilation_cache | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    environment = own_environment() | {"PYTHONUNBUFFERED": "1"}
 
     def start(module, *arguments, cwd):
         return subprocess.Popen(
@@ -81,14 +66,14 @@ def process(compilation_cache):
 
 
 @pytest.fixture(scope="session")
-def pointer_run(shared, compilation_cache):
+def pointer_run(shared):
     """A finished run of a pointer network: 20 updates, evaluated."""
     settings = [*TINY, "network=pointer", f"total_agent_rounds={20 * ROUNDS}"]
     return once(shared / "pointer_run", lambda run: main_of("train.__main__")([*settings, f"run_dir={run}"]))
 
 
 @pytest.fixture(scope="session")
-def mlp_run(shared, compilation_cache):
+def mlp_run(shared):
     """A finished run of an MLP: 12 updates, steps 4, 8 and 12 kept, not evaluated."""
     settings = [*TINY, f"total_agent_rounds={12 * ROUNDS}", "evaluation.enabled=false"]
     return once(shared / "mlp_run", lambda run: main_of("train.__main__")([*settings, f"run_dir={run}"]))

@@ -1,12 +1,11 @@
 """A first look at a command line, before anything heavy is imported."""
 
 import json
-import os
 import subprocess
 import sys
 
 import pytest
-from command_line import ROOT
+from processes import own_environment
 
 from train import errors, known_keys
 from train.__main__ import main
@@ -99,5 +98,4 @@ def test_a_folder_that_cannot_be_written_is_no_hindrance(tmp_path, monkeypatch):
 def test_a_mistyped_key_is_refused_without_jax(cache):
     known_keys.remember([])
     code = "import sys; from train.__main__ import main; sys.exit(main(['colour=1']) != 2 or 'jax' in sys.modules)"
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], env=own_environment(), check=False).returncode == 0

@@ -140,7 +140,7 @@ def test_the_learned_policy_is_drawn_from_a_checkpoint_alone(render_, here):
 
 
 @pytest.fixture(scope="module")
-def varied_run(shared, compilation_cache):
+def varied_run(shared):
     """A finished run of IPPO with two seeds on random clusters under a recorded workload."""
     counts = [1 + k % 3 for k in range(40)] + [9, 1] * 10
     trace = "timestamp,value\n" + "".join(f"{60 * k},{count}\n" for k, count in enumerate(counts))
