@@ -1,7 +1,7 @@
 """What the less obvious forms of the code gain: a program with an obvious form in the place of ours, over ours.
 
     python -m benchmarks.forms
-    python -m benchmarks.forms --num-nodes 16 64 --network --repeats 21 --json -
+    python -m benchmarks.forms --num-nodes 16 64 --network --json -
 
 The obvious forms stand in `reference/plain.py`, where the tests find them too. Each takes the place of ours while a
 program is traced, one form a program: a round of `dlb` under random actions, or an update of MAPPO. All programs of a
@@ -138,7 +138,7 @@ def _table(title: str, forms: Sequence[Form], results: Mapping[str, dict[str, An
 
 def _parser() -> report.Parser:
     parser = report.Parser("What the less obvious forms of the code gain over the obvious ones.")
-    parser.set_defaults(repeats=11)
+    parser.set_defaults(repeats=31)
     parser.add_argument("--num-nodes", type=report.count, nargs="+", default=[8, 16, 32, 64])
     parser.add_argument("--nodes", type=report.count, default=4096, help="nodes of all environments of a round")
     parser.add_argument("--network", choices=learners.HIDDEN, nargs="*", default=list(learners.HIDDEN))
