@@ -26,7 +26,7 @@ METRICS = {
     "drops": "tasks dropped at full nodes",
     "total_load": "tasks held by all nodes after the round",
     "total_in_transit": "tasks under way after the round",
-    "imbalance": "mean over nodes of the imbalance of drain times: rounds² (variance) or rounds",
+    "imbalance": "mean over nodes of the imbalance of drain times, tasks under way included: rounds² (variance) or rounds",
     "utility": "mean over nodes of the utility, ≤ 0",
     "nodes_up": "nodes that are up",
 }
@@ -154,7 +154,7 @@ class DLB:
         load, drops, in_transit = dynamics.land(load, kept, sent_to, state.in_transit, self.capacity, params)
         alive = dynamics.fail_and_repair(key, state.alive, params)
         heard_load, heard_age, heartbeats_in_flight = dynamics.hear(key, state, load, alive, params)
-        utilities = dynamics.utilities(self.imbalance, load, migrated, asked, drops, params)
+        utilities = dynamics.utilities(self.imbalance, load, in_transit, migrated, asked, drops, params)
         round = state.round + 1
         modulation, arrived, completed = dynamics.next_events(key, state.modulation, round, load, alive, params)
         flags = dict(zip(_FLAGS, (state.arrived, state.completed, migrated, asked, granted), strict=True))
@@ -188,13 +188,14 @@ class DLB:
         drops: Int[Array, " N"],
         utilities: Float[Array, " N"],
     ) -> TimeStep[Observation]:
+        bound = utility.bound_for(state.load, state.in_transit)
         metrics = {name: jnp.sum(flag) for name, flag in flags.items()}
         metrics |= {
             "nodes_up": jnp.sum(state.alive),
             "drops": jnp.sum(drops),
             "total_load": jnp.sum(state.load),
             "total_in_transit": jnp.sum(state.in_transit),
-            "imbalance": jnp.mean(utility.imbalance(self.imbalance, state.load, params)),
+            "imbalance": jnp.mean(utility.imbalance(self.imbalance, bound, params)),
             "utility": jnp.mean(utilities),
         }
         return TimeStep(
@@ -217,7 +218,7 @@ def columns(num_nodes: int) -> dict[str, Column]:
         ),
         "imbalance": Column(
             "imbalance",
-            "of the nodes' drain times: their variance in rounds², or as the game is set, in rounds",
+            "of the nodes' drain times, tasks under way included: variance in rounds², or as the game is set, in rounds",
             mean_of("imbalance"),
         ),
         "response_time": Column(
