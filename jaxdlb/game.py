@@ -41,16 +41,27 @@ Sums = Mapping[str, Any]  # of an episode: each metric's sum over the steps that
 
 
 @dataclasses.dataclass(frozen=True)
+class Verdict:
+    """How the sentence that says who won speaks of a column beside the utility, as in "18% slower"."""
+
+    better: str
+    worse: str
+    lower_is_better: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
 class Column:
     """A column of an evaluation's tables: what it is called there, what it means, and how it is computed.
 
     `of` gets the sums of an episode and gives a number: a mean for an endless game, a total or a quotient elsewhere;
-    NaN where there is nothing to divide by.
+    NaN where there is nothing to divide by. Policies are judged by the utility, and beside it by each column that has a
+    `verdict`.
     """
 
-    header: str
+    header: str  # "name" or "name, unit"
     meaning: str
     of: Callable[[Sums], float]
+    verdict: Verdict | None = None
 
 
 def mean_of(metric: str) -> Callable[[Sums], float]:

@@ -28,6 +28,7 @@ def compare(
 ) -> Evaluation:
     """Play all policies in the same episodes (see `evaluate_all`) and compare each with the best heuristic.
 
+    They are compared by their utility and by each column of the game that has a verdict; the best is so by its utility.
     The contest is among policies of the kind `heuristic`. `settings` are kept with the result, beside the game's name
     and sizes.
 
@@ -46,12 +47,15 @@ def compare(
     columns = [{name: estimate(values) for name, values in each.items()} for each in samples]
     contest = [place for place, kind in enumerate(kinds) if kind == "heuristic"]
     best = max(contest, key=lambda place: _rank(columns[place]["utility"]))
+    verdicts = {name: column.verdict for name, column in game.columns.items() if column.verdict is not None}
     results = [
         PolicyResult(
             name=names[place],
             kind=kinds[place],
             columns=columns[place],
-            difference=paired_difference(samples[place]["utility"], samples[best]["utility"]),
+            differences={
+                name: paired_difference(samples[place][name], samples[best][name]) for name in ("utility", *verdicts)
+            },
         )
         for place in range(len(policies))
     ]
@@ -60,6 +64,7 @@ def compare(
         best_heuristic=names[best],
         columns={name: (column.header, column.meaning) for name, column in game.columns.items()},
         settings={"game": game.name, **_sizes_of(game), **(settings or {})},
+        verdicts=verdicts,
         **sizes,
     )
 

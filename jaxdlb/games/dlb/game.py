@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxdlb import parameters
 from jaxdlb.checks import COUNT, POSITIVE_COUNT
-from jaxdlb.game import Column, TimeStep, mean_of
+from jaxdlb.game import Column, TimeStep, Verdict, mean_of
 from jaxdlb.games.dlb import dynamics, generator, utility
 from jaxdlb.games.dlb.types import Params, State
 from jaxdlb.games.dlb.views import global_state, observe, true_observation
@@ -26,7 +26,7 @@ METRICS = {
     "drops": "tasks dropped at full nodes",
     "total_load": "tasks held by all nodes after the round",
     "total_in_transit": "tasks under way after the round",
-    "imbalance": "mean over nodes of the imbalance of drain times, tasks under way included: rounds² (variance) or rounds",
+    "imbalance": "mean over nodes of the imbalance of drain times, with tasks under way: rounds² (variance) or rounds",
     "utility": "mean over nodes of the utility, ≤ 0",
     "nodes_up": "nodes that are up",
 }
@@ -218,13 +218,14 @@ def columns(num_nodes: int) -> dict[str, Column]:
         ),
         "imbalance": Column(
             "imbalance",
-            "of the nodes' drain times, tasks under way included: variance in rounds², or as the game is set, in rounds",
+            "of the nodes' drain times, with tasks under way: variance in rounds², or as the game is set, in rounds",
             mean_of("imbalance"),
         ),
         "response_time": Column(
             "response time, rounds",
             "from a task's arrival to its completion, by Little's law: tasks present over tasks accepted per round",
             lambda sums: (sums["total_load"] + sums["total_in_transit"]) / (sums["arrivals"] - sums["drops"]),
+            Verdict(better="faster", worse="slower"),
         ),
         "queue_length": Column(
             "queue length, tasks",
