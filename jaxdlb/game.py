@@ -41,16 +41,26 @@ Sums = Mapping[str, Any]  # of one episode: each metric, `steps` and `elapsed`, 
 
 
 @dataclasses.dataclass(frozen=True)
+class Verdict:
+    """How the sentence that says who won speaks of a column beside the utility, as in "18% slower"."""
+
+    better: str
+    worse: str
+    lower_is_better: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
 class Column:
     """A column in the tables of an evaluation: its header, its meaning, and how it is computed.
 
     `of` maps the sums of an episode to a number: a mean for an endless game, otherwise perhaps a total or a quotient;
-    NaN if there is nothing to divide by.
+    NaN if there is nothing to divide by. Policies are judged by the utility, and also by each column with a `verdict`.
     """
 
-    header: str
+    header: str  # "name" or "name, unit"
     meaning: str
     of: Callable[[Sums], float]
+    verdict: Verdict | None = None
 
 
 def mean_of(metric: str) -> Callable[[Sums], float]:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from reference import ticking
 from reference.ticking import Params, Ticking
 
-from jaxdlb.game import Column
+from jaxdlb.game import Column, Verdict
 from jaxdlb.policies import Family
 from jaxdlb.spaces import Box, Simplex
 from jaxdlb.testing import check_game
@@ -167,6 +167,14 @@ def _together(axis_size, in_batched, reward):
 class OtherInABatch(Stepped):
     def spoil(self, state, timestep, action):
         return state, timestep.replace(reward=_alone(timestep.reward))
+
+
+@broken("the column utility must have no verdict; it always decides")
+class UtilityWithVerdict(Ticking):
+    @property
+    def columns(self):
+        utility = dataclasses.replace(super().columns["utility"], verdict=Verdict("better", "worse"))
+        return super().columns | {"utility": utility}
 
 
 @broken("the column queue cannot be computed from the sums")

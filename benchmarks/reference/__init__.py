@@ -85,8 +85,8 @@ class Reference:
     def clusters(self, state: Any) -> np.ndarray:
         """Clusters in the states (leading axis: the cluster) of the JAX game; nothing may be under way."""
         nodes, slots = self.num_nodes, (self.max_delay + 1, self.num_nodes)
-        fields: list[tuple] = [(name, "i4") for name in ("round", "slot", "under_way")]
-        fields += [(name, "i4", nodes) for name in ("load", "heard_load", "heard_age")]
+        fields: list[tuple] = [(name, "i4") for name in ("round", "slot")]
+        fields += [(name, "i4", nodes) for name in ("load", "under_way", "heard_load", "heard_age")]
         fields += [(name, "u1", nodes) for name in ("arrived", "completed", "alive")]
         fields += [("in_transit", "i4", slots), ("heartbeats", "i4", slots)]
         clusters = np.zeros(len(state.round), np.dtype(fields, align=True))

@@ -3,6 +3,7 @@
    Compiled for one number of nodes: -DNUM_NODES=N -DMAX_DELAY=D -DCAPACITY=K. The imbalance is the variance of drain
    times, heartbeats are common to all receivers. An array that holds all clusters is laid out [cluster][node], as the
    arrays of the JAX game are; tasks and heartbeats under way are kept in rings, of which `slot` is the row that is due.
+   `under_way` counts the tasks in the ring by the node that they are bound for.
 */
 
 #include <stdint.h>
@@ -22,8 +23,8 @@ typedef struct {
 } Params;
 
 typedef struct {
-    int32_t round, slot, under_way;
-    int32_t load[N], heard_load[N], heard_age[N];
+    int32_t round, slot;
+    int32_t load[N], under_way[N], heard_load[N], heard_age[N];
     uint8_t arrived[N], completed[N], alive[N];
     int32_t in_transit[SLOTS][N], heartbeats[SLOTS][N];
 } Cluster;
@@ -44,10 +45,10 @@ static int32_t later(int32_t slot, int32_t delay) {
    What happens or not by chance is added as 0 or 1, since a branch on it would be mispredicted every other time. */
 static void move_tasks(const Params *params, Cluster *cluster, const int32_t *dispatch, const int32_t *steal,
                        int32_t *drops, Tally *tally) {
-    int32_t *load = cluster->load, can_give[N];
+    int32_t *load = cluster->load, *under_way = cluster->under_way, can_give[N];
     int32_t *due = cluster->in_transit[cluster->slot];
     int32_t *sent = cluster->in_transit[later(cluster->slot, params->transfer_delay)];
-    int32_t arrivals = 0, completions = 0, requests = 0, steals = 0, migrations = 0, landed = 0, dropped = 0;
+    int32_t arrivals = 0, completions = 0, requests = 0, steals = 0, migrations = 0, dropped = 0;
     for (int j = 0; j < N; j++) {
         load[j] -= cluster->completed[j];
         can_give[j] = cluster->alive[j] & (load[j] > 1) ? load[j] - 1 : 0;
@@ -59,6 +60,7 @@ static void move_tasks(const Params *params, Cluster *cluster, const int32_t *di
         can_give[victim] -= granted;
         load[victim] -= granted;
         sent[thief] += granted;
+        under_way[thief] += granted;
         requests += asked;
         steals += granted;
     }
@@ -66,24 +68,23 @@ static void move_tasks(const Params *params, Cluster *cluster, const int32_t *di
         int32_t migrated = dispatch[i] != i;
         load[i] += cluster->arrived[i] - migrated;
         sent[dispatch[i]] += migrated;
+        under_way[dispatch[i]] += migrated;
         migrations += migrated;
     }
     for (int j = 0; j < N; j++) {
         int32_t total = load[j] + due[j];
-        landed += due[j];
+        under_way[j] -= due[j];
         due[j] = 0;
         load[j] = total < CAPACITY ? total : CAPACITY;
         drops[j] = total - load[j];
         dropped += drops[j];
     }
-    cluster->under_way += migrations + steals - landed;
     tally->counts[ARRIVALS] += arrivals;
     tally->counts[COMPLETIONS] += completions;
     tally->counts[MIGRATIONS] += migrations;
     tally->counts[STEAL_REQUESTS] += requests;
     tally->counts[STEALS] += steals;
     tally->counts[DROPS] += dropped;
-    tally->counts[TOTAL_IN_TRANSIT] += cluster->under_way;
 }
 
 /* Stage 6: heartbeats, of the nodes that are up after churn. Phases are below the period. */
@@ -101,24 +102,27 @@ static void hear(const Params *params, Cluster *cluster) {
     }
 }
 
-/* Stage 7: utility and rewards, from the loads after landing. */
+/* Stage 7: utility and rewards, from the tasks bound for each node after landing: its load, and what is under way. */
 static void reward(const Params *params, const Cluster *cluster, const int32_t *dispatch, const int32_t *steal,
                    const int32_t *drops, Tally *tally) {
     float drain[N], utility[N], mean = 0, mean_utility = 0, imbalance = 0;
-    int32_t total_load = 0, nodes_up = 0;
+    int32_t bound[N], total_load = 0, total_in_transit = 0, nodes_up = 0;
     for (int i = 0; i < N; i++) {
-        drain[i] = cluster->load[i] / params->completion_prob[i];
+        bound[i] = cluster->load[i] + cluster->under_way[i];
+        drain[i] = bound[i] / params->completion_prob[i];
         mean += drain[i];
         total_load += cluster->load[i];
+        total_in_transit += cluster->under_way[i];
         nodes_up += cluster->alive[i];
     }
     tally->counts[TOTAL_LOAD] += total_load;
+    tally->counts[TOTAL_IN_TRANSIT] += total_in_transit;
     tally->counts[NODES_UP] += nodes_up;
     mean /= N;
     for (int i = 0; i < N; i++) {
         float apart = (drain[i] - mean) * (drain[i] - mean);
         imbalance += apart;
-        utility[i] = -(params->imbalance_weight * apart + params->holding_weight * cluster->load[i]
+        utility[i] = -(params->imbalance_weight * apart + params->holding_weight * bound[i]
                        + params->migration_cost * (dispatch[i] != i) + params->steal_cost * (steal[i] != i)
                        + params->drop_cost * drops[i]);
         mean_utility += utility[i];

@@ -28,8 +28,9 @@ def compare(
 ) -> Evaluation:
     """Play all policies in the same episodes (see `evaluate_all`) and compare each with the best heuristic.
 
-    Only policies of the kind `heuristic` can be the best heuristic. `settings` are kept with the result, along with the
-    game's name and sizes.
+    They are compared by their utility, and by each column of the game that has a verdict. Only policies of the kind
+    `heuristic` can be the best heuristic, which is the one with the best utility. `settings` are kept with the result,
+    along with the game's name and sizes.
 
     Raises:
         ValueError: no heuristic among the policies, two policies with one name, or sizes that `evaluate_all` refuses.
@@ -46,12 +47,14 @@ def compare(
     columns = [{name: estimate(values) for name, values in each.items()} for each in samples]
     candidates = [index for index, kind in enumerate(kinds) if kind == "heuristic"]
     best = max(candidates, key=lambda index: _rank(columns[index]["utility"]))
+    verdicts = {name: column.verdict for name, column in game.columns.items() if column.verdict is not None}
+    compared = ("utility", *verdicts)
     results = [
         PolicyResult(
             name=names[index],
             kind=kinds[index],
             columns=columns[index],
-            difference=paired_difference(samples[index]["utility"], samples[best]["utility"]),
+            differences={name: paired_difference(samples[index][name], samples[best][name]) for name in compared},
         )
         for index in range(len(policies))
     ]
@@ -60,6 +63,7 @@ def compare(
         best_heuristic=names[best],
         columns={name: (column.header, column.meaning) for name, column in game.columns.items()},
         settings={"game": game.name, **_sizes_of(game), **(settings or {})},
+        verdicts=verdicts,
         **sizes,
     )
 

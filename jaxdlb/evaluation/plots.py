@@ -18,9 +18,9 @@ from matplotlib.lines import Line2D
 from jaxdlb.drawing import layout
 from jaxdlb.drawing.axes import plain, title
 from jaxdlb.drawing.style import DASHED, DPI, GREY, INK, NORMAL, PALE, PAPER, SMALL
+from jaxdlb.evaluation.numerals import mean_and_error
 from jaxdlb.evaluation.results import Evaluation, PolicyResult
 from jaxdlb.evaluation.roles import ROLES, Role, present, role_of
-from jaxdlb.evaluation.tables import mean_and_error
 
 LARGE_SPREAD = 20  # utilities that differ by more than this factor are drawn on a logarithmic scale
 MOST_LEVELS = 5  # drawn beside a learning curve

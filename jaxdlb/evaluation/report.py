@@ -10,10 +10,12 @@ from jaxdlb.drawing import svg
 from jaxdlb.drawing.layout import true_minus
 from jaxdlb.drawing.style import DARK
 from jaxdlb.drawing.svg import Drawable
+from jaxdlb.evaluation.numerals import mean_and_error
 from jaxdlb.evaluation.results import Evaluation, PolicyResult
 from jaxdlb.evaluation.roles import ROLES, role_name
+from jaxdlb.evaluation.sentences import conclusion
 from jaxdlb.evaluation.statistics import Estimate
-from jaxdlb.evaluation.tables import DIFFERENCE, conclusion, mean_and_error
+from jaxdlb.evaluation.tables import DIFFERENCE
 from jaxdlb.writing import write_whole
 
 MIME_TYPES = {b"\x89PNG": "image/png", b"GIF8": "image/gif"}
@@ -63,7 +65,7 @@ def _row(result: PolicyResult, shown: Iterable[str], role: str) -> str:
     badge = f' <span class="badge">{escape(ROLES[role].badge)}</span>' if ROLES[role].badge else ""
     name = f'<th scope="row">{escape(result.name).replace("_", "_<wbr>")}{badge}</th>'
     cells = [_cell(result.columns.get(column)) for column in shown]
-    cells.append("<td>–</td>" if role == "best" else _cell(result.difference))
+    cells.append("<td>–</td>" if role == "best" else _cell(result.differences["utility"]))
     return f'<tr class="{role}{" bold" if ROLES[role].bold else ""}">{name}{"".join(cells)}</tr>'
 
 

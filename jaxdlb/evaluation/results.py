@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxdlb.evaluation.statistics import Estimate
+from jaxdlb.game import Verdict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +16,7 @@ class PolicyResult:
     name: str
     kind: str  # one of `policies.KINDS`
     columns: Mapping[str, Estimate]
-    difference: Estimate  # its utility minus the best heuristic's in the same episodes
+    differences: Mapping[str, Estimate]  # of the utility and what else is judged: its own minus the best heuristic's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Evaluation:
     num_rounds: int
     warmup: int
     settings: Mapping[str, Any]
+    verdicts: Mapping[str, Verdict] = dataclasses.field(default_factory=dict)  # of columns judged beside the utility
 
     @property
     def best(self) -> PolicyResult:
@@ -47,13 +49,15 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
             "name": result.name,
             "kind": result.kind,
             "columns": {name: plain(value) for name, value in result.columns.items()},
-            "difference": plain(result.difference),
+            "differences": {name: plain(value) for name, value in result.differences.items()},
         }
         for result in evaluation.results
     ]
     fields = {field.name: getattr(evaluation, field.name) for field in dataclasses.fields(evaluation)}
     columns = {name: list(words) for name, words in evaluation.columns.items()}
-    return fields | {"results": results, "columns": columns, "settings": dict(evaluation.settings)}
+    verdicts = {name: dataclasses.asdict(verdict) for name, verdict in evaluation.verdicts.items()}
+    settings = dict(evaluation.settings)
+    return fields | {"results": results, "columns": columns, "settings": settings, "verdicts": verdicts}
 
 
 def from_json(data: Mapping[str, Any]) -> Evaluation:
@@ -72,11 +76,12 @@ def from_json(data: Mapping[str, Any]) -> Evaluation:
                 name=result["name"],
                 kind=result["kind"],
                 columns={name: restored(ends) for name, ends in result["columns"].items()},
-                difference=restored(result["difference"]),
+                differences={name: restored(ends) for name, ends in result["differences"].items()},
             )
             for result in data["results"]
         )
         columns = {name: (header, meaning) for name, (header, meaning) in data["columns"].items()}
-        return Evaluation(**{**data, "results": results, "columns": columns})
+        verdicts = {name: Verdict(**words) for name, words in data["verdicts"].items()}
+        return Evaluation(**{**data, "results": results, "columns": columns, "verdicts": verdicts})
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"evaluation is not what to_json writes: {type(error).__name__}: {error}") from None

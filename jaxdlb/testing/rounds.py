@@ -51,6 +51,7 @@ def check_facts(game: Game) -> None:
     for column, each in game.columns.items():
         claim(isinstance(each, Column), f"the column {column} must be a jaxdlb.game.Column")
         claim(each.header and each.meaning, f"the column {column} must have a header and a meaning")
+    claim(game.columns["utility"].verdict is None, "the column utility must have no verdict; it always decides")
 
 
 def check_types(game: Game, params: Any) -> None:

@@ -57,10 +57,10 @@ def check_heuristics(table):
 
 def check_json(table):
     one = evaluation.Estimate(0.0, 0.0, 0.0)
-    result = evaluation.PolicyResult("local", "heuristic", {"utility": one}, one)
+    result = evaluation.PolicyResult("local", "heuristic", {"utility": one}, {"utility": one})
     found = evaluation.to_json(evaluation.Evaluation((result,), "local", {"utility": ("utility", "")}, 2, 2, 0, {}))
     assert set(names(table)) == set(found)
-    assert {"name", "kind", "columns", "difference"} == set(found["results"][0]) <= set(spans(table.rows[0][1]))
+    assert {"name", "kind", "columns", "differences"} == set(found["results"][0]) <= set(spans(table.rows[0][1]))
 
 
 def check_networks(table):

@@ -23,7 +23,7 @@ def evaluation(utilities, kinds=None, half_width=0.1):
             name=name,
             kind=kinds.get(name, "heuristic"),
             columns={"utility": Estimate(mean, mean - half_width, mean + half_width)},
-            difference=Estimate(0.0, -1.0, 1.0),
+            differences={"utility": Estimate(0.0, -1.0, 1.0)},
         )
         for name, mean in utilities.items()
     )

@@ -40,7 +40,7 @@ def evaluation(best="work_stealing"):
             name=name,
             kind=kind,
             columns=estimates(utility),
-            difference=Estimate(utility + 20.0, utility + 19, utility + 21),
+            differences={"utility": Estimate(utility + 20.0, utility + 19, utility + 21)},
         )
         for name, kind, utility in rows
     )

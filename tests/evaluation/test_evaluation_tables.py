@@ -19,6 +19,7 @@ from jaxdlb.evaluation.roles import ROLES, present, role_of
 from jaxdlb.evaluation.rollouts import evaluate_all
 from jaxdlb.evaluation.statistics import Estimate, estimate, paired_difference
 from jaxdlb.evaluation.tables import conclusion, to_markdown, to_text
+from jaxdlb.game import Verdict
 from jaxdlb.policies.policy import KINDS
 
 GAME = jaxdlb.make("dlb", num_nodes=3, capacity=9)
@@ -59,13 +60,28 @@ def about(mean, half=0.1):
     return Estimate(mean, mean - half, mean + half)
 
 
-def result(name, utility, kind="heuristic", difference=0.0, half=0.1, **columns):
-    columns = {"utility": about(utility)} | {column: about(mean) for column, mean in columns.items()}
-    return PolicyResult(name=name, kind=kind, columns=columns, difference=about(difference, half))
+def result(name, utility, kind="heuristic", difference=0.0, half=0.1):
+    return PolicyResult(name, kind, {"utility": about(utility)}, {"utility": about(difference, half)})
 
 
 def evaluation(*results, best="rule"):
     return Evaluation(results, best, COLUMNS, num_episodes=64, num_rounds=2000, warmup=200, settings={})
+
+
+def timed(name, utility, response_time, kind="heuristic", half=0.1):
+    """A policy of `against_rule`; `half` is of the intervals of its differences."""
+    columns = {"utility": about(utility), "response_time": about(response_time)}
+    differences = {"utility": about(utility - RULE[0], half), "response_time": about(response_time - RULE[1], half)}
+    return PolicyResult(name, kind, columns, differences)
+
+
+RULE = -12.0, 6.0
+
+
+def against_rule(*results):
+    """An evaluation in which the best heuristic, `rule`, has the utility and the response time of `RULE`."""
+    verdicts = {"response_time": GAME.columns["response_time"].verdict}
+    return dataclasses.replace(evaluation(*results, timed("rule", *RULE, half=0.0)), verdicts=verdicts)
 
 
 # Comparison
@@ -79,8 +95,11 @@ def test_the_comparison_holds_the_estimates_of_the_samples(compared):
         assert set(each.columns) == set(COLUMNS)
         for column, value in each.columns.items():
             assert value == estimate(by_name[each.name][column])
-        best = by_name[compared.best_heuristic]["utility"]
-        assert each.difference == paired_difference(by_name[each.name]["utility"], best)
+        assert list(each.differences) == ["utility", "response_time"]
+        for column, value in each.differences.items():
+            best = by_name[compared.best_heuristic][column]
+            assert value == paired_difference(by_name[each.name][column], best)
+    assert compared.verdicts == {"response_time": Verdict("faster", "slower")}
 
 
 def test_the_best_heuristic_is_neither_an_oracle_nor_learned(compared):
@@ -94,7 +113,7 @@ def test_the_best_heuristic_is_neither_an_oracle_nor_learned(compared):
     }
     utilities = {each.name: each.columns["utility"].mean for each in compared.results if each.kind == "heuristic"}
     assert compared.best_heuristic == max(utilities, key=utilities.get)
-    assert compared.best.difference == Estimate(0.0, 0.0, 0.0)
+    assert set(compared.best.differences.values()) == {Estimate(0.0, 0.0, 0.0)}
     assert compared.settings == {"game": "dlb", **dataclasses.asdict(GAME), "note": "x"}
 
 
@@ -119,36 +138,101 @@ def test_comparisons_without_a_meaning_are_refused(policies, message):
 # Conclusion
 
 
-def test_a_learned_policy_that_wins_is_said_to_win_with_the_numbers():
-    won = evaluation(
-        result("mappo", -3.0, "learned", difference=9.0, response_time=4.0),
-        result("rule", -12.0, response_time=6.0),
-    )
-    assert conclusion(won) == (
-        "mappo beats the best heuristic, rule: utility -3.00 against -12.00, 4.0 times closer to 0, "
-        "response time 4.00 against 6.00 rounds; paired difference +9.00 ± 0.10."
+def test_a_learned_policy_that_wins_in_all_is_said_to_win_with_the_numbers():
+    assert conclusion(against_rule(timed("mappo", -3.0, 4.0, "learned"))) == (
+        "mappo beats the best heuristic, rule: utility -3.00 ± 0.10 against -12.00 ± 0.10, 4.0 times closer to 0, "
+        "paired difference +9.00 ± 0.10; response time 4.00 ± 0.10 against 6.00 ± 0.10 rounds, 33% faster, "
+        "paired difference -2.00 ± 0.10."
     )
 
 
-def test_a_heuristic_that_wins_is_said_to_win():
+def test_a_policy_that_loses_is_said_to_be_beaten():
     lost = evaluation(result("rule", -5.0), result("mappo", -20.0, "learned", difference=-15.0))
     assert conclusion(lost) == (
-        "The best heuristic, rule, beats mappo: utility -5.00 against -20.00, 4.0 times closer to 0; "
-        "paired difference -15.00 ± 0.10."
+        "mappo is beaten by the best heuristic, rule: utility -20.00 ± 0.10 against -5.00 ± 0.10, 4.0 times further "
+        "from 0, paired difference -15.00 ± 0.10."
     )
 
 
-def test_a_difference_whose_interval_holds_0_decides_nothing():
-    close = evaluation(result("rule", -5.0), result("mappo", -5.1, "learned", difference=-0.1, half=0.2))
-    assert "mappo and the best heuristic, rule, cannot be told apart" in conclusion(close)
+@pytest.mark.parametrize(
+    ("utility", "response_time", "told"),
+    [
+        (-3.0, 7.08, "mappo is better in utility than the best heuristic, rule, but is 18% slower: utility -3.00"),
+        (-20.0, 5.4, "mappo is worse in utility than the best heuristic, rule, but is 10% faster: utility"),
+        (-12.05, 6.3, "mappo cannot be told apart in utility from the best heuristic, rule, but is 5% slower: utility"),
+    ],
+)
+def test_utility_and_response_time_that_disagree_are_said_to(utility, response_time, told):
+    assert conclusion(against_rule(timed("mappo", utility, response_time, "learned"))).startswith(told)
 
 
-def test_without_a_learned_policy_the_best_heuristic_is_named_and_every_learned_one_gets_a_sentence():
-    assert conclusion(evaluation(result("rule", -5.0))) == "The best heuristic is rule, with a utility of -5.00 ± 0.10."
-    both = evaluation(
-        result("a", -1.0, "learned", 4.0), result("rule", -5.0), result("b", -9.0, "learned", difference=-4.0)
+@pytest.mark.parametrize(
+    ("utility", "standing"), [(-3.0, "beats"), (-20.0, "is beaten by"), (-12.05, "cannot be told apart from")]
+)
+def test_a_difference_whose_interval_holds_0_decides_nothing(utility, standing):
+    """Neither of the response time nor of the utility."""
+    told = conclusion(against_rule(timed("mappo", utility, 6.05, "learned")))
+    assert told.startswith(f"mappo {standing} the best heuristic, rule: utility")
+    assert "response time 6.05 ± 0.10 against 6.00 ± 0.10 rounds, not to be told apart, paired" in told
+    assert ("closer" in told, "further" in told) == (utility == -3.0, utility == -20.0)
+    assert "faster" not in told and "slower" not in told
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "words"),
+    [
+        (6.3, 6.0, "5% slower"),
+        (5.95, 6.0, "0.83% faster"),
+        (5.999, 6.0, "less than 0.1% faster"),
+        (90.0, 6.0, "1,400% slower"),
+        (0.0, 6.0, "faster"),
+        (3.0, 0.0, "slower"),
+    ],
+)
+def test_percents_are_by_the_ratio_of_the_means_where_there_is_one(ours, theirs, words):
+    different = about(ours - theirs, half=0.0)
+    mappo, rule = (
+        PolicyResult(name, kind, {"utility": about(-1.0), "response_time": about(time)}, differences)
+        for name, kind, time, differences in (
+            ("mappo", "learned", ours, {"utility": about(0.0), "response_time": different}),
+            ("rule", "heuristic", theirs, {}),
+        )
     )
-    assert "a beats the best heuristic" in conclusion(both) and "The best heuristic, rule, beats b" in conclusion(both)
+    both = dataclasses.replace(evaluation(mappo, rule), verdicts={"response_time": Verdict("faster", "slower")})
+    assert f", but is {words}: utility" in conclusion(both)
+
+
+def test_a_column_may_be_the_better_the_higher_and_speaks_in_the_games_own_words():
+    more = {"response_time": Verdict("more thorough", "less thorough", lower_is_better=False)}
+    won = dataclasses.replace(against_rule(timed("mappo", -3.0, 9.0, "learned")), verdicts=more)
+    assert conclusion(won).startswith("mappo beats") and ", 50% more thorough, " in conclusion(won)
+
+
+def test_a_column_without_a_number_is_left_out():
+    nothing = Estimate(math.nan, math.nan, math.nan)
+    mappo = timed("mappo", -3.0, 4.0, "learned")
+    silent = dataclasses.replace(mappo, differences=mappo.differences | {"response_time": nothing})
+    assert "response time" not in conclusion(against_rule(silent))
+
+
+def test_without_a_learned_policy_the_best_heuristic_is_named_with_its_numbers():
+    assert conclusion(evaluation(result("rule", -5.0))) == "The best heuristic is rule: utility -5.00 ± 0.10."
+    assert conclusion(against_rule()) == (
+        "The best heuristic is rule: utility -12.00 ± 0.10, response time 6.00 ± 0.10 rounds."
+    )
+
+
+def test_every_learned_policy_has_a_sentence():
+    told = conclusion(against_rule(timed("a", -1.0, 4.0, "learned"), timed("b", -19.0, 8.0, "learned")))
+    assert "a beats the best heuristic" in told and "b is beaten by the best heuristic, rule" in told
+
+
+@pytest.mark.parametrize("others", [(), ("mappo",)])
+def test_the_fastest_heuristic_is_told_of_where_the_best_one_is_another(others):
+    rows = [timed("quick", -13.0, 5.0), timed("quickest", -14.0, 4.5), timed("slow", -15.0, 9.0)]
+    told = conclusion(against_rule(*rows, *(timed(name, -3.0, 4.0, "learned") for name in others)))
+    assert "quickest is worse in utility than the best heuristic, rule, but is 25% faster: utility -14.00" in told
+    assert "quick is" not in told and "slow" not in told
 
 
 # Text and Markdown
@@ -196,7 +280,7 @@ def test_cells_show_half_of_the_interval_with_the_digits_it_is_good_for():
                 "migrations_per_arrival": about(0.70071, 0.00083),
                 "steal_requests_per_completion": about(0.25, 1e-9),
             },
-            difference=about(0.0, 0.0),
+            differences={"utility": about(0.0, 0.0)},
         )
     )
     (line,) = [line for line in to_text(row).splitlines() if line.startswith("* rule")]
@@ -235,7 +319,8 @@ names = st.text("abcdefghij_(=, 1)", min_size=1, max_size=60).filter(lambda name
 @given(st.lists(st.tuples(names, st.lists(estimates, min_size=8, max_size=8)), min_size=1, max_size=6))
 def test_no_line_of_the_text_is_longer_than_the_terminal(rows):
     results = [
-        PolicyResult(name, "heuristic", dict(zip(COLUMNS, values, strict=False)), values[-1]) for name, values in rows
+        PolicyResult(name, "heuristic", dict(zip(COLUMNS, values, strict=False)), {"utility": values[-1]})
+        for name, values in rows
     ]
     best = max(results, key=lambda each: each.columns["utility"].mean).name
     lines = to_text(evaluation(*results, best=best)).splitlines()

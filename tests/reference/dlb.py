@@ -129,10 +129,11 @@ def play_round(
     exchange_heartbeats(params, after, now, events.lost)  # 6. heartbeats
 
     asked = [steal[i] != i for i in range(rules.num_nodes)]
-    shares = imbalance(rules, params, load)
+    held = bound_for(after)
+    shares = imbalance(rules, params, held)
     utility = []
     for i in range(rules.num_nodes):  # 7. utility
-        cost = params.imbalance_weight * shares[i] + params.holding_weight * load[i]
+        cost = params.imbalance_weight * shares[i] + params.holding_weight * held[i]
         cost += params.migration_cost if migrated[i] else 0.0
         cost += params.steal_cost if asked[i] else 0.0
         cost += params.drop_cost * drops[i]
@@ -176,9 +177,17 @@ def hear(params: Any, cluster: Cluster, now: int, receiver: int, sender: int, is
         cluster.heard_age[receiver][sender] = params.heartbeat_delay
 
 
-def imbalance(rules: Rules, params: Any, load: list[int]) -> list[float]:
+def bound_for(cluster: Cluster) -> list[int]:
+    """How many tasks belong to each node: those that it has, and those on their way to it."""
+    bound = list(cluster.load)
+    for _, node in cluster.under_way:
+        bound[node] += 1
+    return bound
+
+
+def imbalance(rules: Rules, params: Any, held: list[int]) -> list[float]:
     """Each node's share of the imbalance of drain times."""
-    drain = [load[j] / params.completion_prob[j] for j in range(rules.num_nodes)]
+    drain = [held[j] / params.completion_prob[j] for j in range(rules.num_nodes)]
     mean = sum(drain) / rules.num_nodes
     if rules.imbalance == "variance":
         return [(time - mean) ** 2 for time in drain]

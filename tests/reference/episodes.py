@@ -191,7 +191,7 @@ def _check_state(
         "nodes_up": sum(cluster.alive),
     }
     assert {name: timesteps.metrics[name][t] for name in counts} == counts
-    shares = reference.imbalance(rules, plain, cluster.load)
+    shares = reference.imbalance(rules, plain, reference.bound_for(cluster))
     _check_close(plain, cluster, timesteps.metrics["imbalance"][t], sum(shares) / len(shares), weight=1.0)
 
 
@@ -221,6 +221,6 @@ def _check_tally(
 
 def _check_close(plain: Any, cluster: reference.Cluster, seen: float, expected: float, weight: float) -> None:
     """Equal but for float32's rounding, which grows with the square of the drain times that are subtracted."""
-    largest = max(x / q for x, q in zip(cluster.load, plain.completion_prob, strict=True))
+    largest = max(x / q for x, q in zip(reference.bound_for(cluster), plain.completion_prob, strict=True))
     allowed = 1e-5 * (1 + abs(expected)) + 2e-6 * weight * largest**2
     assert abs(seen - expected) <= allowed, f"{seen} is not {expected} (± {allowed})"

@@ -4,9 +4,11 @@ import dataclasses
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
-from jaxdlb import compilation
+import jaxdlb
+from jaxdlb import compilation, evaluation
 from jaxdlb.games import GAMES
 from jaxdlb.games.dlb import DLB, Params
 from jaxdlb.learners import LEARNERS, MAPPOConfig
@@ -104,6 +106,20 @@ def test_without_overrides_the_game_is_the_reference_cluster(default):
     reference = DLB().default_params()
     assert scenario.game == DLB()
     assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), scenario.train(jax.random.key(0)), reference))
+
+
+def test_the_utility_of_dlb_response_is_response_time_by_littles_law_and_small_costs():
+    """−(mean utility) · N / (arrivals per round) against (tasks present) / (tasks arrived), the costs apart."""
+    scenario = build.scenario(composed("game=dlb_response", "game.num_nodes=3").game)
+    assert scenario.params.completion_prob.tolist() == DLB(3).default_params().completion_prob.tolist()
+    policy, key = jaxdlb.heuristic("power_of_d_stealing"), jax.random.key(0)
+    (played,) = evaluation.sums(scenario.game, [policy], scenario.test, key, num_episodes=4, num_rounds=200, warmup=20)
+    assert np.all(played["drops"] == 0) and np.all(played["total_in_transit"] > 0)
+    mean_utility, arrivals = played["utility"] / played["steps"], played["arrivals"] / played["steps"]
+    costs = 0.01 * (played["migrations"] + played["steal_requests"]) / played["arrivals"]
+    response_time = evaluation.columns_of(scenario.game, played)["response_time"]
+    np.testing.assert_allclose(-mean_utility * 3 / arrivals, response_time + costs, rtol=1e-5)
+    assert np.all(costs < 0.01 * response_time)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in LAWS if kind != "trace"])

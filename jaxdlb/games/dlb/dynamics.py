@@ -96,13 +96,15 @@ def hear(
 def utilities(
     imbalance: str,
     load: Int[Array, " N"],
+    in_transit: Int[Array, "D N"],
     migrated: Bool[Array, " N"],
     asked: Bool[Array, " N"],
     drops: Int[Array, " N"],
     params: Params,
 ) -> Float[Array, " N"]:
-    """7. Each node's utility, given the loads after landing; `imbalance` names the measure of imbalance."""
-    return utility.utilities(utility.imbalance(imbalance, load, params), load, migrated, asked, drops, params)
+    """7. Each node's utility, from the tasks bound for it after landing; `imbalance` names the measure."""
+    bound = utility.bound_for(load, in_transit)
+    return utility.utilities(utility.imbalance(imbalance, bound, params), bound, migrated, asked, drops, params)
 
 
 def next_events(

@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxdlb import parameters
 from jaxdlb.checks import COUNT, POSITIVE_COUNT
-from jaxdlb.game import Column, TimeStep, mean_of
+from jaxdlb.game import Column, TimeStep, Verdict, mean_of
 from jaxdlb.games.dlb import dynamics, generator, utility
 from jaxdlb.games.dlb.types import Params, State
 from jaxdlb.games.dlb.views import global_state, observe, true_observation
@@ -26,7 +26,7 @@ METRICS = {
     "drops": "tasks dropped at full nodes",
     "total_load": "tasks held by all nodes after the round",
     "total_in_transit": "tasks in transit after the round",
-    "imbalance": "imbalance of the drain times, averaged over nodes: in rounds² (variance) or rounds",
+    "imbalance": "imbalance of drain times, tasks in transit included, averaged over nodes: in rounds² (variance) or rounds",
     "utility": "utility averaged over nodes, ≤ 0",
     "nodes_up": "nodes that are up",
 }
@@ -154,7 +154,7 @@ class DLB:
         load, drops, in_transit = dynamics.land(load, kept, sent_to, state.in_transit, self.capacity, params)
         alive = dynamics.fail_and_repair(key, state.alive, params)
         heard_load, heard_age, heartbeats_in_flight = dynamics.hear(key, state, load, alive, params)
-        utilities = dynamics.utilities(self.imbalance, load, migrated, asked, drops, params)
+        utilities = dynamics.utilities(self.imbalance, load, in_transit, migrated, asked, drops, params)
         round = state.round + 1
         modulation, arrived, completed = dynamics.next_events(key, state.modulation, round, load, alive, params)
         flags = dict(zip(_FLAGS, (state.arrived, state.completed, migrated, asked, granted), strict=True))
@@ -188,13 +188,14 @@ class DLB:
         drops: Int[Array, " N"],
         utilities: Float[Array, " N"],
     ) -> TimeStep[Observation]:
+        bound = utility.bound_for(state.load, state.in_transit)
         metrics = {name: jnp.sum(flag) for name, flag in flags.items()}
         metrics |= {
             "nodes_up": jnp.sum(state.alive),
             "drops": jnp.sum(drops),
             "total_load": jnp.sum(state.load),
             "total_in_transit": jnp.sum(state.in_transit),
-            "imbalance": jnp.mean(utility.imbalance(self.imbalance, state.load, params)),
+            "imbalance": jnp.mean(utility.imbalance(self.imbalance, bound, params)),
             "utility": jnp.mean(utilities),
         }
         return TimeStep(
@@ -217,13 +218,14 @@ def columns(num_nodes: int) -> dict[str, Column]:
         ),
         "imbalance": Column(
             "imbalance",
-            "imbalance of the nodes' drain times: their variance in rounds² or, with other measures, in rounds",
+            "imbalance of drain times, tasks in transit included: variance in rounds² or, by other measures, in rounds",
             mean_of("imbalance"),
         ),
         "response_time": Column(
             "response time, rounds",
             "from a task's arrival to its completion, by Little's law: tasks present / tasks accepted per round",
             lambda sums: (sums["total_load"] + sums["total_in_transit"]) / (sums["arrivals"] - sums["drops"]),
+            Verdict(better="faster", worse="slower"),
         ),
         "queue_length": Column(
             "queue length, tasks",

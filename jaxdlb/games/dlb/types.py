@@ -31,7 +31,7 @@ class Params:
     migration_cost: Float[Array, ""] = parameter(NON_NEGATIVE, 0.1)  # c_m: cost of each task sent to another node
     steal_cost: Float[Array, ""] = parameter(NON_NEGATIVE, 0.1)  # c_s: cost of each steal request, granted or not
     imbalance_weight: Float[Array, ""] = parameter(NON_NEGATIVE, 1.0)  # w_I: weight of the imbalance in the utility
-    holding_weight: Float[Array, ""] = parameter(NON_NEGATIVE, 0.0)  # w_H: weight of the tasks held in the utility
+    holding_weight: Float[Array, ""] = parameter(NON_NEGATIVE, 0.0)  # w_H: weight of the tasks present in the utility
     drop_cost: Float[Array, ""] = parameter(NON_NEGATIVE, 10.0)  # c_d: cost of each task dropped at a full node
     transfer_delay: Int[Array, ""] = parameter(COUNT, 1, at_most="max_delay")  # d: rounds that a sent task travels
     heartbeat_period: Int[Array, ""] = parameter(POSITIVE_COUNT, 10)  # h: rounds from one heartbeat to the next

@@ -20,8 +20,8 @@ STEAL = [3, 0, 3, 2]  # nodes 1 and 3 have no completion
 
 LOAD_AFTER = [2, 2, 1, 3]
 IN_TRANSIT_AFTER = [[2, 1, 1, 0], [0, 0, 0, 0]]
-# Drain times (4, 4, 1, 12), mean 5.25; nodes 0 and 3 migrate, nodes 0 and 2 ask.
-UTILITY = [-(1.5625 + 0.2), -1.5625, -(18.0625 + 0.1), -(45.5625 + 0.1)]
+# Bound for the nodes: (4, 3, 2, 3) tasks. Drain times (8, 6, 2, 12), mean 7; nodes 0 and 3 migrate, nodes 0 and 2 ask.
+UTILITY = [-(1 + 0.2), -1, -(25 + 0.1), -(25 + 0.1)]
 METRICS = {
     "arrivals": 3,
     "completions": 2,
@@ -31,8 +31,8 @@ METRICS = {
     "drops": 0,
     "total_load": 8,
     "total_in_transit": 4,
-    "imbalance": 16.6875,
-    "utility": -16.7875,
+    "imbalance": 13.0,
+    "utility": -13.1,
     "nodes_up": 4,
 }
 
@@ -71,7 +71,7 @@ def test_the_golden_rounds_metrics():
 @pytest.mark.parametrize("selfishness", [0.0, 0.25, 1.0])
 def test_the_golden_rounds_rewards(selfishness):
     _, timestep = play_golden_round(selfishness)
-    expected = [(1 - selfishness) * -16.7875 + selfishness * own for own in UTILITY]
+    expected = [(1 - selfishness) * -13.1 + selfishness * own for own in UTILITY]
     assert timestep.reward.tolist() == pytest.approx(expected, rel=1e-6)
     assert timestep.discount == 1
     assert not timestep.last

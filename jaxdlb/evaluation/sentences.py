@@ -1,0 +1,118 @@
+"""The conclusion of an evaluation in sentences: who won in utility, and in what else the game is judged by."""
+
+import math
+from collections.abc import Iterable
+
+from jaxdlb.evaluation.numerals import written
+from jaxdlb.evaluation.results import Evaluation, PolicyResult
+from jaxdlb.evaluation.statistics import Estimate
+from jaxdlb.game import Verdict
+
+# By the outcome in utility: where nothing that is judged disagrees with it, and where something does.
+_STANDING = {1: "beats", -1: "is beaten by", 0: "cannot be told apart from"}
+_IN_UTILITY = {
+    1: "is better in utility than",
+    -1: "is worse in utility than",
+    0: "cannot be told apart in utility from",
+}
+
+
+def conclusion(evaluation: Evaluation) -> str:
+    """Who won, in a sentence for each learned policy: it, the best heuristic, or neither.
+
+    The best heuristic is so by its utility; the heuristic that is furthest ahead of it in what else is judged, as in
+    response time, has a sentence too.
+    """
+    learned = [result for result in evaluation.results if result.kind == "learned"]
+    sentences = [_verdict(result, evaluation) for result in (*learned, *_ahead_elsewhere(evaluation))]
+    return " ".join(sentences if learned else [_leader(evaluation), *sentences])
+
+
+def _leader(evaluation: Evaluation) -> str:
+    best = evaluation.best
+    numbers = [_with_unit(name, written(best.columns[name]), evaluation) for name in _judged(best, evaluation)]
+    return f"The best heuristic is {best.name}: {', '.join(numbers)}."
+
+
+def _verdict(result: PolicyResult, evaluation: Evaluation) -> str:
+    """How a policy stands to the best heuristic by their paired differences, and in what these disagree."""
+    outcomes = {name: _outcome(result, name, evaluation) for name in _judged(result, evaluation)}
+    contrary = [name for name, outcome in outcomes.items() if outcome not in (0, outcomes["utility"])]
+    standing = (_IN_UTILITY if contrary else _STANDING)[outcomes["utility"]]
+    words = " and ".join(_remark(result, name, outcomes[name], evaluation) for name in contrary)
+    but = f", but is {words}" if contrary else ""
+    numbers = "; ".join(_comparison(result, name, outcome, evaluation) for name, outcome in outcomes.items())
+    return f"{result.name} {standing} the best heuristic, {evaluation.best_heuristic}{but}: {numbers}."
+
+
+def _judged(result: PolicyResult, evaluation: Evaluation) -> list[str]:
+    """The columns that a policy is judged by: its utility, and what else there is a number for."""
+    others = [name for name in evaluation.verdicts if name in result.differences]
+    return ["utility", *(name for name in others if not math.isnan(result.differences[name].mean))]
+
+
+def _outcome(result: PolicyResult, name: str, evaluation: Evaluation) -> int:
+    """1 where a policy is better in a column than the best heuristic, −1 where worse, 0 where the interval holds 0."""
+    difference = result.differences[name]
+    higher = (difference.low > 0) - (difference.high < 0)
+    is_cost = name in evaluation.verdicts and evaluation.verdicts[name].lower_is_better
+    return -higher if is_cost else higher
+
+
+def _ahead_elsewhere(evaluation: Evaluation) -> Iterable[PolicyResult]:
+    """Of each column judged beside the utility, the heuristic that is furthest ahead of the best one, if any is."""
+    found = {}
+    for name, verdict in evaluation.verdicts.items():
+        ahead = [
+            result
+            for result in evaluation.results
+            if result.kind == "heuristic" and name in result.differences and _outcome(result, name, evaluation) > 0
+        ]
+        for result in sorted(ahead, key=lambda each: each.columns[name].mean, reverse=not verdict.lower_is_better)[:1]:
+            found[result.name] = result
+    return found.values()
+
+
+def _comparison(result: PolicyResult, name: str, outcome: int, evaluation: Evaluation) -> str:
+    """Both numbers of a column, by how much they differ, and the paired difference, with their intervals."""
+    ours, theirs = (each.columns[name] for each in (result, evaluation.best))
+    numbers = _with_unit(name, f"{written(ours)} against {written(theirs)}", evaluation)
+    remark = _remark(result, name, outcome, evaluation)
+    paired = f"paired difference {written(result.differences[name], signed=True)}"
+    return ", ".join(part for part in (numbers, remark, paired) if part)
+
+
+def _with_unit(name: str, numbers: str, evaluation: Evaluation) -> str:
+    """Numbers of a column with its name before and its unit behind, both from its header."""
+    label, _, unit = evaluation.columns[name][0].partition(", ")
+    return f"{label} {numbers} {unit}".rstrip()
+
+
+def _remark(result: PolicyResult, name: str, outcome: int, evaluation: Evaluation) -> str:
+    """By how much a policy differs from the best heuristic in a column, in words."""
+    ours, theirs = (each.columns[name] for each in (result, evaluation.best))
+    if name == "utility":
+        return _closeness(ours, theirs, outcome)
+    return _by_percent(ours, theirs, outcome, evaluation.verdicts[name])
+
+
+def _closeness(ours: Estimate, theirs: Estimate, outcome: int) -> str:
+    """Which utility is closer to 0 and how many times, if both are below it and can be told apart."""
+    if outcome == 0 or max(ours.mean, theirs.mean) >= 0:
+        return ""
+    if outcome > 0:
+        return f"{theirs.mean / ours.mean:.1f} times closer to 0"
+    return f"{ours.mean / theirs.mean:.1f} times further from 0"
+
+
+def _by_percent(ours: Estimate, theirs: Estimate, outcome: int, verdict: Verdict) -> str:
+    """As in "18% slower": by the ratio of the means, if there is one."""
+    if outcome == 0:
+        return "not to be told apart"
+    word = verdict.better if outcome > 0 else verdict.worse
+    if not (ours.mean > 0 and theirs.mean > 0):
+        return word
+    percent = 100 * abs(ours.mean / theirs.mean - 1)
+    if percent < 0.1:
+        return f"less than 0.1% {word}"
+    return f"{percent:,.0f}% {word}" if percent >= 10 else f"{percent:.2g}% {word}"
