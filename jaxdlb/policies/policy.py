@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import PRNGKeyArray
 
@@ -44,25 +44,46 @@ class Policy(Protocol):
 Options = Mapping[str, Any]
 
 
+class Span(NamedTuple):
+    """From where to where an option is searched; `logarithmic` where its order of magnitude counts (`low` > 0)."""
+
+    low: float
+    high: float
+    logarithmic: bool = False
+
+
 @dataclasses.dataclass(frozen=True)
 class Family:
     """A heuristic with its options: `make(**options)` gives a policy, and `make`'s keywords are the options.
 
-    `grid(game)` gives the values of each option to try when the family is tuned; without it there is nothing to tune.
+    What is tried when the family is tuned is either every combination of `grid(game)`, the values of each option, or
+    what a search finds within `box(game)`, the span of each option. Without either there is nothing to tune.
+
+    Raises:
+        ValueError: both are given.
     """
 
     make: Callable[..., Policy]
     grid: Callable[[Game], Mapping[str, Sequence[Any]]] | None = None
+    box: Callable[[Game], Mapping[str, Span]] | None = None
+
+    def __post_init__(self) -> None:
+        if self.grid is not None and self.box is not None:
+            raise ValueError("grid and box are both given; a family is tuned over one of them")
 
     @property
     def options(self) -> tuple[str, ...]:
         """The names of the options."""
         return tuple(inspect.signature(self.make).parameters)
 
-    def members(self, game: Game) -> list[Policy]:
-        """Every combination of its grid for `game`; the family's default where it has no grid."""
+    def combinations(self, game: Game) -> list[dict[str, Any]]:
+        """The options of every combination of its grid for `game`; the defaults alone, {}, where it has no grid."""
         grid = {} if self.grid is None else self.grid(game)
-        return [self.make(**dict(zip(grid, values, strict=True))) for values in itertools.product(*grid.values())]
+        return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+    def members(self, game: Game) -> list[Policy]:
+        """The policies of `combinations`."""
+        return [self.make(**options) for options in self.combinations(game)]
 
 
 def make_heuristic(families: Mapping[str, Family], name: str, **options: Any) -> Policy:
