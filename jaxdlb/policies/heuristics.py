@@ -106,7 +106,7 @@ def _fading(
 
 
 def _fading_stealing(
-    steal_memory: Any = 0.1, steal_temperature: Any = 1.0, steal_inertia: Any = 6.0, steal_prior: Any = 1.2
+    steal_memory: Any = 0.3, steal_temperature: Any = 1.0, steal_inertia: Any = 0.0, steal_prior: Any = 1.2
 ) -> Rule:
     return FadingStealing(
         memory=_number("steal_memory", steal_memory, NON_NEGATIVE),
@@ -116,11 +116,11 @@ def _fading_stealing(
     )
 
 
-def _proportional(margin: Any = 4.0) -> Rule:
+def _proportional(margin: Any = 6.0) -> Rule:
     return Proportional(margin=_number("margin", margin, FINITE))
 
 
-def _proportional_stealing(steal_margin: Any = 4.0) -> Rule:
+def _proportional_stealing(steal_margin: Any = 0.0) -> Rule:
     return ProportionalStealing(margin=_number("steal_margin", steal_margin, FINITE))
 
 
