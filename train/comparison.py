@@ -64,7 +64,7 @@ def _spent(found: Iterable[Tuned]) -> str:
     played = [each for each in found if each.agent_rounds]
     agent_rounds = quantity(sum(each.agent_rounds for each in played))
     candidates, seconds = sum(each.candidates for each in played), max(each.seconds for each in played)
-    return f"tuned {len(played)} heuristics: {candidates:,} candidates, {agent_rounds} agent-rounds, {seconds:.0f} s"
+    return f"heuristics tuned: {len(played)}, by {candidates:,} candidates in {agent_rounds} agent-rounds, {seconds:.0f} s"
 
 
 def compare(scenario: Scenario, settings: Any, policies: Sequence[Policy], about: Mapping[str, Any]) -> Evaluation:

@@ -34,6 +34,14 @@ def compilation_cache(shared):
         jax.config.update(name, value)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def tuning_cache(shared):
+    """What is tuned here is kept apart from what the user has tuned."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.import_module("train.tuning_cache"), "user_cache", lambda: shared / "cache")
+        yield
+
+
 def main_of(module):
     return importlib.import_module(module).main
 
