@@ -165,6 +165,17 @@ def grids(entry: Entry) -> Rows:
     return [["options", "grid"], *rows]
 
 
+def boxes(entry: Entry) -> Rows:
+    """Where each option is searched when a game's heuristics are tuned."""
+    game = entry.game()
+    spans = {name: span for each in entry.heuristics.values() if each.box for name, span in each.box(game).items()}
+    rows = [
+        [_code(name), _plain(span.low), _plain(span.high), "logarithmic" if span.logarithmic else "linear"]
+        for name, span in spans.items()
+    ]
+    return [["options", "from", "to", "scale"], *rows]
+
+
 GAME_TABLES: Mapping[str, Callable[[Entry], Rows]] = {
     "sizes": sizes,
     "params": params,
@@ -174,6 +185,7 @@ GAME_TABLES: Mapping[str, Callable[[Entry], Rows]] = {
     "recorded": recorded,
     "ranges": ranges,
     "grids": grids,
+    "boxes": boxes,
 }
 
 

@@ -30,3 +30,10 @@ def quantity(value: float) -> str:
         if abs(value) >= size:
             return f"{value / size:.3g}{prefix}"
     return f"{value:.3g}"
+
+
+def clock(seconds: float) -> str:
+    """A time as a clock shows it: 0:07, 12:34, 1:02:03."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

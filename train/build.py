@@ -163,6 +163,8 @@ def check(settings: Any) -> None:
         check_size("recorded_rounds", evaluation.recorded_rounds, 1)
         check_size("tuning_episodes", evaluation.tuning_episodes, 2)
         check_size("tuning_rounds", evaluation.tuning_rounds, 1)
+        check_size("tuning_candidates", evaluation.tuning_candidates, 2)
+        check_size("tuning_generations", evaluation.tuning_generations, 1)
     if evaluation.heuristics is not None:
         heuristics(evaluation.heuristics, entry.heuristics)
 

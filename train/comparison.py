@@ -1,7 +1,7 @@
 """Learned policies against heuristics: the evaluation, its figures, and the files that hold them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,14 @@ import jax
 import numpy as np
 
 from jaxdlb import evaluation, recording
-from jaxdlb.evaluation import Evaluation
+from jaxdlb.evaluation import Evaluation, Tuned
 from jaxdlb.evaluation.report import write_report
 from jaxdlb.policies import Family, Policy
 from jaxdlb.recording import Recording
-from train import build
+from jaxdlb.writing import quantity
+from train import build, tuning_cache
 from train.build import Scenario
+from train.countdown import Countdown
 from train.loggers import Row
 
 FIGURES = "figures"  # their folder, beside the table
@@ -32,17 +34,38 @@ def heuristics(scenario: Scenario, settings: Any) -> list[Policy]:
 
 
 def tuned(scenario: Scenario, settings: Any, families: Mapping[str, Family]) -> dict[str, Policy]:
-    """The best member of each family on the clusters to train on, by name."""
+    """The best member of each family on the clusters to train on, by name; progress goes to stderr.
+
+    What has been tuned before, on the same clusters and by the same settings, is taken from the user's cache folder.
+    """
     lengths = build.lengths(settings, scenario.entry)
     num_rounds = min(settings.tuning_rounds, lengths.num_rounds)
-    return evaluation.tune(
-        scenario.game,
-        families,
-        scenario.train,
-        jax.random.key(settings.seed),
-        num_episodes=settings.tuning_episodes,
-        num_rounds=num_rounds,
-        warmup=min(lengths.warmup, num_rounds // 4),
+    sizes = {
+        "num_episodes": settings.tuning_episodes,
+        "num_rounds": num_rounds,
+        "warmup": min(lengths.warmup, num_rounds // 4),
+        "population": settings.tuning_candidates,
+        "elites": max(settings.tuning_candidates // 6, 1),
+        "generations": settings.tuning_generations,
+    }
+    places = tuning_cache.places(scenario, families, settings.seed, sizes)
+    known = {name: tuning_cache.read(places[name], family) for name, family in families.items()}
+    unknown = {name: families[name] for name, each in known.items() if each is None}
+    key, progress = jax.random.key(settings.seed), Countdown("tuning the heuristics")
+    found = evaluation.tune(scenario.game, unknown, scenario.train, key, **sizes, progress=progress)
+    if any(each.agent_rounds for each in found.values()):
+        progress.ended(_spent(found.values()))
+    for name, each in found.items():
+        tuning_cache.keep(places[name], each)
+    return {name: (known[name] or found[name]).policy for name in families}
+
+
+def _spent(found: Iterable[Tuned]) -> str:
+    played = [each for each in found if each.agent_rounds]
+    agent_rounds = quantity(sum(each.agent_rounds for each in played))
+    candidates, seconds = sum(each.candidates for each in played), max(each.seconds for each in played)
+    return (
+        f"heuristics tuned: {len(played)}, by {candidates:,} candidates in {agent_rounds} agent-rounds, {seconds:.0f} s"
     )
 
 

@@ -77,8 +77,10 @@ class EvaluationSettings:
     greedy: bool = False  # the learned policy takes its likeliest choice rather than draw one
     seed: int = 1  # of the evaluation
     heuristics: list[Any] | None = None  # names, or mappings of name and options; null: all, tuned
-    tuning_episodes: int = 32  # episodes of each member of a grid
+    tuning_episodes: int = 32  # episodes of each member of a grid, and of each finalist of a search over a box
     tuning_rounds: int = 800  # rounds of each, at most as many as an episode has
+    tuning_candidates: int = 48  # in each generation of a search, at most 12 for each option of the box
+    tuning_generations: int = 24  # of a search
     recorded_rounds: int = 200  # rounds that the pictures of a game show
 
 

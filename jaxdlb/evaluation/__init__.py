@@ -15,12 +15,13 @@ from jaxdlb.evaluation.tables import (
     to_markdown,
     to_text,
 )
-from jaxdlb.evaluation.tuning import tune
+from jaxdlb.evaluation.tuning import Tuned, tune
 
 __all__ = [
     "Estimate",
     "Evaluation",
     "PolicyResult",
+    "Tuned",
     "columns_of",
     "compare",
     "conclusion",

@@ -1,6 +1,7 @@
 """The load-balancing heuristics in use today: each combines a rule for dispatching with a rule for stealing."""
 
-import functools
+import dataclasses
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -8,13 +9,24 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, PRNGKeyArray
 
-from jaxdlb.checks import NON_NEGATIVE, check_array, check_size, check_switch
+from jaxdlb.checks import (
+    FINITE,
+    NON_NEGATIVE,
+    POSITIVE,
+    POSITIVE_PROBABILITY,
+    Interval,
+    check_array,
+    check_size,
+    check_switch,
+)
 from jaxdlb.game import Game
 from jaxdlb.mechanics import chance
 from jaxdlb.mechanics.peer_view import Action, Observation, Own
 from jaxdlb.policies import rules
-from jaxdlb.policies.policy import Family
+from jaxdlb.policies.fading import Fading, FadingStealing
+from jaxdlb.policies.policy import Family, Span
 from jaxdlb.policies.rules import Rule
+from jaxdlb.policies.shares import Proportional, ProportionalStealing, SurplusSplit
 
 
 @struct.dataclass
@@ -78,7 +90,46 @@ def _power_of_d(d: Any = 2, weighted: Any = False, width: Any = None) -> Rule:
 
 
 def _threshold(margin: Any = 4.0) -> Rule:
-    return rules.LeastBeyondMargin(margin=float(check_array("margin", margin, (), NON_NEGATIVE)))
+    return rules.LeastBeyondMargin(margin=_number("margin", margin, NON_NEGATIVE))
+
+
+def _fading(
+    memory: Any = 1.33, temperature: Any = 0.52, inertia: Any = 4.3, speed_exponent: Any = 1.0, prior: Any = 1.2
+) -> Rule:
+    return Fading(
+        memory=_number("memory", memory, NON_NEGATIVE),
+        temperature=_number("temperature", temperature, POSITIVE),
+        inertia=_number("inertia", inertia, FINITE),
+        speed_exponent=_number("speed_exponent", speed_exponent, FINITE),
+        prior=_number("prior", prior, NON_NEGATIVE),
+    )
+
+
+def _fading_stealing(
+    steal_memory: Any = 0.3, steal_temperature: Any = 1.0, steal_inertia: Any = 0.0, steal_prior: Any = 1.2
+) -> Rule:
+    return FadingStealing(
+        memory=_number("steal_memory", steal_memory, NON_NEGATIVE),
+        temperature=_number("steal_temperature", steal_temperature, POSITIVE),
+        inertia=_number("steal_inertia", steal_inertia, FINITE),
+        prior=_number("steal_prior", steal_prior, NON_NEGATIVE),
+    )
+
+
+def _proportional(margin: Any = 6.0) -> Rule:
+    return Proportional(margin=_number("margin", margin, FINITE))
+
+
+def _proportional_stealing(steal_margin: Any = 0.0) -> Rule:
+    return ProportionalStealing(margin=_number("steal_margin", steal_margin, FINITE))
+
+
+def _surplus_split(utilisation: Any = 1.0) -> Rule:
+    return SurplusSplit(utilisation=_number("utilisation", utilisation, POSITIVE_PROBABILITY))
+
+
+def _number(name: str, value: Any, allowed: Interval) -> float:
+    return float(check_array(name, value, (), allowed))
 
 
 MARGINS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 14.0, 16.0, 20.0, 24.0, 32.0, 48.0, 64.0, 96.0)
@@ -95,17 +146,39 @@ def _margins(game: Game) -> dict[str, Sequence[Any]]:
     return {"margin": MARGINS}
 
 
+# Where a search looks for the options of the rules that have several numbers: times in rounds, loads in tasks.
+BOX = {
+    "memory": Span(0.01, 5.0, logarithmic=True),
+    "temperature": Span(0.05, 20.0, logarithmic=True),
+    "inertia": Span(-10.0, 30.0),
+    "speed_exponent": Span(0.0, 3.0),
+    "prior": Span(0.1, 20.0, logarithmic=True),
+    "margin": Span(-50.0, 50.0),
+    "utilisation": Span(0.5, 1.0),
+}
+
+
+def _boxed(*dispatch: str, steal: Sequence[str] = ()) -> Callable[[Game], Mapping[str, Span]]:
+    """The box of a dispatch rule's options and of a steal rule's, whose names have `steal_` before them."""
+    box = {name: BOX[name] for name in dispatch} | {f"steal_{name}": BOX[name] for name in steal}
+    return lambda game: box
+
+
+_FADING = ("memory", "temperature", "inertia", "speed_exponent", "prior")
+_FADING_STEALING = ("memory", "temperature", "inertia", "prior")
+
 _keep: Callable[[], Rule] = rules.Itself
 _ask_nobody: Callable[[], Rule] = rules.Itself
 _steal_when_empty: Callable[[], Rule] = rules.LongestWhenEmpty
 
 
 class _Family(NamedTuple):
-    """The components of a family of node heuristics."""
+    """The components of a family of node heuristics: two rules, each made from options of its own."""
 
-    dispatch: Callable[..., Rule]  # makes the rule from the options
-    steal: Callable[[], Rule] = _ask_nobody
+    dispatch: Callable[..., Rule]
+    steal: Callable[..., Rule] = _ask_nobody
     grid: Callable[[Game], Mapping[str, Sequence[Any]]] | None = None
+    box: Callable[[Game], Mapping[str, Span]] | None = None
     kind: str = "heuristic"
 
 
@@ -122,16 +195,40 @@ _CATALOGUE: Mapping[str, _Family] = {
     "work_stealing": _Family(_keep, _steal_when_empty),
     "power_of_d_stealing": _Family(_power_of_d, _steal_when_empty, _samples),
     "threshold_stealing": _Family(_threshold, _steal_when_empty, _margins),
+    "fading": _Family(_fading, box=_boxed(*_FADING)),
+    "fading_stealing": _Family(_fading, _fading_stealing, box=_boxed(*_FADING, steal=_FADING_STEALING)),
+    "proportional": _Family(_proportional, box=_boxed("margin")),
+    "proportional_stealing": _Family(_proportional, _proportional_stealing, box=_boxed("margin", steal=("margin",))),
+    "surplus_split": _Family(_surplus_split, box=_boxed("utilisation")),
     "oracle_shortest_expected_delay": _Family(_least(weighted=True), kind="oracle"),
 }
 
 
-def _family(name: str, rule: _Family) -> Family:
-    @functools.wraps(rule.dispatch)  # so that the family has the options of its dispatch rule
-    def make(**options: Any) -> Heuristic:
-        return Heuristic(family=name, dispatch=rule.dispatch(**options), steal=rule.steal(), kind=rule.kind)
+@dataclasses.dataclass(frozen=True)
+class _Maker:
+    """Makes a heuristic: its options are those of its dispatch rule, then those of its steal rule."""
 
-    return Family(make, rule.grid)
+    name: str
+    parts: _Family
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        options = [option for rule in (self.parts.dispatch, self.parts.steal) for option in _options_of(rule)]
+        return inspect.Signature(options)
+
+    def __call__(self, **options: Any) -> Heuristic:
+        self.__signature__.bind(**options)
+        dispatch, steal = (
+            rule(**{each.name: options[each.name] for each in _options_of(rule) if each.name in options})
+            for rule in (self.parts.dispatch, self.parts.steal)
+        )
+        return Heuristic(family=self.name, dispatch=dispatch, steal=steal, kind=self.parts.kind)
 
 
-NODE_HEURISTICS: Mapping[str, Family] = {name: _family(name, parts) for name, parts in _CATALOGUE.items()}
+def _options_of(rule: Callable[..., Rule]) -> list[inspect.Parameter]:
+    return list(inspect.signature(rule).parameters.values())
+
+
+NODE_HEURISTICS: Mapping[str, Family] = {
+    name: Family(_Maker(name, parts), grid=parts.grid, box=parts.box) for name, parts in _CATALOGUE.items()
+}

@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from jaxtyping import PRNGKeyArray
 
@@ -41,25 +41,46 @@ class Policy(Protocol):
         ...
 
 
+class Span(NamedTuple):
+    """The range in which an option is searched; `logarithmic` if its order of magnitude counts (then `low` > 0)."""
+
+    low: float
+    high: float
+    logarithmic: bool = False
+
+
 @dataclasses.dataclass(frozen=True)
 class Family:
     """A heuristic with options: `make(**options)` gives a policy, and the keywords of `make` are the options.
 
-    `grid(game)` gives the values of each option to try in tuning; without it, there is nothing to tune.
+    Tuning tries either every combination of `grid(game)`, the values of each option, or what a search finds within
+    `box(game)`, the span of each option. Without either, there is nothing to tune.
+
+    Raises:
+        ValueError: both are given.
     """
 
     make: Callable[..., Policy]
     grid: Callable[[Game], Mapping[str, Sequence[Any]]] | None = None
+    box: Callable[[Game], Mapping[str, Span]] | None = None
+
+    def __post_init__(self) -> None:
+        if self.grid is not None and self.box is not None:
+            raise ValueError("grid and box are both given; a family is tuned over one of them")
 
     @property
     def options(self) -> tuple[str, ...]:
         """The names of the options."""
         return tuple(inspect.signature(self.make).parameters)
 
-    def members(self, game: Game) -> list[Policy]:
-        """One policy for every combination in the grid for `game`; without a grid, the default policy alone."""
+    def combinations(self, game: Game) -> list[dict[str, Any]]:
+        """The options of every combination in the grid for `game`; without a grid, {} alone, the defaults."""
         grid = {} if self.grid is None else self.grid(game)
-        return [self.make(**dict(zip(grid, values, strict=True))) for values in itertools.product(*grid.values())]
+        return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+    def members(self, game: Game) -> list[Policy]:
+        """The policies of `combinations`."""
+        return [self.make(**options) for options in self.combinations(game)]
 
 
 def make_heuristic(families: Mapping[str, Family], name: str, **options: Any) -> Policy:

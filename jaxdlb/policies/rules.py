@@ -40,7 +40,7 @@ def expected_delay(peers: Float[Array, "*C 4"], weighted: bool | Bool[Array, ""]
     return (peers[..., Peer.LOAD] + 1) / jnp.where(weighted, peers[..., Peer.RATE], 1.0)
 
 
-class _Plain:
+class Plain:
     """What most rules have in common: no memory, no options, one draw (to break ties)."""
 
     @property
@@ -56,7 +56,7 @@ class _Plain:
 
 
 @struct.dataclass
-class Itself(_Plain):
+class Itself(Plain):
     """Keep the task; ask nobody."""
 
     @property
@@ -68,7 +68,7 @@ class Itself(_Plain):
 
 
 @struct.dataclass
-class Random(_Plain):
+class Random(Plain):
     """Any node, chosen uniformly or, if `weighted`, in proportion to its speed q_j."""
 
     weighted: bool | Bool[Array, ""]
@@ -79,7 +79,7 @@ class Random(_Plain):
 
 
 @struct.dataclass
-class RoundRobin(_Plain):
+class RoundRobin(Plain):
     """Each node deals its tasks to all nodes in turn, starting with itself so that nodes do not march in step."""
 
     def start(self, num_nodes: int) -> Int[Array, " N"]:
@@ -96,7 +96,7 @@ class RoundRobin(_Plain):
 
 
 @struct.dataclass
-class Least(_Plain):
+class Least(Plain):
     """The node heard to have the fewest tasks or, if `weighted`, with the least expected delay."""
 
     weighted: bool | Bool[Array, ""]
@@ -106,7 +106,7 @@ class Least(_Plain):
 
 
 @struct.dataclass
-class LeastOfSample(_Plain):
+class LeastOfSample(Plain):
     """Like `Least`, among itself and d ≤ width distinct peers drawn anew for each task (or all peers, if fewer)."""
 
     weighted: bool | Bool[Array, ""]
@@ -134,17 +134,17 @@ class LeastOfSample(_Plain):
 
 
 @struct.dataclass
-class IdlePeer(_Plain):
+class IdlePeer(Plain):
     """A peer that is heard to be idle; if there is none, keep the task."""
 
     def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
-        idle = among & (observation.peers[..., Peer.LOAD] == 0) & ~_is_self(among)
+        idle = among & (observation.peers[..., Peer.LOAD] == 0) & ~is_self(among)
         nobody = ~jnp.any(idle, axis=-1, keepdims=True)
-        return memory, pick_weighted(numbers[:, 0], idle | (nobody & _is_self(among)))
+        return memory, pick_weighted(numbers[:, 0], idle | (nobody & is_self(among)))
 
 
 @struct.dataclass
-class LeastBeyondMargin(_Plain):
+class LeastBeyondMargin(Plain):
     """The least expected delay, if the node's own exceeds it by more than `margin` rounds; otherwise, keep the task."""
 
     margin: float | Float[Array, ""]
@@ -157,11 +157,11 @@ class LeastBeyondMargin(_Plain):
         delay = expected_delay(observation.peers)
         least = jnp.min(jnp.where(among, delay, jnp.inf), axis=-1)
         worth_it = jnp.diagonal(delay) > least + self.margin
-        return memory, pick_least(numbers[:, 0], delay, among & (worth_it[:, None] | _is_self(among)))
+        return memory, pick_least(numbers[:, 0], delay, among & (worth_it[:, None] | is_self(among)))
 
 
 @struct.dataclass
-class LongestWhenEmpty(_Plain):
+class LongestWhenEmpty(Plain):
     """Work stealing: a node with nothing left after this round's completion asks the peer with the longest queue.
 
     Queues are measured by the expected time to drain them: the victim is the argmax of v_ij / q_j over the peers j.
@@ -170,14 +170,15 @@ class LongestWhenEmpty(_Plain):
     def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
         empty = observation.own[:, Own.LOAD] - observation.own[:, Own.COMPLETED] <= 0
         drain_time = observation.peers[..., Peer.LOAD] / observation.peers[..., Peer.RATE]
-        victims = among & empty[:, None] & ~_is_self(among)
+        victims = among & empty[:, None] & ~is_self(among)
         nobody = ~jnp.any(victims, axis=-1, keepdims=True)
-        return memory, pick_least(numbers[:, 0], -drain_time, victims | (nobody & _is_self(among)))
+        return memory, pick_least(numbers[:, 0], -drain_time, victims | (nobody & is_self(among)))
 
 
 def _itself(among: Bool[Array, "N N"]) -> Int[Array, " N"]:
     return jnp.arange(among.shape[0], dtype=jnp.int32)
 
 
-def _is_self(among: Bool[Array, "N N"]) -> Bool[Array, "N N"]:
+def is_self(among: Bool[Array, "N N"]) -> Bool[Array, "N N"]:
+    """Where a node's own place among its choices is: the diagonal."""
     return jnp.eye(among.shape[0], dtype=bool)

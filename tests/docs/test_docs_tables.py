@@ -26,6 +26,8 @@ def value_of(cell):
     text = cell.strip("`")
     if text in VALUES:
         return VALUES[text]
+    if re.fullmatch(r"\d+\.\d+", text):
+        return float(text)
     return int(text) if text.isdigit() else [int(each) for each in re.findall(r"\d+", text)] or text
 
 
@@ -50,7 +52,7 @@ def check_groups(table):
 def check_heuristics(table):
     assert names(table) == list(HEURISTICS)
     for name, cell in zip(names(table), table.column("options"), strict=True):
-        options = {option: value_of(value) for option, value in re.findall(r"`(\w+)` = (\w+)", cell)}
+        options = {option: value_of(value) for option, value in re.findall(r"`(\w+)` = ([\w.]+)", cell)}
         assert tuple(options) == HEURISTICS[name].options
         assert make_heuristic(HEURISTICS, name, **options) == make_heuristic(HEURISTICS, name)
 

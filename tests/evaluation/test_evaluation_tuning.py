@@ -1,6 +1,7 @@
-"""Tuning: the best of each grid, on episodes of its own."""
+"""Tuning: the best of each grid and of a search over each box, on episodes of its own."""
 
 import dataclasses
+import inspect
 
 import jax
 import numpy as np
@@ -9,9 +10,9 @@ from reference import ticking
 
 import jaxdlb
 from jaxdlb import heuristic
-from jaxdlb.evaluation import compare, tuning
+from jaxdlb.evaluation import compare, side_by_side, tuning
 from jaxdlb.evaluation.rollouts import evaluate_all
-from jaxdlb.policies import NODE_HEURISTICS, Family
+from jaxdlb.policies import NODE_HEURISTICS, Family, Span
 
 GAME = jaxdlb.make("dlb", num_nodes=3)
 PARAMS = GAME.default_params()
@@ -45,7 +46,8 @@ def tuned():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tuning, "evaluate_all", spy)
-        return tuning.tune(GAME, FAMILIES, one_cluster, KEY, **SIZES), seen
+        tuned = tuning.tune(GAME, FAMILIES, one_cluster, KEY, **SIZES)
+        return {name: each.policy for name, each in tuned.items()}, seen
 
 
 def test_each_family_is_tuned_to_the_best_of_its_grid(tuned):
@@ -74,7 +76,9 @@ def test_a_family_without_a_grid_has_one_member_and_is_not_played(tuned, monkeyp
     assert not any(policy.family == "local" for policy in tuned[1]["policies"])
     monkeypatch.setattr(tuning, "evaluate_all", None)
     families = {name: NODE_HEURISTICS[name] for name in ("local", "random")}
-    assert [policy.name for policy in tuning.tune(GAME, families, one_cluster, KEY).values()] == ["local", "random"]
+    found = tuning.tune(GAME, families, one_cluster, KEY)
+    assert [each.policy.name for each in found.values()] == ["local", "random"]
+    assert all((each.options, each.candidates, each.agent_rounds) == ({}, 1, 0) for each in found.values())
 
 
 @pytest.mark.parametrize("name", ["power_of_d", "power_of_d_stealing"])
@@ -116,7 +120,7 @@ def test_a_member_whose_episodes_end_within_the_warm_up_does_not_win():
     certain = RACE.default_params(pieces=2, skill=0, tiring=False)
     family = Family(ticking.eager, lambda game: {"rest": (9, 1)})
     sizes = {"num_episodes": 2, "num_rounds": 12, "warmup": 4}
-    winner = tuning.tune(RACE, {"eager": family}, lambda key: certain, KEY, **sizes)["eager"]
+    winner = tuning.tune(RACE, {"eager": family}, lambda key: certain, KEY, **sizes)["eager"].policy
     assert winner.name == "eager(rest=1)"
 
 
@@ -129,3 +133,124 @@ def test_what_has_no_utility_comes_last_in_a_comparison():
     assert evaluation.best_heuristic == "idle"
     assert evaluation.settings == {"game": "ticking", "num_workers": 2, "capacity": 2}
     assert evaluation.columns["makespan"] == ("makespan", "time until the end")
+
+
+# Boxes, by an evaluation in closed form: how far an option is from its best
+
+BEST = {"margin": 7.0, "steal_margin": -20.0}
+BOXED = {
+    name: NODE_HEURISTICS[name] for name in ("proportional", "proportional_stealing", "threshold_stealing", "local")
+}
+SEARCH = {"population": 24, "elites": 4, "generations": 12, "finalists": 3, "search_episodes": 2}
+
+
+def distance(policy):
+    margins = {"margin": policy.dispatch.margin, "steal_margin": getattr(policy.steal, "margin", BEST["steal_margin"])}
+    return sum((margins[name] - best) ** 2 for name, best in BEST.items())
+
+
+@pytest.fixture
+def played(monkeypatch):
+    """What each evaluation was asked: its key, policies and number of episodes."""
+    seen = []
+
+    def by_distance(game, policies, sample_params, key, *, num_episodes, num_rounds, warmup):
+        seen.append((jax.random.key_data(key).tolist(), policies, num_episodes))
+        return [{"utility": np.full(num_episodes, -distance(policy))} for policy in policies]
+
+    monkeypatch.setattr(tuning, "evaluate_all", by_distance)
+    return seen
+
+
+def test_a_search_finds_the_best_options_of_a_box(played):
+    found = tuning.tune(GAME, BOXED, one_cluster, KEY, **SIZES, **SEARCH)
+    assert list(found) == list(BOXED)
+    for name in ("proportional", "proportional_stealing"):
+        for option, value in found[name].options.items():
+            assert value == pytest.approx(BEST[option], abs=1.0)
+        assert found[name].policy == heuristic(name, **found[name].options)
+        assert found[name].utility == -distance(found[name].policy)
+    assert found["threshold_stealing"].options == {"margin": 7.0}
+
+
+def test_what_a_search_finds_follows_from_its_arguments_whoever_else_is_tuned(played):
+    def options(families, key):
+        return {name: each.options for name, each in tuning.tune(GAME, families, one_cluster, key, **SEARCH).items()}
+
+    together = options(BOXED, KEY)
+    assert together == options(BOXED, KEY)
+    assert options({"proportional": BOXED["proportional"]}, KEY)["proportional"] == together["proportional"]
+    drawn = [policy.dispatch.margin for policy in played[0][1]]
+    played.clear()
+    options(BOXED, jax.random.key(1))
+    assert drawn != [policy.dispatch.margin for policy in played[0][1]]
+
+
+def test_a_search_tells_what_it_took_and_how_far_it_is(played):
+    progress = []
+    sizes = SIZES | SEARCH
+    found = tuning.tune(GAME, BOXED, one_cluster, KEY, **sizes, progress=lambda *each: progress.append(each))
+    each = SIZES["num_rounds"] * GAME.num_agents
+    of_one, of_two = 12 * 12, 12 * 24  # generations × candidates; a single option has 12
+    assert [found[name].candidates for name in BOXED] == [of_one + 5, of_two + 5, 20, 1]
+    episodes = [of_one * 2 + 5 * 8, of_two * 2 + 5 * 8, 20 * 8, 0]
+    assert [found[name].agent_rounds for name in BOXED] == [num * each for num in episodes]
+    assert len(progress) == 12 + 1 and progress == sorted(progress)
+    assert {total for _, total in progress} == {sum(episodes) * each} == {progress[-1][0]}
+    assert all(one.seconds > 0 for one in found.values())
+
+
+def test_a_contest_in_fresh_episodes_decides_and_not_the_luck_of_the_search(monkeypatch):
+    keys = []
+
+    def lucky(game, policies, sample_params, key, **sizes):
+        keys.append(jax.random.key_data(key).tolist())
+        best = 40.0 if keys[-1] == keys[0] else 6.0  # 6 is the default
+        return [{"utility": -np.abs(np.full(2, float(policy.dispatch.margin) - best))} for policy in policies]
+
+    monkeypatch.setattr(tuning, "evaluate_all", lucky)
+    family = {"proportional": NODE_HEURISTICS["proportional"]}
+    found = tuning.tune(GAME, family, one_cluster, KEY, **SEARCH)["proportional"]
+    assert found.policy == heuristic("proportional")
+    assert keys[:-1] == [keys[0]] * SEARCH["generations"] and keys[-1] != keys[0]
+
+
+def test_all_generations_of_all_families_are_one_program():
+    before = side_by_side.play._cache_size()
+    sizes = SEARCH | {"population": 4, "elites": 2, "generations": 3}
+    families = {name: NODE_HEURISTICS[name] for name in ("fading_stealing", "surplus_split")}
+    found = tuning.tune(GAME, families, one_cluster, KEY, num_episodes=3, num_rounds=30, warmup=5, **sizes)
+    assert side_by_side.play._cache_size() == before + 2  # and one for the contest
+    assert all(np.isfinite(each.utility) for each in found.values())
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"population": 1}, "population is 1; it must be an integer ≥ 2"),
+        ({"elites": 49}, r"elites is 49; it must be an integer in \[1, 48\]"),
+        ({"generations": 0}, "generations is 0; it must be an integer ≥ 1"),
+        ({"finalists": 0}, "finalists is 0; it must be an integer ≥ 1"),
+        ({"search_episodes": 1}, "search_episodes is 1; it must be an integer ≥ 2"),
+        ({"num_episodes": 1}, "num_episodes is 1; it must be an integer ≥ 2"),
+    ],
+)
+def test_sizes_that_are_not_allowed_are_refused(sizes, message):
+    with pytest.raises(ValueError, match=message):
+        tuning.tune(GAME, BOXED, one_cluster, KEY, **sizes)
+
+
+def test_a_family_has_a_grid_or_a_box():
+    with pytest.raises(ValueError, match="grid and box are both given"):
+        dataclasses.replace(NODE_HEURISTICS["threshold"], box=lambda game: {"margin": Span(0.0, 9.0)})
+
+
+def test_the_defaults_of_a_family_lie_within_its_box():
+    for name, family in NODE_HEURISTICS.items():
+        box = family.box(GAME) if family.box else {}
+        assert not box or tuple(box) == family.options
+        for option, span in box.items():
+            for value in (span.low, span.high):
+                family.make(**{option: value})
+            default = inspect.signature(family.make).parameters[option].default
+            assert span.low <= default <= span.high, (name, option)

@@ -55,6 +55,12 @@ class Node:
         self.rate = [float(x) for x in observation.peers[i, :, Peer.RATE]]
         self.delay = [(v + 1) / q for v, q in zip(self.heard, self.rate, strict=True)]
         self.others = [j for j in self.allowed if j != i]
+        self.age = [float(x) for x in observation.peers[i, :, Peer.AGE]]
+
+    def believed(self, memory, prior):
+        usual = [prior * q / (sum(self.rate) / self.n) for q in self.rate]
+        trust = [math.exp(-memory * age) for age in self.age]
+        return [t * v + (1 - t) * u for t, v, u in zip(trust, self.heard, usual, strict=True)]
 
 
 def evenly(nodes):
@@ -120,6 +126,48 @@ def longest_when_empty(node):
     return least(node.others, [-v / q for v, q in zip(node.heard, node.rate, strict=True)])
 
 
+def shared(weights, otherwise):
+    total = sum(weights.values())
+    return {j: weight / total for j, weight in weights.items()} if total > 0 else otherwise
+
+
+def fading(memory, temperature, inertia, speed_exponent, prior):
+    def rule(node):
+        delay = [(v + 1) / q for v, q in zip(node.believed(memory, prior), node.rate, strict=True)]
+        delay[node.i] -= inertia
+        return shared({j: node.rate[j] ** speed_exponent * math.exp(-delay[j] / temperature) for j in node.allowed}, {})
+
+    return rule
+
+
+def fading_stealing(memory, temperature, inertia, prior):
+    def rule(node):
+        believed, own = node.believed(memory, prior), (node.load + 1) / node.rate[node.i]
+        weights = {j: math.exp((believed[j] / node.rate[j] - own - inertia) / temperature) for j in node.others}
+        return shared(weights | {node.i: 1.0}, {})
+
+    return rule
+
+
+def proportional(margin):
+    def rule(node):
+        saved = {j: max(node.delay[node.i] - node.delay[j] - margin, 0) * node.rate[j] for j in node.others}
+        return shared(saved, keep(node))
+
+    return rule
+
+
+def proportional_stealing(margin):
+    def rule(node):
+        drain = [v / q for v, q in zip(node.heard, node.rate, strict=True)]
+        return shared({j: max(drain[j] - drain[node.i] - margin, 0) for j in node.others}, keep(node))
+
+    return rule
+
+
+FADING = {"memory": 0.3, "temperature": 3.0, "inertia": 2.5, "speed_exponent": 1.5, "prior": 0.8}
+STEALING = {"memory": 0.1, "temperature": 4.0, "inertia": -1.5, "prior": 2.0}
+
 CASES = {
     "random": ({}, everywhere, keep),
     "weighted_random": ({}, in_proportion, keep),
@@ -131,6 +179,18 @@ CASES = {
     "threshold": ({"margin": 0}, beyond(0), keep),
     "threshold_stealing": ({"margin": 2.0}, beyond(2), longest_when_empty),
     "work_stealing": ({}, keep, longest_when_empty),
+    "fading": (FADING, fading(**FADING), keep),
+    "fading_stealing": (
+        FADING | {f"steal_{name}": value for name, value in STEALING.items()},
+        fading(**FADING),
+        fading_stealing(**STEALING),
+    ),
+    "proportional": ({"margin": 1.0}, proportional(1.0), keep),
+    "proportional_stealing": (
+        {"margin": -1.0, "steal_margin": 0.5},
+        proportional(-1.0),
+        proportional_stealing(0.5),
+    ),
 }
 
 
@@ -171,7 +231,7 @@ def test_heuristics_that_share_a_rule_with_one_of_the_cases():
     assert (oracle.dispatch, oracle.steal) == (heard.dispatch, heard.steal)
     idle, thief = heuristic("local"), heuristic("work_stealing")
     assert idle.dispatch == thief.dispatch and idle.steal == heard.steal
-    assert {*CASES, "round_robin", "local", "oracle_shortest_expected_delay"} == set(NODE_HEURISTICS)
+    assert {*CASES, "round_robin", "local", "surplus_split", "oracle_shortest_expected_delay"} == set(NODE_HEURISTICS)
 
 
 def test_a_sample_larger_than_the_cluster_is_all_of_it():
@@ -198,8 +258,73 @@ def test_round_robin_deals_arrived_tasks_to_all_nodes_in_turn():
         turn = [(turn[i] + 1) % NUM_NODES if arrived[i] else turn[i] for i in range(NUM_NODES)]
 
 
+ARRIVALS, ROUNDS = (7, 0, 9, 3, 2), (9, 0, 10, 9, 30)
+
+
+def test_surplus_split_keeps_what_a_node_can_serve_and_shares_the_rest_by_spare_speed():
+    policy = heuristic("surplus_split", utilisation=0.75)
+    counts = (jnp.asarray(ARRIVALS, jnp.int32), jnp.asarray(ROUNDS, jnp.int32))
+    act = jax.jit(jax.vmap(lambda key, seen: policy.act(key, (counts, ()), seen, None)[1].dispatch, (0, None)))
+    keys = jax.random.split(jax.random.key(0), NUM_KEYS)
+    for seed in range(10):
+        observation = random_observation(seed)
+        choices = np.asarray(act(keys, observation))
+        for i in range(NUM_NODES):
+            agrees(choices[:, i], surplus_split(Node(observation, i, observation.legal.dispatch), observation))
+
+
+def surplus_split(node, observation):
+    up, arrived = (bool(observation.own[node.i, column] > 0) for column in (Own.ALIVE, Own.ARRIVED))
+    p = (ARRIVALS[node.i] + (up and arrived)) / max(ROUNDS[node.i] + up, 1)
+    spare = {j: max(0.75 * node.rate[j] - p, 0) for j in node.others}
+    if p == 0 or sum(spare.values()) == 0:
+        return keep(node)
+    away = max(p - 0.75 * node.rate[node.i], 0) / p
+    return {j: away * share for j, share in shared(spare, {}).items()} | {node.i: 1 - away}
+
+
+def test_surplus_split_counts_arrivals_over_the_rounds_that_a_node_was_up():
+    policy = heuristic("surplus_split")
+    carry, act = policy.init(jaxdlb.make("dlb", num_nodes=NUM_NODES)), jax.jit(policy.act)
+    observations = [random_observation(seed) for seed in range(20)]
+    for observation in observations:
+        carry, _ = act(jax.random.key(0), carry, observation, None)
+    arrivals, rounds = (
+        sum(np.asarray(each.own[:, column]) for each in observations) for column in (Own.ARRIVED, Own.ALIVE)
+    )
+    (counts, _) = carry
+    assert [each.tolist() for each in counts] == [arrivals.tolist(), rounds.tolist()]
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e6])
+@pytest.mark.parametrize("load", [0, 10**6])
+def test_soft_choices_of_any_sharpness_are_choices_by_the_formula(temperature, load):
+    """Weights that would overflow or vanish as powers of e: the sharpest is the greedy choice, the softest uniform."""
+    options = {"memory": 0.0, "temperature": temperature, "inertia": 0.0, "speed_exponent": 0.0, "prior": 1.0}
+    policy = heuristic("fading", **options)
+    observation = random_observation(1)
+    loads = load + 8.0 * jnp.arange(NUM_NODES)
+    observation = observation.replace(peers=observation.peers.at[..., Peer.LOAD].set(loads).at[..., Peer.RATE].set(1.0))
+    keys = jax.random.split(jax.random.key(0), NUM_KEYS)
+    act = jax.jit(jax.vmap(lambda key: policy.act(key, ((), ()), observation, None)[1].dispatch))
+    choices = np.asarray(act(keys))
+    for i in np.flatnonzero(observation.own[:, Own.ARRIVED]):
+        law = evenly(range(NUM_NODES)) if temperature > 1 else {0: Fraction(1)}
+        agrees(choices[:, i], law)
+
+
 @pytest.mark.parametrize(
-    "name", ["random", "round_robin", "join_idle_queue", "power_of_d_stealing", "threshold_stealing"]
+    "name",
+    [
+        "random",
+        "round_robin",
+        "join_idle_queue",
+        "power_of_d_stealing",
+        "threshold_stealing",
+        "fading_stealing",
+        "proportional_stealing",
+        "surplus_split",
+    ],
 )
 def test_one_node_alone_keeps_everything(name):
     policy = heuristic(name)
@@ -224,6 +349,11 @@ def test_names_tell_the_options():
     assert heuristic("power_of_d_stealing", d=1, weighted=True).name == "power_of_d_stealing(d=1, weighted)"
     assert heuristic("threshold_stealing", margin=2.5).name == "threshold_stealing(margin=2.5)"
     assert heuristic("local").name == "local"
+    assert heuristic("fading", temperature=0.5).name == "fading(φ=1.33, τ=0.5, m=4.3, β=1, a=1.2)"
+    stealing = heuristic("fading_stealing", steal_prior=3).name
+    assert stealing == "fading_stealing(φ=1.33, τ=0.52, m=4.3, β=1, a=1.2, φs=0.3, τs=1, ms=0, as=3)"
+    assert heuristic("proportional_stealing").name == "proportional_stealing(margin=6, steal_margin=0)"
+    assert heuristic("surplus_split", utilisation=0.9).name == "surplus_split(utilisation=0.9)"
 
 
 def test_only_oracles_see_the_true_state():
@@ -240,6 +370,11 @@ def test_which_heuristics_have_options():
         "power_of_d_stealing": sampling,
         "threshold": margin,
         "threshold_stealing": margin,
+        "fading": tuple(FADING),
+        "fading_stealing": (*FADING, *(f"steal_{name}" for name in STEALING)),
+        "proportional": margin,
+        "proportional_stealing": (*margin, "steal_margin"),
+        "surplus_split": ("utilisation",),
     }
 
 
@@ -257,6 +392,10 @@ def test_which_heuristics_have_options():
         ("power_of_d_stealing", {"weighted": 1}, "weighted is 1; it must be true or false"),
         ("threshold", {"margin": -1}, "margin is -1; it must be a finite number ≥ 0"),
         ("threshold_stealing", {"margin": math.nan}, "margin is nan; it must be a finite number ≥ 0"),
+        ("fading", {"temperature": 0}, "temperature is 0; it must be a finite number > 0"),
+        ("fading_stealing", {"steal_memory": -1}, "steal_memory is -1; it must be a finite number ≥ 0"),
+        ("fading", {"steal_memory": 1}, "steal_memory is not an option of fading; its options are memory, temperature"),
+        ("surplus_split", {"utilisation": 2}, r"utilisation is 2; it must be a finite number in \(0, 1\]"),
         ("threshold", {"margin": "high"}, "margin is 'high'; it must be a number"),
     ],
 )

@@ -19,6 +19,14 @@ def shared(tmp_path_factory):
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
+@pytest.fixture(scope="session", autouse=True)
+def tuning_cache(shared):
+    """What is tuned here is kept apart from what the user has tuned."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.import_module("train.tuning_cache"), "user_cache", lambda: shared / "cache")
+        yield
+
+
 def main_of(module):
     return importlib.import_module(module).main
 

@@ -10,7 +10,7 @@ from rich.console import Console as RichConsole
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 
-from jaxdlb.writing import quantity
+from jaxdlb.writing import clock, quantity
 from train.loggers.base import Progress, Row
 from train.loggers.metrics_file import MetricsFile
 
@@ -93,11 +93,5 @@ class _Lines:
 def _described(progress: Progress) -> str:
     return (
         f"utility {progress.utility:.4g}, {quantity(progress.agent_rounds_per_second)} agent-rounds/s, "
-        f"{_clock(progress.seconds_left)} left"
+        f"{clock(progress.seconds_left)} left"
     )
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

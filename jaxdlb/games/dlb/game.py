@@ -26,7 +26,7 @@ METRICS = {
     "drops": "tasks dropped at full nodes",
     "total_load": "tasks held by all nodes after the round",
     "total_in_transit": "tasks in transit after the round",
-    "imbalance": "imbalance of drain times, tasks in transit included, averaged over nodes: in rounds² (variance) or rounds",
+    "imbalance": "imbalance of drain times, tasks in transit included, mean over nodes: rounds² (variance) or rounds",
     "utility": "utility averaged over nodes, ≤ 0",
     "nodes_up": "nodes that are up",
 }
