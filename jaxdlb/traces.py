@@ -27,6 +27,7 @@ REGULAR = 0.05  # rows are regular if all gaps are within this many spacings of 
 
 _PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 _UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+SHARE = Interval(0, 1, low_open=True, high_open=True)  # of a record, to be held out
 TIME_UNITS = ("auto", *_PER_SECOND)
 _FROM_1990_TO_2100 = Interval(631_152_000, 4_102_444_800, high_open=True)  # in seconds since 1970
 
@@ -133,7 +134,7 @@ def split(workload: Workload, held_out: float | int = 0.3) -> tuple[Workload, Wo
     Raises:
         ValueError: `held_out` is outside (0, 1), or a part would have no requests at all.
     """
-    check_array("held_out", held_out, (), Interval(0, 1, low_open=True, high_open=True))
+    check_array("held_out", held_out, (), SHARE)
     num_samples = len(workload.counts)
     num_train = num_samples - round(num_samples * held_out)
     parts = {"to train on": workload.counts[:num_train], "held out": workload.counts[num_train:]}

@@ -18,7 +18,7 @@ from jaxdlb.games import GAMES
 from jaxdlb.learners import LEARNERS
 from jaxdlb.networks import NetworkConfig
 from jaxdlb.parameters import declarations
-from jaxdlb.policies import Family, Policy, make_heuristic
+from jaxdlb.policies import Family, Policy, find_family, make_heuristic
 from train.config import SCHEDULE
 
 SampleParams = Callable[[jax.Array], Any]
@@ -110,7 +110,7 @@ def heuristics(entries: Sequence[Any], families: Mapping[str, Family]) -> list[P
     """
     if not entries:
         raise ValueError("evaluation.heuristics is empty; it must name at least one heuristic, or be null for all")
-    policies = [heuristic(entry, "evaluation.heuristics", families) for entry in entries]
+    policies = [heuristic(entry, f"evaluation.heuristics[{index}]", families) for index, entry in enumerate(entries)]
     names = [policy.name for policy in policies]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
@@ -127,7 +127,14 @@ def heuristic(entry: Any, key: str, families: Mapping[str, Family]) -> Policy:
         ValueError: an entry of another kind, an unknown name or option.
     """
     name, options = named_with_options(entry, key)
-    return make_heuristic(families, name, **options)
+    try:
+        find_family(families, name)
+    except ValueError as error:
+        raise ValueError(f"{key}{str(error).removeprefix('heuristic')}") from None
+    try:
+        return make_heuristic(families, name, **options)
+    except ValueError as error:
+        raise ValueError(f"{key}.{error}") from None
 
 
 def named_with_options(entry: Any, key: str) -> tuple[str, dict[str, Any]]:
@@ -139,7 +146,7 @@ def named_with_options(entry: Any, key: str) -> tuple[str, dict[str, Any]]:
     if isinstance(entry, str):
         return entry, {}
     if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
-        raise ValueError(f"{key} has the entry {entry!r}; it must be a name, or {{name: …}} with options")
+        raise ValueError(f"{key} is {entry!r}; it must be a name, or {{name: …}} with options")
     return entry["name"], {str(option): value for option, value in entry.items() if option != "name"}
 
 
@@ -180,11 +187,28 @@ def named(prefix: str, settings: Any) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        field = re.match(r"\w+", str(error))
-        known = {each.name for each in dataclasses.fields(settings)}
-        if field is None or field.group() not in known:
+        path = re.match(r"\w+(\.\w+)*", str(error))
+        if path is None or not _is_below(settings, path.group().split(".")):
             raise
         raise ValueError(f"{prefix}.{error}") from None
+
+
+@contextlib.contextmanager
+def renamed(name: str, key: str) -> Iterator[None]:
+    """Give the library's sentences about the argument `name` the key that the user knows it by."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(re.sub(rf"^{name} is ", f"{key} is ", str(error))) from None
+
+
+def _is_below(settings: Any, path: Sequence[str]) -> bool:
+    """Whether a path leads to a field of `settings`, of groups within it too; the name of a file may look like one."""
+    for name in path:
+        if not dataclasses.is_dataclass(settings) or name not in {each.name for each in dataclasses.fields(settings)}:
+            return False
+        settings = getattr(settings, name)
+    return True
 
 
 def _fields_of(type_: Any, settings: Any) -> dict[str, Any]:

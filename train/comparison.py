@@ -13,7 +13,7 @@ from jaxdlb.evaluation import Evaluation, Tuned
 from jaxdlb.evaluation.report import write_report
 from jaxdlb.policies import Family, Policy
 from jaxdlb.recording import Recording
-from jaxdlb.writing import quantity
+from jaxdlb.writing import quantity, write_whole
 from train import build, tuning_cache
 from train.build import Scenario
 from train.countdown import Countdown
@@ -114,8 +114,8 @@ def record(scenario: Scenario, policy: Policy, seed: int, num_rounds: int) -> Re
 def write(folder: Path, title: str, result: Evaluation, drawn: Figures, config_text: str) -> dict[str, Path]:
     """Write evaluation.json, table.txt, report.html and the figures into `folder`; return the figures' paths."""
     (folder / FIGURES).mkdir(parents=True, exist_ok=True)
-    (folder / "evaluation.json").write_text(json.dumps(evaluation.to_json(result), indent=2) + "\n", encoding="utf-8")
-    (folder / "table.txt").write_text(evaluation.to_text(result) + "\n", encoding="utf-8")
+    write_whole(folder / "evaluation.json", json.dumps(evaluation.to_json(result), indent=2) + "\n")
+    write_whole(folder / "table.txt", evaluation.to_text(result) + "\n")
     paths = {name: folder / FIGURES / f"{name}.png" for name in drawn}
     for name, path in paths.items():
         drawn[name][1].savefig(path)

@@ -132,7 +132,7 @@ def params_schema(name: str, declared: type, shorthands: Shorthands) -> type:
     """
     fields: Fields = {short: (float | None, None) for short in shorthands}
     for field in dataclasses.fields(declared):
-        fields[field.name] = _parameter_type(f"{name}_{field.name}", field)
+        fields[field.name] = _parameter_type(f"{name}_{field.name}", field, parameters.declarations(declared))
     return _dataclass(name, fields, _words(declared) | _words_of_shorthands(shorthands), object)
 
 
@@ -237,9 +237,9 @@ def _plain_type(field: dataclasses.Field) -> Any:
     return type(field.default) if parameters.is_array(annotation) or annotation is Any else annotation
 
 
-def _parameter_type(name: str, field: dataclasses.Field) -> tuple[Any, Any]:
+def _parameter_type(name: str, field: dataclasses.Field, declared: Mapping[str, Declaration]) -> tuple[Any, Any]:
     """Type and default of a game's parameter."""
-    declaration: Declaration = field.metadata["declaration"]
+    declaration = declared[field.name]
     if declaration.laws is not None:
         law = law_schema(name, declaration.laws)
         return law, law

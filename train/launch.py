@@ -71,7 +71,8 @@ def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
     if folder is None:
         run_folder.check(settings)
     else:
-        resumed = Resumed(folder, *checkpoint.restore_state(folder, population.template(), step))
+        with build.renamed("step", "resume_step"):
+            resumed = Resumed(folder, *checkpoint.restore_state(folder, population.template(), step))
         _check_not_beyond(resumed.step, schedule, settings)
     return Plan(given, settings, scenario, build.network(settings.network), population, schedule, resumed)
 
@@ -135,7 +136,7 @@ def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], second
             loop.train(population, state, plan.schedule, writer, listening, seconds)
         except DivergedError as error:
             writer.wait()
-            raise DivergedError(f"{error}; {_left(folder)}") from None
+            raise DivergedError(f"{error}; {_what_is_left(folder)}") from None
 
 
 def _evaluate(plan: Plan, folder: Path, listening: Sequence[loggers.Logger]) -> None:
@@ -157,7 +158,7 @@ def _tell(listening: Sequence[loggers.Logger], message: str) -> None:
         logger.ended(message)
 
 
-def _left(folder: Path) -> str:
+def _what_is_left(folder: Path) -> str:
     newest = _newest(folder)
     return "no checkpoint had been saved yet" if newest is None else f"the last good checkpoint is {newest}"
 

@@ -124,7 +124,7 @@ def train(
         DivergedError: a metric became NaN or infinite; what was saved before is kept.
         StoppedError: SIGINT or SIGTERM came.
     """
-    update, clock = _first(state.num_updates), _Clock(seconds_before)
+    update, clock = _of_any_seed(state.num_updates), _Clock(seconds_before)
     for logger in loggers:
         logger.start(update, schedule.num_updates)
     with Signals() as signals:
@@ -244,6 +244,6 @@ def _until_multiple(update: int, interval: int) -> int:
     return interval - update % interval
 
 
-def _first(values: Array) -> int:
+def _of_any_seed(values: Array) -> int:
     """The one value that all seeds share."""
     return int(np.ravel(jax.device_get(values))[0])

@@ -1,6 +1,5 @@
 """The table of an evaluation for people to read, on a terminal or in Markdown, with the conclusion below it."""
 
-import math
 import textwrap
 from collections.abc import Sequence
 
@@ -24,16 +23,20 @@ __all__ = [
 
 MAX_WIDTH = 140
 DIFFERENCE = "utility above best heuristic"
-# From wide to narrow: the largest number of decimals, and what precedes ±. The first layout that fits is used.
-_LAYOUTS = ((4, " "), (3, " "), (3, ""), (2, " "), (2, ""), (1, ""), (0, ""))
+_WHOLE, _LONG, _SHORT, _ANY = 1000, 36, 24, 1  # characters that a name is cropped to at the least
+# From wide to narrow: the largest number of decimals, what precedes ±, and how far names may be cropped. The first one
+# that fits is used.
+_LAYOUTS = (
+    *((4, " ", _WHOLE), (3, " ", _WHOLE), (3, "", _WHOLE), (2, " ", _WHOLE), (2, "", _WHOLE)),
+    *((3, "", _LONG), (2, " ", _LONG), (2, "", _LONG), (2, "", _SHORT)),
+    *((1, "", _ANY), (0, "", _ANY)),
+)
 
 
 def to_text(evaluation: Evaluation) -> str:
     """A table at most `MAX_WIDTH` characters wide for the terminal, with a legend and the conclusion."""
-    drawn = (_draw(evaluation, decimals, gap) for decimals, gap in _LAYOUTS)
-    lines = next((lines for lines in drawn if len(lines[0]) <= MAX_WIDTH), None)
-    if lines is None:
-        lines = _draw(evaluation, *_LAYOUTS[-1], crop=True)
+    drawn = [_draw(evaluation, *layout) for layout in _LAYOUTS]
+    lines = next((lines for lines in drawn if len(lines[0]) <= MAX_WIDTH), drawn[-1])
     prose = [_legend(evaluation), _measured(evaluation), "", conclusion(evaluation)]
     wrapped = [line for paragraph in prose for line in textwrap.wrap(paragraph, MAX_WIDTH) or [""]]
     return "\n".join([*(line.rstrip() for line in lines), *wrapped])
@@ -44,7 +47,7 @@ def to_markdown(evaluation: Evaluation) -> str:
     shown = _shown(evaluation)
     headers = ["policy", *(evaluation.columns[name][0] for name in shown), DIFFERENCE]
     lines = [headers, ["---", *["---:"] * (len(headers) - 1)]]
-    for result in _ranked(evaluation):
+    for result in evaluation.results:
         role = role_of(result, evaluation)
         name = f"`{result.name}` ({role.meaning})" if role.is_marked else f"`{result.name}`"
         lines.append([name, *(written(*cell) for cell in _cells(result, evaluation, shown))])
@@ -52,17 +55,17 @@ def to_markdown(evaluation: Evaluation) -> str:
     return f"{table}\n\n{_measured(evaluation)}\n\n{conclusion(evaluation)}\n"
 
 
-def _draw(evaluation: Evaluation, decimals: int, gap: str, crop: bool = False) -> list[str]:
-    """The lines of the table, all of equal length; `crop` shortens names so that they fit in `MAX_WIDTH`."""
-    shown, ranked = _shown(evaluation), _ranked(evaluation)
+def _draw(evaluation: Evaluation, decimals: int, gap: str, shortest: int) -> list[str]:
+    """The lines of the table, all of equal length; names longer than `shortest` are cropped to fit in `MAX_WIDTH`."""
+    shown, ranked = _shown(evaluation), evaluation.results
     names = [f"{role_of(result, evaluation).mark} {result.name}" for result in ranked]
     rows = [_cells(result, evaluation, shown) for result in ranked]
     columns = [_column(list(cells), decimals, gap) for cells in zip(*rows, strict=True)]
     headers = [evaluation.columns[name][0] for name in shown] + [DIFFERENCE]
     blocks = [_under(header, column) for header, column in zip(headers, columns, strict=True)]
     height = max(len(block) for block in blocks) - len(ranked)
-    room = MAX_WIDTH - sum(len(block[0]) + 2 for block in blocks) if crop else math.inf
-    widest = max(len("  policy"), int(min(max(map(len, names)), room)))
+    room = MAX_WIDTH - sum(len(block[0]) + 2 for block in blocks)
+    widest = max(len("  policy"), min(max(map(len, names)), max(room, shortest)))
     names = [name if len(name) <= widest else f"{name[: widest - 1]}…" for name in names]
     blocks = [[" " * len(block[0])] * (height + len(ranked) - len(block)) + block for block in blocks]
     left = [*[""] * (height - 1), "  policy", *names]
@@ -90,10 +93,6 @@ def _cells(result: PolicyResult, evaluation: Evaluation, shown: Sequence[str]) -
     """The estimates in a row, and whether each is written with its sign."""
     difference = None if result.name == evaluation.best_heuristic else result.differences["utility"]
     return [*((result.columns.get(name), False) for name in shown), (difference, True)]
-
-
-def _ranked(evaluation: Evaluation) -> list[PolicyResult]:
-    return sorted(evaluation.results, key=lambda result: -result.columns["utility"].mean)
 
 
 def _shown(evaluation: Evaluation) -> list[str]:

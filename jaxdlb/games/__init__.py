@@ -59,7 +59,8 @@ def randomised(game: Game, base: Any = None, **ranges: Any) -> Any:
     """A pure function from a key to random `params`: `base`, with each field in `ranges` drawn from its (low, high).
 
     Any declared field of the parameters may be drawn, and so may the game's shorthands (such as `load` in `dlb`); see
-    `ranges.sampler`. By default, `base` is the game's reference instance.
+    `ranges.sampler`, which also takes the shorthands of a game that is not registered. By default, `base` is the game's
+    reference instance.
 
     Raises:
         ValueError: an unknown field, a range out of order, or one that contains a value `game.validate` would refuse.

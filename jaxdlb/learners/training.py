@@ -24,6 +24,7 @@ def make(
     """The learner with the settings `config`, whose class says which learner it is.
 
     `sample_params` draws the parameters of each episode from a key; by default, all are the game's default parameters.
+    A learner of your own is made by the `make` of its `LearnerEntry`.
 
     Raises:
         ValueError: `config` belongs to no known learner, or the settings or the network do not fit the game.

@@ -1,7 +1,7 @@
 """Counter-based random numbers: Threefry-2x32 with 20 rounds (Salmon et al. 2011, doi 10.1145/2063384.2063405).
 
 The generator is that of `jax.random`, with both words of each hash used. `jax.random` compiles it to a loop on the CPU;
-here it is plain arithmetic that fuses with the code around it. With `jax.random`, the same draws take 1.4 to 3.8 times
+here it is plain arithmetic that fuses with the code around it. With `jax.random`, the same draws take 1.2 to 3.4 times
 as long, depending on the processor (`benchmarks.growth`), and a whole round of `dlb` 1.1 to 1.3 times as long
 (`benchmarks.forms`).
 """

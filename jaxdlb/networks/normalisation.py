@@ -1,7 +1,6 @@
 """Scales raw observations (tasks, rounds, probabilities) and returns to ranges that suit networks."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -90,14 +89,13 @@ def initial_return_scale() -> ReturnScale:
     return ReturnScale(weight=jnp.float32(0), mean=jnp.float32(0), mean_square=jnp.float32(0))
 
 
-def update_return_scale(scale: ReturnScale, returns: Float[Array, "*B"], decay: Any = 0.95) -> ReturnScale:
+def update_return_scale(scale: ReturnScale, returns: Float[Array, "*B"], decay: float = 0.95) -> ReturnScale:
     """The scale after one more batch of returns; `decay` is the weight of the past."""
-    mix = jax.tree.map(
+    return jax.tree.map(
         lambda past, now: decay * past + (1 - decay) * now,
         scale,
         ReturnScale(jnp.float32(1), jnp.mean(returns), jnp.mean(returns**2)),
     )
-    return mix
 
 
 def _mean_and_deviation(scale: ReturnScale) -> tuple[Array, Array]:

@@ -85,8 +85,9 @@ def _power_of_d(d: Any = 2, weighted: Any = False, width: Any = None) -> Rule:
     """Sample `d` peers for each task; `width` ≥ d reserves space for more, so that a grid's members share shapes."""
     check_size("d", d, 1)
     check_switch("weighted", weighted)
-    check_size("width", width or d, d)
-    return rules.LeastOfSample(weighted=weighted, d=int(d), width=int(width or d))
+    width = d if width is None else width
+    check_size("width", width, d)
+    return rules.LeastOfSample(weighted=weighted, d=int(d), width=int(width))
 
 
 def _threshold(margin: Any = 4.0) -> Rule:

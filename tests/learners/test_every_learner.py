@@ -22,12 +22,15 @@ PARAMS = GAME.default_params(horizon=6)  # episodes end within the updates below
 ROUNDING = 2e-5  # vmapped products are summed in another order
 
 
+def config_of(name):
+    settings = LEARNERS[name].config
+    sizes = {field.name for field in dataclasses.fields(settings)}
+    return settings(**{size: value for size, value in SMALL.items() if size in sizes})
+
+
 @functools.cache
 def learner_of(name):
-    entry = LEARNERS[name]
-    sizes = {field.name for field in dataclasses.fields(entry.config)}
-    config = entry.config(**{size: value for size, value in SMALL.items() if size in sizes})
-    return entry.make(GAME, NETWORK, config, lambda key: PARAMS)
+    return LEARNERS[name].make(GAME, NETWORK, config_of(name), lambda key: PARAMS)
 
 
 @functools.cache
@@ -105,10 +108,29 @@ def test_the_policy_that_was_saved_is_loaded_and_acts_legally(name, saved):
     assert all(np.all(each) for each in jax.tree.leaves(legal))
 
 
+class Counting(type(GAME)):
+    """The game, and on the host a count of the rounds that are played."""
+
+    rounds = 0
+
+    def step(self, key, state, action, params):
+        jax.debug.callback(self.count, state.round)
+        return super().step(key, state, action, params)
+
+    @classmethod
+    def count(cls, _):
+        cls.rounds += 1
+
+
 def test_an_update_plays_as_many_agent_rounds_as_the_learner_says(name):
-    learner, (state, _) = learner_of(name), trained(name)
-    rounds_played = np.sum(state.environments.steps) / int(state.num_updates)
-    assert learner.agent_rounds_per_update == rounds_played * GAME.num_agents
+    game = Counting(num_nodes=2)
+    learner = LEARNERS[name].make(game, NETWORK, config_of(name), lambda key: PARAMS)
+    state = jax.jit(learner.init)(jax.random.key(0))
+    jax.effects_barrier()
+    Counting.rounds = 0
+    jax.block_until_ready(jax.jit(learner.update)(state))
+    jax.effects_barrier()
+    assert learner.agent_rounds_per_update == Counting.rounds * game.num_agents
 
 
 def test_the_file_under_conf_names_it(name):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdlb.checks import check_choice
+from jaxdlb.writing import write_whole
 from train.loggers.base import Progress, Row
 
 MODES = ("online", "offline", "disabled")
@@ -100,7 +101,7 @@ def _check_logged_in() -> None:
 def _run_id(folder: Path) -> str:
     path = folder / _ID_FILE
     if not path.exists():
-        path.write_text(secrets.token_hex(4), encoding="utf-8")
+        write_whole(path, secrets.token_hex(4))
     return path.read_text(encoding="utf-8")
 
 

@@ -3,12 +3,10 @@
 import dataclasses
 
 from jaxdlb import parameters, traces
-from jaxdlb.checks import POSITIVE, POSITIVE_COUNT, Interval
+from jaxdlb.checks import POSITIVE, POSITIVE_COUNT
 from jaxdlb.games.dlb.types import Params
 from jaxdlb.mechanics.arrivals import Constant
 from jaxdlb.parameters import parameter
-
-SHARE = Interval(0, 1, low_open=True, high_open=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Recorded:
     bin_seconds: float = parameter(POSITIVE, 60.0)  # for `instants`: arrivals are counted in bins of this many seconds
     rounds_per_sample: int = parameter(POSITIVE_COUNT, 10)  # rounds that one sample lasts
     # share at the end of the record that policies are evaluated on but not trained on
-    held_out: float = parameter(SHARE, 0.3)
+    held_out: float = parameter(traces.SHARE, 0.3)
 
     def __post_init__(self) -> None:
         parameters.check(self)
