@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdlb import parameters
-from jaxdlb.checks import NON_NEGATIVE, POSITIVE, POSITIVE_COUNT, PROBABILITY, SWITCH
+from jaxdlb.checks import COUNT, NON_NEGATIVE, POSITIVE, POSITIVE_COUNT, PROBABILITY, SWITCH
 from jaxdlb.parameters import parameter
 
 Scalar = Float[Array, ""] | float
@@ -41,6 +41,7 @@ class MAPPOConfig(Hyperparameters):
 
     num_envs: int = parameter(POSITIVE_COUNT, 64)  # clusters played side by side
     rollout_length: int = parameter(POSITIVE_COUNT, 32)  # rounds that each of them plays in an update
+    stagger: int = parameter(COUNT, 500)  # rounds; first episodes are cut at random below it, lest all end in one round
     num_epochs: int = parameter(POSITIVE_COUNT, 4)  # passes over a rollout
     num_minibatches: int = parameter(POSITIVE_COUNT, 4)  # must divide num_envs · rollout_length; with memory, num_envs
     critic: str = parameter(("global_state", "observation"), "global_state")  # what the critic sees in training

@@ -25,10 +25,15 @@ class Environments:
     observation: PyTree
     first: Bool[Array, " E"]  # whether the observation is the first of an episode
     steps: Int[Array, " E"]  # taken so far, in all episodes
+    cut: Int[Array, " E"]  # the step at which the first episode is cut if it is still going on; 0: it is not cut
 
 
-def reset(game: Game, sample_params: SampleParams, key: PRNGKeyArray, num_envs: int) -> Environments:
-    """`num_envs` clusters, each at the start of an episode, with parameters drawn by `sample_params`."""
+def reset(game: Game, sample_params: SampleParams, key: PRNGKeyArray, num_envs: int, stagger: int = 0) -> Environments:
+    """`num_envs` clusters, each at the start of an episode, with parameters drawn by `sample_params`.
+
+    The first episode of each is cut at a step drawn below `stagger`, as by a time limit: episodes of equal length would
+    otherwise all end in the same step for ever, and metrics would rise and fall with them.
+    """
     keys = jax.vmap(chance.fold_in, (None, 0))(key, jnp.arange(num_envs))
     params, state, timestep = _fresh(game, sample_params, _key_of(keys, jnp.zeros(num_envs, jnp.int32)))
     return Environments(
@@ -38,6 +43,7 @@ def reset(game: Game, sample_params: SampleParams, key: PRNGKeyArray, num_envs: 
         observation=timestep.observation,
         first=jnp.ones(num_envs, bool),
         steps=jnp.zeros(num_envs, jnp.int32),
+        cut=jax.vmap(lambda key: chance.uniforms(key, 1, 1)[0][0] * stagger)(keys).astype(jnp.int32),
     )
 
 
@@ -51,6 +57,8 @@ def step(
     """
     keys = _key_of(environments.key, 2 * environments.steps + 1)
     state, timestep = jax.vmap(game.step)(keys, environments.state, action, environments.params)
+    is_cut = environments.steps + 1 == environments.cut
+    timestep = dataclasses.replace(timestep, last=timestep.last | is_cut)
     following = dataclasses.replace(
         environments,
         state=state,

@@ -100,7 +100,7 @@ class MAPPO:
         Mapped with `jax.vmap` over keys, or over keys and `hyper`, it starts a population that trains in one program.
         """
         actor_key, critic_key, env_key, run_key = jax.random.split(key, 4)
-        started = environments.reset(self.game, self.sample_params, env_key, self.config.num_envs)
+        started = environments.reset(self.game, self.sample_params, env_key, self.config.num_envs, self.config.stagger)
         views = jax.tree.map(lambda leaf: leaf[0], self._see(started.observation, started.state, started.params))
         params = self.network.init(actor_key, critic_key, views)
         hyper = hyperparameters(self.config) if hyper is None else hyper

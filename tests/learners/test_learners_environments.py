@@ -11,9 +11,10 @@ BASE = GAME.default_params(horizon=4)
 NODES = jnp.arange(3)
 
 
-def play(sample_params, num_envs, num_steps, key=0):
+def play(sample_params, num_envs, num_steps, key=0, stagger=0):
     """Everybody keeps everything; the environments after each step, and the time steps."""
-    start = jax.jit(environments.reset, static_argnums=(0, 1, 3))(GAME, sample_params, jax.random.key(key), num_envs)
+    reset = jax.jit(environments.reset, static_argnums=(0, 1, 3, 4))
+    start = reset(GAME, sample_params, jax.random.key(key), num_envs, stagger)
     keep = Action(dispatch=jnp.tile(NODES, (num_envs, 1)), steal=jnp.tile(NODES, (num_envs, 1)))
 
     def one(at, _):
@@ -51,9 +52,22 @@ def test_only_the_finished_environments_begin_anew():
     assert not (redrawn & ~timesteps.last).any()
 
 
+def test_first_episodes_are_cut_so_that_later_ones_end_in_different_steps():
+    params = BASE.replace(horizon=20)
+    start, after, timesteps, _ = play(lambda key: params, 64, 45, stagger=20)
+    assert 0 <= int(start.cut.min()) < int(start.cut.max()) < 20
+    ends = [np.flatnonzero(each) + 1 for each in np.asarray(timesteps.last).T]
+    for cut, steps in zip(start.cut.tolist(), ends, strict=True):
+        first = cut or 20
+        assert steps.tolist() == [step for step in (first, first + 20, first + 40) if step <= 45]
+    assert len({steps[0] for steps in ends}) > 10
+    assert np.all(np.asarray(timesteps.discount) == 1)
+    assert not np.asarray(after.state.round)[np.asarray(timesteps.last)].any()
+
+
 def test_an_environment_plays_the_same_whatever_the_number_of_others():
     sample = jaxdlb.games.randomised(GAME, BASE, load=(0.3, 0.9), completion_prob=(0.2, 1.0))
-    small, large = (play(sample, count, 10)[1:] for count in (2, 7))
+    small, large = (play(sample, count, 10, stagger=4)[1:] for count in (2, 7))
     for alone, among_others in zip(jax.tree.leaves(small), jax.tree.leaves(large), strict=True):
         np.testing.assert_array_equal(as_numbers(alone), as_numbers(among_others)[:, :2])
 
