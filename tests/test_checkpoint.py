@@ -88,6 +88,13 @@ def test_the_best_is_kept_by_a_writer_that_goes_on_later(tmp_path):
     assert checkpoint.steps(tmp_path / "checkpoints") == [1, 5, 6]
 
 
+def test_the_best_step_is_the_newest_of_those_with_the_highest_score(tmp_path):
+    folder = write(tmp_path, [1, 2, 3, 4], utilities=[-3, -1, -1, -2], num_latest=9) / "checkpoints"
+    assert checkpoint.best_step(folder) == 3
+    (folder / "3" / "about" / "metadata").write_text("torn")
+    assert checkpoint.best_step(folder) == 2
+
+
 def test_a_utility_that_is_not_finite_is_not_saved(tmp_path):
     with pytest.raises(ValueError, match="utility is nan"):
         write(tmp_path, [1], utilities=[float("nan")])

@@ -168,6 +168,9 @@ def check(settings: Any) -> None:
     with named("evaluation", evaluation):
         check_sizes(evaluation.num_episodes, each.num_rounds, each.warmup)
         check_size("recorded_rounds", evaluation.recorded_rounds, 1)
+        if evaluation.held_out_episodes is not None:
+            check_size("held_out_episodes", evaluation.held_out_episodes, 0)
+        check_size("held_out_rounds", evaluation.held_out_rounds, 1)
         check_size("tuning_episodes", evaluation.tuning_episodes, 2)
         check_size("tuning_rounds", evaluation.tuning_rounds, 1)
         check_size("tuning_candidates", evaluation.tuning_candidates, 2)

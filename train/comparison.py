@@ -84,15 +84,28 @@ def compare(scenario: Scenario, settings: Any, policies: Sequence[Policy], about
     )
 
 
+def beaten(result: Evaluation) -> list[str]:
+    """The learned policies whose utility is below that of the best heuristic, beyond doubt."""
+    return [each.name for each in result.results if each.kind == "learned" and each.differences["utility"].high < 0]
+
+
 def figures(
-    result: Evaluation, scenario: Scenario, settings: Any, policies: Sequence[Any], rows: Sequence[Row] = ()
+    result: Evaluation,
+    scenario: Scenario,
+    settings: Any,
+    policies: Sequence[Any],
+    rows: Sequence[Row] = (),
+    held_out: Sequence[Row] = (),
 ) -> dict[str, tuple[str, Any]]:
-    """Utilities, loads over time and, given the `rows` of metrics.csv, the learning curve."""
+    """Utilities, loads over time and, given the `rows` of metrics.csv (and of held_out.csv), the learning curve."""
     from jaxdlb.evaluation import plots
 
     made = {"utilities": ("Mean utility of every policy, with 95% intervals", plots.utilities(result))}
     if rows:
-        made["learning_curve"] = ("Utility in training, against the heuristics", _learning_curve(result, rows))
+        made["learning_curve"] = (
+            "Utility in training, against the heuristics",
+            _learning_curve(result, rows, held_out),
+        )
     if scenario.entry.viewer is None:
         return made
     learned = [each.name for each in result.results if each.kind == "learned"]
@@ -124,12 +137,17 @@ def write(folder: Path, title: str, result: Evaluation, drawn: Figures, config_t
     return paths
 
 
-def _learning_curve(result: Evaluation, rows: Sequence[Row]) -> Any:
+def _learning_curve(result: Evaluation, rows: Sequence[Row], held_out: Sequence[Row]) -> Any:
     from jaxdlb.evaluation import plots
 
     num_seeds = 1 + int(max(row["seed"] for row in rows))
-    utility = np.array([row["utility"] for row in rows]).reshape(-1, num_seeds).T
-    agent_rounds = [row["agent_rounds"] for row in rows[::num_seeds]]
     levels = {each.name: each.columns["utility"].mean for each in result.results if each.kind == "heuristic"}
     seconds = [row["seconds"] for row in rows[::num_seeds]]
-    return plots.learning_curve(agent_rounds, utility, levels, seconds=seconds)
+    judged = _curve(held_out, num_seeds) if held_out else None
+    return plots.learning_curve(*_curve(rows, num_seeds), levels, seconds=seconds, held_out=judged)
+
+
+def _curve(rows: Sequence[Row], num_seeds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Agent-rounds [T] and utilities [S, T]."""
+    agent_rounds = np.array([row["agent_rounds"] for row in rows[::num_seeds]])
+    return agent_rounds, np.array([row["utility"] for row in rows]).reshape(-1, num_seeds).T

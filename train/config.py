@@ -81,6 +81,10 @@ class EvaluationSettings:
     tuning_rounds: int = 800  # rounds of each, at most as many as an episode has
     tuning_candidates: int = 48  # in each generation of a search, at most 12 for each option of the box
     tuning_generations: int = 24  # of a search
+    held_out_episodes: int | None = (
+        None  # that score each checkpoint; 0: its training utility does; null: 128 agents' worth
+    )
+    held_out_rounds: int = 1000  # rounds of each, at most as many as an episode has
     recorded_rounds: int = 200  # rounds that the pictures of a game show
 
 
@@ -96,7 +100,9 @@ class Settings:
     seed: int = 0  # of training
     total_agent_rounds: int = 4_000_000  # the budget of each seed: rounds × agents × environments
     logging_interval: int = 10  # updates between two visits to the host
-    checkpoint_interval: int = 100  # updates; a checkpoint is taken at the first visit to the host from then on
+    checkpoint_interval: int = (
+        25  # updates; a checkpoint is taken, and scored, at the first visit to the host from then on
+    )
     runs_dir: str = "runs"  # where folders of runs are made
     run_dir: str | None = None  # this run's folder, new or empty; null: one by time, game and learner
     resume: str | None = None  # a run's folder to go on with

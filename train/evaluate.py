@@ -28,7 +28,7 @@ class EvaluateSettings(config.Settings):
     """Settings of a run, and which of its policies to evaluate."""
 
     checkpoint: str = MISSING  # a run's folder, its checkpoints folder or that of one step
-    step: int | None = None  # which checkpoint; null: the newest
+    step: int | None = None  # which checkpoint; null: the best in episodes held out
     output: str | None = None  # a new or empty folder; null: <run>/evaluations/<date_time>
 
 

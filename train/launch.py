@@ -12,11 +12,13 @@ from jaxdlb import checkpoint, evaluation
 from jaxdlb.networks import NetworkConfig
 from train import build, comparison, compose, config, loggers, loop, run_folder
 from train.build import Scenario
+from train.held_out import HeldOut
 from train.loggers import metrics_file
 from train.loop import DivergedError, Population, Schedule, StoppedError
 
 _FIXED = ("game", "learner", "network", "seed")  # what a resumed run cannot change
 _RESUME_KEYS = ("resume", "resume_step")
+FEW_UPDATES = 100
 SET_ASIDE = "set_aside"  # in a run's folder: steps later than the one resumed
 
 
@@ -103,6 +105,8 @@ def execute(plan: Plan) -> Path:
         seconds = max((row["seconds"] for row in metrics_file.read(folder)), default=0.0)
     compose.save(plan.given, folder)
     listening = loggers.make(plan.settings.logger, folder, _plain(plan.given))
+    if plan.schedule.num_updates < FEW_UPDATES:
+        _tell(listening, _few_updates(plan))
     try:
         _train(plan, folder, listening, seconds)
         if plan.settings.evaluation.enabled:
@@ -125,32 +129,49 @@ def execute(plan: Plan) -> Path:
     return folder
 
 
+def _few_updates(plan: Plan) -> str:
+    updates, each = plan.schedule.num_updates, plan.schedule.agent_rounds_per_update
+    return (
+        f"warning: total_agent_rounds buys {updates} updates of {each:,} agent-rounds each, and policies seldom learn "
+        f"in fewer than {FEW_UPDATES}; raise it, or play fewer environments or shorter rollouts"
+    )
+
+
 def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], seconds: float) -> None:
     population = plan.population
     shared = getattr(population.learner.config, "share_parameters", True)
     game, found_as = plan.scenario.game, plan.settings.game.name
     about = checkpoint.describe(game, plan.network, shared, population.num_seeds, found_as=found_as)
     state = population.init() if plan.resumed is None else plan.resumed.state
+    held_out = None
+    if plan.settings.evaluation.held_out_episodes != 0:
+        held_out = HeldOut(plan.scenario, plan.network, shared, population.num_seeds, plan.settings.evaluation)
     with checkpoint.Writer(folder / checkpoint.FOLDER, about) as writer:
         try:
-            loop.train(population, state, plan.schedule, writer, listening, seconds)
+            loop.train(population, state, plan.schedule, writer, listening, seconds, held_out)
         except DivergedError as error:
             writer.wait()
             raise DivergedError(f"{error}; {_what_is_left(folder)}") from None
 
 
 def _evaluate(plan: Plan, folder: Path, listening: Sequence[loggers.Logger]) -> None:
-    """Compare the newest policy with the heuristics; print and write the result."""
+    """Compare the best policy with the heuristics; print and write the result."""
     settings, scenario = plan.settings.evaluation, plan.scenario
+    best, newest = checkpoint.best_step(folder / checkpoint.FOLDER), checkpoint.steps(folder / checkpoint.FOLDER)[-1]
+    if best != newest:
+        _tell(listening, f"warning: update {newest} did worse than update {best}, whose policy is compared and kept")
     learned = checkpoint.load_policies(folder, game=scenario.game, greedy=settings.greedy)
     policies = [*comparison.heuristics(scenario, settings), *learned]
     about = {"agent_rounds of training": plan.schedule.num_updates * plan.schedule.agent_rounds_per_update}
     result = comparison.compare(scenario, settings, policies, about)
-    drawn = comparison.figures(result, scenario, settings, policies, metrics_file.read(folder))
+    curves = metrics_file.read(folder), metrics_file.read(folder, metrics_file.HELD_OUT)
+    drawn = comparison.figures(result, scenario, settings, policies, *curves)
     paths = comparison.write(folder, f"Run {folder.name}", result, drawn, OmegaConf.to_yaml(plan.given))
     for logger in listening:
         logger.evaluation(result, paths)
     print(evaluation.to_text(result))
+    for name in comparison.beaten(result):
+        _tell(listening, f"warning: {name} ends below the best heuristic, {result.best_heuristic}")
 
 
 def _tell(listening: Sequence[loggers.Logger], message: str) -> None:

@@ -15,8 +15,9 @@ import numpy as np
 from jaxtyping import Array, Int, PyTree
 
 from jaxdlb.checkpoint import Writer
-from train.loggers import Logger, Progress, Row
+from train.loggers import Logger, Progress, Row, metrics_file
 
+HeldOut = Callable[[PyTree], list[dict[str, float]]]  # from a policy's variables: the columns of each seed
 Metrics = dict[str, Array]  # of K updates, and of S seeds where there are several: float32 [K] or [K, S]
 _SECONDS_BETWEEN_LOOKS = 0.005
 _CAUSES = ("utility", "reward", "loss")  # parts of metrics' names; a later one may follow from an earlier
@@ -114,11 +115,13 @@ def train(
     writer: Writer,
     loggers: Sequence[Logger],
     seconds_before: float = 0.0,
+    held_out: HeldOut | None = None,
 ) -> PyTree:
     """Train until the schedule is spent, and return the state; `state` is donated.
 
     A checkpoint is saved at the first visit to the host after every `checkpoint_interval` updates, at the end, and when
-    a signal asks to stop.
+    a signal asks to stop. It is scored by the mean utility over seeds in the episodes held out or, without one, in
+    training since the last visit.
 
     Raises:
         DivergedError: a metric became NaN or infinite; what was saved before is kept.
@@ -140,10 +143,27 @@ def train(
             due = _until_multiple(update, schedule.checkpoint_interval) <= count
             update += count
             if due or update == schedule.num_updates or signals.received is not None:
-                writer.save(update, state, population.learner.policy_variables(state), _mean(rows, "utility"))
+                variables = population.learner.policy_variables(state)
+                judged = [] if held_out is None else _judged(held_out(variables), rows, loggers)
+                writer.save(update, state, variables, _score(judged, rows))
         if signals.received is not None:
             raise StoppedError(signals.received, update)
     return state
+
+
+def _score(judged: Sequence[Row], rows: Sequence[Row]) -> float:
+    """The mean utility in episodes held out or, where there is none, in training."""
+    held_out = _mean(judged, "utility") if judged else math.nan
+    return held_out if math.isfinite(held_out) else _mean(rows, "utility")
+
+
+def _judged(columns: list[dict[str, float]], rows: Sequence[Row], loggers: Sequence[Logger]) -> list[Row]:
+    """The rows of an evaluation in episodes held out, one a seed, after the loggers have been told of them."""
+    leading = [{name: row[name] for name in metrics_file.LEADING} for row in rows[-len(columns) :]]
+    judged = [row | each for row, each in zip(leading, columns, strict=True)]
+    for logger in loggers:
+        logger.held_out(judged)
+    return judged
 
 
 class _Clock:

@@ -27,7 +27,7 @@ LEARNED = "learned"
 class RenderSettings(config.Settings):
     """Settings of a run, and what to draw of it."""
 
-    step: int | None = None  # which checkpoint; null: the newest
+    step: int | None = None  # which checkpoint; null: the best in episodes held out
     checkpoint: str | None = None  # a run's folder, its checkpoints folder or that of one step; a rule needs none
     output: str = "game.gif"  # the file, in a folder that exists
     policy: Any = None  # learned, a heuristic's name, {name: …} with options, or a list; null: learned, if it can be

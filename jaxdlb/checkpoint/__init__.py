@@ -6,7 +6,16 @@ appears under its name only once it is completely written.
 """
 
 from jaxdlb.checkpoint.packing import FOLDER, CheckpointError, checksum, pack, unpack
-from jaxdlb.checkpoint.reader import Location, load_policies, load_policy, locate, read_about, restore_state, steps
+from jaxdlb.checkpoint.reader import (
+    Location,
+    best_step,
+    load_policies,
+    load_policy,
+    locate,
+    read_about,
+    restore_state,
+    steps,
+)
 from jaxdlb.checkpoint.writer import Writer, describe, set_aside_after
 
 __all__ = [
@@ -14,6 +23,7 @@ __all__ = [
     "CheckpointError",
     "Location",
     "Writer",
+    "best_step",
     "checksum",
     "describe",
     "load_policies",

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import gc
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,20 @@ def steps(folder: PathLike) -> list[int]:
     return sorted(int(entry.name) for entry in entries if entry.name.isdigit() and entry.is_dir())
 
 
+def best_step(folder: PathLike) -> int:
+    """The step with the highest score, and of equals the newest, in a checkpoints folder that holds at least one."""
+    scores = {step: _score(Path(folder), step) for step in steps(folder)}
+    return max(scores, key=lambda step: (scores[step], step))
+
+
+def _score(folder: Path, step: int) -> float:
+    """The utility that a step was saved with; −∞ where it cannot be read, so that a whole step is preferred."""
+    try:
+        return float(_read(folder, step)[0]["utility"])
+    except CheckpointError:
+        return -math.inf
+
+
 def restore_state(path: PathLike, template: PyTree, step: int | None = None) -> tuple[int, PyTree]:
     """A step's number and the learner's state saved in it, with the structure, shapes and types of `template`.
 
@@ -82,7 +97,7 @@ def load_policy(
 ) -> LearnedPolicy:
     """The policy of a checkpoint, ready to act: `policy.init(game)`, `policy.act(key, carry, observation, params)`.
 
-    `path` is a run folder, its checkpoints folder or the folder of one step; if no step is named, the newest is read.
+    `path` is a run folder, its checkpoints folder or the folder of one step; if no step is named, the best is read.
     `game` defaults to the one that the policy was trained in; a pointer network can act at other numbers of nodes too.
     `seed` selects one of several seeds, if the run trained more than one. With `greedy`, the policy takes the likeliest
     action instead of drawing one at random.
@@ -106,7 +121,7 @@ def load_policies(
         CheckpointError: there is no checkpoint, or it does not belong here, or it is damaged.
         ValueError: the policies do not fit `game`.
     """
-    folder, step = _choose(path, step)
+    folder, step = _choose(path, step, best_step)
     about, arrays = _read(folder, step, "policy")
     trained_in = _trained_in(about["game"], game)
     acting_in = trained_in if game is None else game
@@ -135,12 +150,17 @@ def _trained_in(about: Mapping[str, Any], game: Any) -> Any:
     return games.make(about["name"], **about["sizes"])
 
 
-def _choose(path: PathLike, step: int | None) -> tuple[Path, int]:
+def newest_step(folder: PathLike) -> int:
+    """The last step in a checkpoints folder that holds at least one."""
+    return steps(folder)[-1]
+
+
+def _choose(path: PathLike, step: int | None, default: Callable[[PathLike], int] = newest_step) -> tuple[Path, int]:
     location = locate(path)
     step = location.step if step is None else step
     known = steps(location.folder)
     if step is None:
-        return location.folder, known[-1]
+        return location.folder, default(location.folder)
     if step not in known:
         raise CheckpointError(f"step is {step}; it must be one of those in {location.folder}: {_listed(known)}")
     return location.folder, step

@@ -40,7 +40,7 @@ class Writer:
     def save(self, step: int, state: PyTree, policy: PyTree, utility: float) -> None:
         """Start writing a step; returns once the arrays have been copied from the device.
 
-        `utility` is the score by which the best step is chosen.
+        `utility` is the score by which the best step is chosen, which is kept and whose policy is loaded by default.
 
         Raises:
             ValueError: the utility is not finite, so that steps cannot be ranked by it.

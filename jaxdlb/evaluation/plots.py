@@ -66,11 +66,14 @@ def learning_curve(
     utility: Shaped[np.ndarray, "*S T"],
     levels: Mapping[str, float],
     seconds: Shaped[np.ndarray, " T"] | Sequence[float] | None = None,
+    held_out: tuple[Shaped[np.ndarray, " K"], Shaped[np.ndarray, "S K"]] | None = None,
 ) -> Figure:
     """The mean utility during training, beside the best of `levels`, which are the utilities of other policies by name.
 
     With several seeds (`utility` [S, T]), the line is their median and the band reaches from the worst to the best.
     `seconds` [T], which must not decrease, are the wall time of training so far; they are shown along the top.
+    `held_out`, agent-rounds [K] and utilities [S, K] in episodes that were not trained on, are drawn as dots, at the
+    median of the seeds.
     """
     curves = np.atleast_2d(np.asarray(utility, np.float64))
     figure = Figure(figsize=(8, 4.4 if seconds is None else 4.8), dpi=DPI, layout="constrained")
@@ -85,6 +88,17 @@ def learning_curve(
         axes.fill_between(x, -np.min(curves, axis=0), -np.max(curves, axis=0), color=colour, alpha=0.2, linewidth=0)
     marker = "o" if curves.shape[1] == 1 else None
     axes.plot(x, -np.median(curves, axis=0), color=colour, linewidth=1.8, marker=marker, label=label, zorder=3)
+    if held_out is not None:
+        axes.plot(
+            held_out[0],
+            -np.median(held_out[1], axis=0),
+            color=INK,
+            linestyle="",
+            marker="o",
+            markersize=4,
+            label="in episodes held out",
+            zorder=4,
+        )
     axes.margins(x=0.01, y=0.06)
     axes.invert_yaxis()
     axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=" "))

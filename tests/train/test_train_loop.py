@@ -1,5 +1,6 @@
 """The training loop with a learner that costs nothing: what is logged, saved and stopped, and when."""
 
+import math
 import os
 import signal
 
@@ -48,10 +49,13 @@ class Listener:
     """Remembers what it is told; calls `then` at every interval."""
 
     def __init__(self, then=lambda progress: None):
-        self.rows, self.progress, self.then = [], [], then
+        self.rows, self.progress, self.judged, self.then = [], [], [], then
 
     def start(self, update, num_updates):
         self.started = (update, num_updates)
+
+    def held_out(self, rows):
+        self.judged += rows
 
     def interval(self, rows, progress):
         self.rows += rows
@@ -63,9 +67,10 @@ def schedule(num_updates, logging_interval=4, checkpoint_interval=8):
     return Schedule(num_updates, 10, logging_interval, checkpoint_interval)
 
 
-def run(folder, population, plan, listener, state=None):
+def run(folder, population, plan, listener, state=None, **judge):
     with checkpoint.Writer(folder / "checkpoints", {}, num_latest=99) as writer:
-        return loop.train(population, population.init() if state is None else state, plan, writer, [listener])
+        state = population.init() if state is None else state
+        return loop.train(population, state, plan, writer, [listener], **judge)
 
 
 def test_every_update_is_logged_and_the_host_is_visited_once_an_interval(tmp_path):
@@ -100,6 +105,30 @@ def test_the_loop_makes_the_updates_that_calling_update_makes(tmp_path):
 def test_checkpoints_are_saved_at_the_first_visit_after_each_interval_and_at_the_end(tmp_path):
     run(tmp_path, Population(Walk(), 0, 1), schedule(19, logging_interval=4, checkpoint_interval=6), Listener())
     assert checkpoint.steps(tmp_path / "checkpoints") == [8, 12, 19]
+
+
+@pytest.mark.parametrize("num_seeds", [1, 2])
+def test_each_checkpoint_is_scored_in_episodes_held_out_and_loggers_are_told(tmp_path, num_seeds):
+    def held_out(variables):
+        weights = np.asarray(variables["weights"]).reshape(num_seeds, -1)
+        return [{"utility": float(each[0]), "response_time": 2.0} for each in weights]
+
+    listener = Listener()
+    run(tmp_path, Population(Walk(), 4, num_seeds), schedule(12), listener, held_out=held_out)
+    assert [(row["update"], row["seed"]) for row in listener.judged] == [
+        (u, s) for u in (8, 12) for s in range(num_seeds)
+    ]
+    assert [row["agent_rounds"] for row in listener.judged[::num_seeds]] == [80, 120]
+    for step in (8, 12):
+        scores = [row["utility"] for row in listener.judged if row["update"] == step]
+        assert checkpoint.read_about(tmp_path, step)["utility"] == np.mean(scores)
+
+
+def test_where_nothing_is_held_out_training_scores_a_checkpoint(tmp_path):
+    run(tmp_path / "none", Population(Walk(), 0, 1), schedule(8), Listener())
+    unknown = lambda variables: [{"utility": math.nan}]  # noqa: E731
+    run(tmp_path / "unknown", Population(Walk(), 0, 1), schedule(8), Listener(), held_out=unknown)
+    assert [checkpoint.read_about(tmp_path / name)["utility"] for name in ("none", "unknown")] == [-6.5, -6.5]
 
 
 def test_seeds_train_side_by_side_and_are_logged_apart(tmp_path):

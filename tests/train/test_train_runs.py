@@ -1,5 +1,6 @@
 """Whole runs through the command line: what they write, and what evaluation and drawing make of it."""
 
+import dataclasses
 import json
 import math
 import shutil
@@ -14,6 +15,7 @@ from PIL import Image
 
 import jaxdlb
 from jaxdlb import checkpoint, evaluation
+from jaxdlb.evaluation.statistics import Estimate
 from jaxdlb.learners import MAPPOConfig
 from train import build, comparison, compose, config, run_folder
 from train.__main__ import main
@@ -26,6 +28,7 @@ def test_a_run_leaves_config_metrics_checkpoints_table_report_and_figures(pointe
         "config.yaml",
         "evaluation.json",
         "figures",
+        "held_out.csv",
         "metrics.csv",
         "report.html",
         "table.txt",
@@ -43,6 +46,39 @@ def test_metrics_have_a_row_for_every_update(pointer_run):
     assert [row["agent_rounds"] for row in rows] == [ROUNDS * k for k in range(1, 21)]
     assert all(math.isfinite(value) for row in rows for value in row.values())
     assert {"utility", "loss", "policy_loss", "value_loss", "entropy", "learning_rate"} <= set(rows[0])
+
+
+def test_every_checkpoint_is_scored_in_episodes_that_nothing_else_plays(pointer_run):
+    rows = metrics_file.read(pointer_run, metrics_file.HELD_OUT)
+    assert [row["update"] for row in rows] == [4, 8, 12, 16, 20]
+    assert {"agent_rounds", "seconds", "utility", "response_time", "drops"} <= set(rows[0])
+    scores = {row["update"]: row["utility"] for row in rows}
+    kept = checkpoint.steps(pointer_run / "checkpoints")
+    assert [checkpoint.read_about(pointer_run, step)["utility"] for step in kept] == [scores[step] for step in kept]
+    assert checkpoint.best_step(pointer_run / "checkpoints") == max(scores, key=scores.get)
+    result = evaluation.from_json(json.loads((pointer_run / "evaluation.json").read_text(encoding="utf-8")))
+    (learned,) = (each for each in result.results if each.kind == "learned")
+    assert learned.columns["utility"].mean not in scores.values()
+
+
+def test_what_a_run_ought_to_be_warned_of_is_said(train, here, monkeypatch):
+    monkeypatch.setattr(comparison, "beaten", lambda result: ["learned"])
+    monkeypatch.setattr(checkpoint, "best_step", lambda folder: 4)
+    outcome = train(*TINY, "total_agent_rounds=768", "run_dir=run")
+    assert outcome.status == 0, outcome.err
+    assert f"warning: total_agent_rounds buys 8 updates of {ROUNDS} agent-rounds each" in outcome.err
+    assert "warning: update 8 did worse than update 4, whose policy is compared and kept" in outcome.err
+    assert "warning: learned ends below the best heuristic, " in outcome.err
+
+
+def test_a_policy_is_beaten_where_the_interval_of_the_difference_is_below_0(pointer_run):
+    result = evaluation.from_json(json.loads((pointer_run / "evaluation.json").read_text(encoding="utf-8")))
+    (learned,) = (each for each in result.results if each.kind == "learned")
+    ahead, behind, even = (
+        dataclasses.replace(learned, name=name, differences={"utility": Estimate(mean, mean - 1, mean + 1)})
+        for name, mean in (("ahead", 2.0), ("behind", -2.0), ("even", -0.5))
+    )
+    assert comparison.beaten(dataclasses.replace(result, results=(ahead, behind, even))) == ["behind"]
 
 
 def test_the_saved_config_is_resolved_and_whole(pointer_run):

@@ -31,6 +31,10 @@ class Logger(Protocol):
         """A visit to the host: the rows since the last one, and how far the run is."""
         ...
 
+    def held_out(self, rows: Sequence[Row]) -> None:
+        """The policy of each seed was played in episodes held out: update, seed, agent_rounds, seconds, and columns."""
+        ...
+
     def ended(self, message: str) -> None:
         """Training has ended, as the message says."""
         ...

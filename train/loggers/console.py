@@ -1,4 +1,4 @@
-"""The default logger: a progress bar on a terminal, plain lines elsewhere, both on stderr; metrics to metrics.csv."""
+"""The default logger: a progress bar on a terminal, plain lines elsewhere, both on stderr; metrics to files."""
 
 import sys
 import time
@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 
 from jaxdlb.writing import clock, quantity
 from train.loggers.base import Progress, Row
-from train.loggers.metrics_file import MetricsFile
+from train.loggers.metrics_file import HELD_OUT, MetricsFile
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -23,6 +23,7 @@ class Console:
     def __init__(self, folder: Path, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
         self._file = MetricsFile(folder)
+        self._held_out = MetricsFile(folder, HELD_OUT)
         self._bar = _ProgressBar(self._stream) if self._stream.isatty() else _Lines(self._stream)
 
     def start(self, update: int, num_updates: int) -> None:
@@ -31,6 +32,9 @@ class Console:
     def interval(self, rows: Sequence[Row], progress: Progress) -> None:
         self._file.append(rows)
         self._bar.show(progress)
+
+    def held_out(self, rows: Sequence[Row]) -> None:
+        self._held_out.append(rows)
 
     def ended(self, message: str) -> None:
         self._bar.stop()

@@ -1,4 +1,4 @@
-"""metrics.csv: one row for each update and seed."""
+"""metrics.csv and held_out.csv: one row for each update, or for each checkpoint, and seed."""
 
 import csv
 import io
@@ -9,14 +9,15 @@ from jaxdlb.writing import write_whole
 from train.loggers.base import Row
 
 NAME = "metrics.csv"
+HELD_OUT = "held_out.csv"
 LEADING = ("update", "seed", "agent_rounds", "seconds")
 
 
 class MetricsFile:
-    """Appends rows to a run's metrics.csv, on disk when `append` returns."""
+    """Appends rows to a file in a run's folder, on disk when `append` returns."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / NAME
+    def __init__(self, folder: Path, name: str = NAME) -> None:
+        self._path = folder / name
 
     def append(self, rows: Sequence[Row]) -> None:
         """Add rows; the first of them makes the header of a new file."""
@@ -29,9 +30,9 @@ class MetricsFile:
             writer.writerows(rows)
 
 
-def read(folder: Path) -> list[Row]:
-    """The rows of a run's metrics.csv, oldest first; none where there is no file. A row cut short ends them."""
-    path = folder / NAME
+def read(folder: Path, name: str = NAME) -> list[Row]:
+    """The rows of a file of a run, oldest first; none where there is no file. A row cut short ends them."""
+    path = folder / name
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
@@ -46,9 +47,14 @@ def read(folder: Path) -> list[Row]:
 
 
 def cut_after(folder: Path, update: int) -> None:
-    """Drop the rows of later updates than `update`: a resumed run writes them anew."""
-    path = folder / NAME
-    kept = [row for row in read(folder) if row["update"] <= update]
+    """Drop the rows of later updates than `update`, of both files: a resumed run writes them anew."""
+    for name in (NAME, HELD_OUT):
+        _cut_after(folder, name, update)
+
+
+def _cut_after(folder: Path, name: str, update: int) -> None:
+    path = folder / name
+    kept = [row for row in read(folder, name) if row["update"] <= update]
     if not kept:
         path.unlink(missing_ok=True)
         return

@@ -14,6 +14,7 @@ from jaxdlb.writing import write_whole
 from train.loggers.base import Progress, Row
 
 MODES = ("online", "offline", "disabled")
+_TIMES = ("agent_rounds", "seconds")  # of rows held out, which those of training have too
 _ID_FILE = "wandb_run_id.txt"  # in the run's folder: a resumed run goes on under the same id
 
 
@@ -46,6 +47,11 @@ class WandbLogger:
         for update, group in itertools.groupby(rows, key=lambda row: row["update"]):
             self._run.log(_over_seeds(list(group)), step=int(update))
         self._run.log({"agent_rounds_per_second": progress.agent_rounds_per_second}, step=progress.update)
+
+    def held_out(self, rows: Sequence[Row]) -> None:
+        columns = [{name: value for name, value in row.items() if name not in _TIMES} for row in rows]
+        logged = {f"held_out/{name}": value for name, value in _over_seeds(columns).items()}
+        self._run.log(logged, step=int(rows[0]["update"]))
 
     def ended(self, message: str) -> None:
         self._run.summary["ended"] = message

@@ -1,0 +1,58 @@
+"""How the policy in training does in episodes that it is not trained on: each checkpoint is scored by it."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from jaxdlb.evaluation.rollouts import evaluate_all
+from jaxdlb.networks import NetworkConfig, build_actor
+from jaxdlb.policies.learned import LearnedPolicy
+from train import build
+from train.build import Scenario
+
+_HELD_OUT = 0x68656C64  # folded into the key: neither tuning nor the comparison at the end plays these episodes
+_AGENTS_SEEN = 128  # over all episodes, where their number is not given
+_FEWEST = 4  # episodes
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """Plays the policies of all seeds, as they are, in the same episodes of the clusters to train on."""
+
+    scenario: Scenario
+    network: NetworkConfig
+    share_parameters: bool
+    num_seeds: int
+    settings: Any  # those of the evaluation
+
+    @functools.cached_property
+    def sizes(self) -> dict[str, int]:
+        """How many episodes, how long, and what is left out of each."""
+        lengths = build.lengths(self.settings, self.scenario.entry)
+        num_rounds = min(self.settings.held_out_rounds, lengths.num_rounds)
+        num_episodes = self.settings.held_out_episodes
+        if num_episodes is None:
+            num_episodes = max(_FEWEST, _AGENTS_SEEN // self.scenario.game.num_agents)
+        return {"num_episodes": num_episodes, "num_rounds": num_rounds, "warmup": min(lengths.warmup, num_rounds // 4)}
+
+    def __call__(self, variables: PyTree) -> list[dict[str, float]]:
+        """For each seed, the mean of each of the game's columns, NaN where some episode leaves nothing to divide by.
+
+        `variables` are what `learner.policy_variables` gives, with a leading axis of seeds where there are several.
+        """
+        game = self.scenario.game
+        actor = build_actor(game, self.network, self.share_parameters)
+        policies = [LearnedPolicy(game, actor, each) for each in _by_seed(variables, self.num_seeds)]
+        key = jax.random.fold_in(jax.random.key(self.settings.seed), _HELD_OUT)
+        samples = evaluate_all(game, policies, self.scenario.train, key, **self.sizes)
+        return [{name: float(np.mean(values)) for name, values in each.items()} for each in samples]
+
+
+def _by_seed(variables: PyTree, num_seeds: int) -> list[PyTree]:
+    if num_seeds == 1:
+        return [variables]
+    return [jax.tree.map(lambda leaf, seed=seed: leaf[seed], variables) for seed in range(num_seeds)]
