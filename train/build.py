@@ -82,7 +82,8 @@ def learner(settings: Any, scenario: Scenario) -> Any:
     with named("learner", chosen):
         check_size("num_seeds", chosen.num_seeds, 1)
         given = {name: value for name, value in _fields_of(entry.config, chosen).items() if value is not None}
-        config = entry.config(**given)
+        chosen_for_game = {name: choose(scenario.game) for name, choose in entry.by_game.items()}
+        config = entry.config(**chosen_for_game | given)
     chosen_network = network(settings.network)
     with named("learner", chosen), named("network", settings.network):
         made = entry.make(scenario.game, chosen_network, config, scenario.train)

@@ -18,7 +18,7 @@ from jaxdlb import descriptions, parameters
 from jaxdlb.catalogue import Catalogue
 from jaxdlb.game import Entry
 from jaxdlb.games import GAMES
-from jaxdlb.learners import LEARNERS
+from jaxdlb.learners import LEARNERS, LearnerEntry
 from jaxdlb.networks import NetworkConfig
 from jaxdlb.parameters import Declaration, PerSize, Shorthands
 
@@ -156,18 +156,20 @@ def ranges_schema(name: str, declared: type, shorthands: Shorthands) -> type:
     return _dataclass(name, fields, words, object)
 
 
-def learner_schema(name: str, settings: type) -> type:
-    """A learner's settings; a schedule is as long as the run unless its length is given."""
-    has_schedule = any(field.name == SCHEDULE for field in dataclasses.fields(settings))
-    changed: Fields = {SCHEDULE: (int | None, None)} if has_schedule else {}
-    return schema(f"{name}_learner", settings, changed, base=LearnerSettings)
+def learner_schema(name: str, entry: LearnerEntry) -> type:
+    """A learner's settings; null for those chosen for the game, and for a schedule that is as long as the run."""
+    chosen = {SCHEDULE, *entry.by_game}
+    changed: Fields = {
+        each.name: (int | None, None) for each in dataclasses.fields(entry.config) if each.name in chosen
+    }
+    return schema(f"{name}_learner", entry.config, changed, base=LearnerSettings)
 
 
 def groups() -> dict[str, dict[str, type]]:
     """The schemas of each group of settings, by name."""
     return {
         "game": {name: game_schema(entry) for name, entry in GAMES.items()},
-        "learner": {name: learner_schema(name, learner.config) for name, learner in LEARNERS.items()},
+        "learner": {name: learner_schema(name, learner) for name, learner in LEARNERS.items()},
         "network": {"actor_critic": schema("network_settings", NetworkConfig)},
         "logger": {"console": LoggerSettings, "wandb": WandbSettings},
     }
@@ -207,7 +209,7 @@ def register_foreign(group: str, name: str) -> str:
     """
     called = re.sub(r"\W", "_", name)
     entry = REGISTRIES[group].find(name)
-    node = game_schema(entry) if group == "game" else learner_schema(called, entry.config)
+    node = game_schema(entry) if group == "game" else learner_schema(called, entry)
     store = ConfigStore.instance()
     store.store(group=f"schema/{group}", name=called, node=node)
     own = {"defaults": [{f"/schema/{group}@_here_": called}, "_self_"], "name": name}

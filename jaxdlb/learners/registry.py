@@ -1,10 +1,11 @@
 """The only list of learners: for each, its settings with their defaults and the function that makes it from them."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxdlb.catalogue import Catalogue
+from jaxdlb.game import Game
 from jaxdlb.learners import mappo
 from jaxdlb.learners.config import IPPOConfig, MAPPOConfig
 
@@ -15,11 +16,23 @@ class LearnerEntry:
 
     config: type  # its settings, with defaults
     make: Callable[..., Any]  # makes it from game, network, config and sample_params
+    # settings that launchers choose for the game, unless they are given
+    by_game: Mapping[str, Callable[[Game], Any]] = dataclasses.field(default_factory=dict)
 
+
+_AGENTS = 512  # that play side by side, however many are in a cluster: an update costs about as much at any N
+
+
+def _num_envs(game: Game) -> int:
+    """A multiple of the usual number of minibatches, into which a learner with memory divides its environments."""
+    return 4 * max(1, round(_AGENTS / (4 * game.num_agents)))
+
+
+_BY_GAME = {"num_envs": _num_envs}
 
 LEARNERS: Catalogue[LearnerEntry] = Catalogue(
     "learner",
-    {"mappo": LearnerEntry(MAPPOConfig, mappo.make), "ippo": LearnerEntry(IPPOConfig, mappo.make)},
+    {"mappo": LearnerEntry(MAPPOConfig, mappo.make, _BY_GAME), "ippo": LearnerEntry(IPPOConfig, mappo.make, _BY_GAME)},
     group="jaxdlb.learners",
     of=LearnerEntry,
 )

@@ -34,7 +34,9 @@ def test_defaults_are_those_of_the_library(default, group, library):
     settings = getattr(default, group)
     if group == "learner":
         assert settings.schedule_updates is None  # the run's own length, unless it is given
-        settings = dataclasses.replace(settings, schedule_updates=MAPPOConfig().schedule_updates)
+        assert settings.num_envs is None  # chosen for the game
+        library_own = {name: getattr(MAPPOConfig(), name) for name in ("schedule_updates", "num_envs")}
+        settings = dataclasses.replace(settings, **library_own)
     assert build.library(library, settings) == library()
 
 
@@ -156,6 +158,14 @@ def test_every_choice_under_conf_makes_a_run_that_can_be_planned(choice, tmp_pat
     plan = launch.prepare(compose.from_conf([choice]), [choice])
     assert plan.schedule.num_updates >= 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("num_nodes", "num_envs"), [(2, 256), (8, 64), (40, 12), (64, 8), (1024, 4)])
+def test_as_many_agents_play_side_by_side_whatever_their_number_in_a_cluster(num_nodes, num_envs):
+    settings = composed(f"game.num_nodes={num_nodes}", "network=pointer_gru")
+    assert build.learner(settings, build.scenario(settings.game)).config.num_envs == num_envs
+    settings = composed(f"game.num_nodes={num_nodes}", "learner.num_envs=7", "learner.num_minibatches=1")
+    assert build.learner(settings, build.scenario(settings.game)).config.num_envs == 7
 
 
 def test_ippo_is_mappo_with_a_critic_on_the_own_observation():
