@@ -46,6 +46,12 @@ def train(here, capfd):
 
 
 @pytest.fixture
+def train_launcher(here, capfd):
+    """Calls the launcher of a module."""
+    return lambda module: lambda *arguments: call(main_of(module), arguments, capfd)
+
+
+@pytest.fixture
 def evaluate_(here, capfd):
     return lambda *arguments: call(main_of("train.evaluate"), arguments, capfd)
 

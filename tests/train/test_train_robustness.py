@@ -1,0 +1,103 @@
+"""Many clusters in one command: what is refused, what is run once, and how the table reads."""
+
+import json
+
+import pytest
+from command_line import TINY, files_of
+
+from jaxdlb.evaluation.results import Evaluation, PolicyResult
+from jaxdlb.evaluation.statistics import Estimate
+from jaxdlb.game import Verdict
+from train import robustness
+
+
+@pytest.fixture
+def robustly(train_launcher):
+    return train_launcher("train.robustness")
+
+
+def suite(folder, clusters):
+    lines = [f"  {name}: {json.dumps(keys)}" for name, keys in clusters.items()]
+    common = json.dumps([*TINY, "network=pointer", "total_agent_rounds=384"])
+    (folder / "suite.yaml").write_text(f"common: {common}\nclusters:\n" + "\n".join(lines) + "\n")
+    return "suite=suite.yaml"
+
+
+def test_every_cluster_is_trained_on_and_compared_once(robustly, here):
+    given = [suite(here, {"calm one": ["game.params.load=0.3"], "busy": ["game.params.load=0.8"]}), "output=all"]
+    outcome = robustly(*given)
+    assert outcome.status == 0, outcome.err
+    assert {path.name for path in (here / "all").iterdir()} == {"calm_one", "busy", "robustness.json", "robustness.md"}
+    told = json.loads((here / "all" / "robustness.json").read_text())
+    assert [each["cluster"] for each in told] == ["calm one", "busy"]
+    assert set(told[0]) == {"cluster", "utility", "response_time"}
+    before = files_of(here / "all")
+    assert robustly(*given).status == 0
+    assert files_of(here / "all") == before
+
+
+def test_a_run_that_was_cut_short_goes_on(robustly, here, pointer_run):
+    given = [suite(here, {"one": []}), "output=all"]
+    assert robustly(*given).status == 0
+    (here / "all" / "one" / "evaluation.json").unlink()
+    outcome = robustly(*given)
+    assert outcome.status == 0, outcome.err
+    assert "update 4/4" in outcome.err
+    assert (here / "all" / "one" / "evaluation.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("suite=nowhere.yaml", "suite is 'nowhere.yaml'; it must be a YAML file with common and clusters"),
+        ("only=[busy,bussy]", "only holds 'bussy'; it must hold names of suite.yaml: busy"),
+        ("game.num_nodes=0", "game.num_nodes is 0; it must be an integer ≥ 1"),
+        ("colour=red", "colour is no known key"),
+    ],
+)
+def test_what_is_wrong_is_refused_before_the_first_run(given, sentence, robustly, here):
+    known = suite(here, {"busy": []})
+    outcome = robustly(*([given] if given.startswith("suite") else [known, given]), "output=all")
+    assert outcome.status == 2
+    assert sentence in outcome.err and outcome.err.count("\n") == 1
+    assert not (here / "all").exists()
+
+
+def result(name, kind, utility, response, part_of=None):
+    columns = {"utility": Estimate(*utility), "response_time": Estimate(*response)}
+    return PolicyResult(name=name, kind=kind, columns=columns, differences={}, part_of=part_of)
+
+
+RESULTS = (
+    result("learned (2 seeds)", "learned", (-2.0, -2.2, -1.8), (4.0, 3.9, 4.1)),
+    result("learned(seed=0)", "learned", (-1.9, -2.0, -1.8), (3.9, 3.8, 4.0), part_of="learned (2 seeds)"),
+    result("balanced(d=1)", "heuristic", (-3.0, -3.1, -2.9), (5.0, 4.9, 5.1)),
+    result("quick", "heuristic", (-9.0, -9.1, -8.9), (3.0, 2.9, 3.1)),
+    result("oracle", "oracle", (-1.0, -1.1, -0.9), (1.0, 0.9, 1.1)),
+)
+COMPARED = Evaluation(
+    results=RESULTS,
+    best_heuristic="balanced(d=1)",
+    columns={"utility": ("utility", ""), "response_time": ("response time, rounds", "")},
+    num_episodes=2,
+    num_rounds=3,
+    warmup=1,
+    settings={},
+    verdicts={"response_time": Verdict(better="faster", worse="slower")},
+)
+
+
+def test_each_number_is_held_against_the_rule_that_is_best_in_it():
+    assert robustness.learned_of(COMPARED).name == "learned (2 seeds)"
+    assert robustness.best_rule(COMPARED, "utility").name == "balanced(d=1)"
+    assert robustness.best_rule(COMPARED, "response_time").name == "quick"
+    assert (robustness.standing(COMPARED, "utility"), robustness.standing(COMPARED, "response_time")) == (1, -1)
+    (header, _, line, _) = robustness.to_markdown({"reference": COMPARED}).split("\n")
+    assert "response time, rounds: best rule" in header
+    assert "-3.00 ± 0.10, `balanced`" in line and "`quick` | behind |" in line
+
+
+def test_intervals_that_overlap_are_level():
+    wide = result("learned (2 seeds)", "learned", (-2.0, -3.5, -0.5), (4.0, 2.5, 5.5))
+    even = Evaluation(**{**vars(COMPARED), "results": (wide, *RESULTS[2:])})
+    assert [robustness.standing(even, column) for column in ("utility", "response_time")] == [0, 0]

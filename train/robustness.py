@@ -1,0 +1,178 @@
+"""Does it hold elsewhere? `python -m train.robustness [suite=conf/robustness.yaml] [only=[…]] [key=value …]`.
+
+Trains and compares on every cluster of a suite, one after another, each in a folder of its own below `output`, and
+writes `robustness.md` and `robustness.json` there: of each cluster the learned policy beside the best rule, in utility
+and in whatever else the game is judged by. Keys given besides go to every run. A cluster whose folder holds an
+evaluation is not run again, and one that was cut short goes on.
+
+Exit status: 0 when all went well; 1 when training diverged; 2 when something given is wrong, of which one line on
+stderr says what, and then nothing has been written.
+"""
+
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from jaxdlb import checkpoint, evaluation
+from jaxdlb.evaluation import Evaluation, PolicyResult
+from jaxdlb.evaluation.numerals import written
+from jaxdlb.writing import write_whole
+from train import cli, compose, config, launch, paths
+
+_OWN = ("suite", "output", "only")
+_STANDING = {1: "better", 0: "level", -1: "behind"}
+
+
+@dataclasses.dataclass
+class RobustnessSettings(config.Settings):
+    """Settings of the runs, and which runs there are."""
+
+    suite: str = str(
+        Path("conf") / "robustness.yaml"
+    )  # a YAML file: the keys that runs have in common, and each one's own
+    output: str = str(Path("runs") / "robustness")  # the folder of all runs
+    only: list[str] | None = None  # names of clusters; null: all of the suite
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A cluster of the suite, and what is to be done for it."""
+
+    name: str
+    folder: Path
+    plan: launch.Plan | None  # None where an evaluation is there already
+
+
+def prepare(overrides: Sequence[str]) -> tuple[Path, list[Run]]:
+    """Check every run of the suite; writes nothing.
+
+    Raises:
+        ValueError, OmegaConfBaseException: something given is wrong, in the suite or on the command line.
+    """
+    own = [text for text in overrides if text.partition("=")[0] in _OWN]
+    rest = [text for text in overrides if text not in own]
+    settings = compose.settings(compose.from_conf(own, RobustnessSettings), own)
+    common, clusters = _suite(settings.suite)
+    wanted = list(clusters) if settings.only is None else settings.only
+    for name in wanted:
+        if name not in clusters:
+            raise ValueError(f"only holds {name!r}; it must hold names of {settings.suite}: {', '.join(clusters)}")
+    output = Path(settings.output)
+    return output, [_run(name, output, [*common, *clusters[name], *rest]) for name in wanted]
+
+
+def _run(name: str, output: Path, overrides: Sequence[str]) -> Run:
+    folder = output / re.sub(r"[^\w.]+", "_", name)
+    if (folder / "evaluation.json").exists():
+        return Run(name, folder, None)
+    where = "resume" if checkpoint.steps(folder / checkpoint.FOLDER) else "run_dir"
+    given = [f"{where}={folder}"] if where == "resume" else [*overrides, f"{where}={folder}"]
+    return Run(name, folder, launch.prepare(compose.from_conf(given), given))
+
+
+def _suite(path: str) -> tuple[list[str], dict[str, list[str]]]:
+    """What all runs have in common, and each cluster's own keys, by name."""
+    found = Path(path) if Path(path).exists() else paths.ROOT / path
+    try:
+        read: Any = OmegaConf.to_container(OmegaConf.load(found))
+        return list(read["common"]), {str(name): list(keys) for name, keys in read["clusters"].items()}
+    except (OSError, OmegaConfBaseException, KeyError, TypeError, AttributeError, ValueError) as error:
+        reason = type(error).__name__
+        raise ValueError(f"suite is {path!r}; it must be a YAML file with common and clusters ({reason})") from None
+
+
+def execute(prepared: tuple[Path, list[Run]]) -> None:
+    """Run what has not been run, and write what came of all of it."""
+    output, runs = prepared
+    for number, run in enumerate(runs):
+        print(f"{run.name} ({number + 1} of {len(runs)})", file=sys.stderr, flush=True)
+        if run.plan is not None:
+            launch.execute(run.plan)
+            jax.clear_caches()
+    results = {run.name: _result(run.folder) for run in runs}
+    write_whole(output / "robustness.md", to_markdown(results))
+    write_whole(output / "robustness.json", json.dumps(to_json(results), indent=2) + "\n")
+    print(to_markdown(results))
+    print(f"written to {output}")
+
+
+def _result(folder: Path) -> Evaluation:
+    return evaluation.from_json(json.loads((folder / "evaluation.json").read_text(encoding="utf-8")))
+
+
+def to_markdown(results: Mapping[str, Evaluation]) -> str:
+    """A row for each cluster: in each judged column the learned policy, the best rule in it, and how they stand."""
+    judged = _judged(results.values())
+    headers = [next(iter(results.values())).columns[name][0] for name in judged]
+    columns = [f"{header}: {who}" for header in headers for who in ("learned", "best rule", "learned is")]
+    lines = [["cluster", *columns], ["---", *["---:", "---:", "---"] * len(judged)]]
+    for name, result in results.items():
+        cells = [_cells(result, column) for column in judged]
+        lines.append([name, *(cell for each in cells for cell in each)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def to_json(results: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
+    """The same as data: of each cluster and judged column, both names and intervals, and the standing."""
+    judged = _judged(results.values())
+    return [
+        {"cluster": name, **{column: _as_data(result, column) for column in judged}} for name, result in results.items()
+    ]
+
+
+def _as_data(result: Evaluation, column: str) -> dict[str, Any]:
+    learned, rule = learned_of(result), best_rule(result, column)
+    ends = {who.name: dataclasses.asdict(who.columns[column]) for who in (learned, rule)}
+    return {"learned": learned.name, "rule": rule.name, "intervals": ends, "standing": standing(result, column)}
+
+
+def _cells(result: Evaluation, column: str) -> list[str]:
+    learned, rule = learned_of(result), best_rule(result, column)
+    family = rule.name.partition("(")[0]
+    word = _STANDING[standing(result, column)]
+    return [written(learned.columns[column]), f"{written(rule.columns[column])}, `{family}`", word]
+
+
+def _judged(results: Iterable[Evaluation]) -> list[str]:
+    """The utility, and what else every one of the games is judged by."""
+    first, *others = [["utility", *each.verdicts] for each in results]
+    return [name for name in first if all(name in each for each in others)]
+
+
+def learned_of(result: Evaluation) -> PolicyResult:
+    """The row that speaks for the learner: over training seeds where there are several."""
+    return next(each for each in result.results if each.kind == "learned" and each.part_of is None)
+
+
+def best_rule(result: Evaluation, column: str) -> PolicyResult:
+    """The rule with the best mean in a column, which need not be the one with the best utility."""
+    rules = [each for each in result.results if each.kind == "heuristic"]
+    return max(rules, key=lambda each: _sign(result, column) * each.columns[column].mean)
+
+
+def standing(result: Evaluation, column: str) -> int:
+    """1 where the learned interval is better than that of the best rule, −1 where worse, 0 where they overlap."""
+    ours, theirs = learned_of(result).columns[column], best_rule(result, column).columns[column]
+    return _sign(result, column) * ((ours.low > theirs.high) - (ours.high < theirs.low))
+
+
+def _sign(result: Evaluation, column: str) -> int:
+    return -1 if column in result.verdicts and result.verdicts[column].lower_is_better else 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line (without the program's name), and return the exit status."""
+    return cli.main(__doc__, RobustnessSettings, prepare, execute, arguments)
+
+
+if __name__ == "__main__":
+    cli.tune()
+    sys.exit(main())
