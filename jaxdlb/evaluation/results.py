@@ -17,6 +17,8 @@ class PolicyResult:
     kind: str  # one of `policies.KINDS`
     columns: Mapping[str, Estimate]
     differences: Mapping[str, Estimate]  # of the utility and what else is judged: its own minus the best heuristic's
+    num_seeds: int = 1  # training seeds that the intervals are over; with 1 they are over episodes
+    part_of: str | None = None  # the row that speaks for this one in the conclusion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +39,11 @@ class Evaluation:
         """The result of the best heuristic."""
         return next(result for result in self.results if result.name == self.best_heuristic)
 
+    @property
+    def is_over_seeds(self) -> bool:
+        """Whether there is a row whose intervals are over training seeds."""
+        return any(result.num_seeds > 1 for result in self.results)
+
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
     """The evaluation as JSON-compatible data; NaN becomes null."""
@@ -50,6 +57,8 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
             "kind": result.kind,
             "columns": {name: plain(value) for name, value in result.columns.items()},
             "differences": {name: plain(value) for name, value in result.differences.items()},
+            "num_seeds": result.num_seeds,
+            "part_of": result.part_of,
         }
         for result in evaluation.results
     ]
@@ -77,6 +86,8 @@ def from_json(data: Mapping[str, Any]) -> Evaluation:
                 kind=result["kind"],
                 columns={name: restored(ends) for name, ends in result["columns"].items()},
                 differences={name: restored(ends) for name, ends in result["differences"].items()},
+                num_seeds=result["num_seeds"],
+                part_of=result["part_of"],
             )
             for result in data["results"]
         )

@@ -62,7 +62,8 @@ def check_json(table):
     result = evaluation.PolicyResult("local", "heuristic", {"utility": one}, {"utility": one})
     found = evaluation.to_json(evaluation.Evaluation((result,), "local", {"utility": ("utility", "")}, 2, 2, 0, {}))
     assert set(names(table)) == set(found)
-    assert {"name", "kind", "columns", "differences"} == set(found["results"][0]) <= set(spans(table.rows[0][1]))
+    fields = {"name", "kind", "columns", "differences", "num_seeds", "part_of"}
+    assert fields == set(found["results"][0]) <= set(spans(table.rows[0][1]))
 
 
 def check_networks(table):

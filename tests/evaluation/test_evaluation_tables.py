@@ -256,11 +256,11 @@ def test_the_text_has_a_row_for_each_policy_with_its_mark_the_best_first(compare
 
 
 def test_every_kind_of_policy_has_a_role_and_the_best_heuristic_one_of_its_own():
-    assert set(ROLES) == {*KINDS, "best"}
+    assert set(ROLES) == {*KINDS, "best", "part"}
     everyone = evaluation(*(result(kind, -float(place), kind) for place, kind in enumerate(KINDS)), best="heuristic")
     roles = {each.kind: role_of(each, everyone) for each in everyone.results}
     assert roles == {kind: ROLES["best" if kind == "heuristic" else kind] for kind in KINDS}
-    assert present(everyone) == [role for name, role in ROLES.items() if name != "heuristic"]
+    assert present(everyone) == [role for name, role in ROLES.items() if name not in ("heuristic", "part")]
     assert len({role.mark for role in ROLES.values()}) == len(ROLES)
     assert all(len(role.mark) == 1 for role in ROLES.values())
     assert any(line.startswith("= optimal ") for line in to_text(everyone).splitlines())
