@@ -39,7 +39,7 @@ class Plan:
     given: DictConfig
     settings: Any
     scenario: Scenario
-    learned: list[Any]
+    learned: comparison.Learned
     folder: Path  # to be made
 
 
@@ -52,8 +52,7 @@ def prepare(overrides: Sequence[str]) -> Plan:
     given, settings, located = from_run(overrides, EvaluateSettings)
     build.check(settings)
     scenario = build.scenario(settings.game)
-    greedy = settings.evaluation.greedy
-    learned = checkpoint.load_policies(located.folder, game=scenario.game, step=located.step, greedy=greedy)
+    learned = comparison.learned(located.folder, scenario, settings.evaluation, located.step)
     if settings.output is None:
         return Plan(given, settings, scenario, learned, located.folder.parent / FOLDER / run_folder.stamp())
     run_folder.check_new("output", Path(settings.output))
@@ -76,9 +75,10 @@ def from_run(overrides: Sequence[str], schema: type) -> tuple[DictConfig, Any, c
 def execute(plan: Plan) -> None:
     """Compare, print and write."""
     settings = plan.settings.evaluation
-    policies = [*comparison.heuristics(plan.scenario, settings), *plan.learned]
-    result = comparison.compare(plan.scenario, settings, policies, {"checkpoint": plan.settings.checkpoint})
-    drawn = comparison.figures(result, plan.scenario, settings, policies)
+    rules = comparison.heuristics(plan.scenario, settings)
+    about = {"checkpoint": plan.settings.checkpoint}
+    result = comparison.compare(plan.scenario, settings, rules, plan.learned, about)
+    drawn = comparison.figures(result, plan.scenario, settings, comparison.everyone(rules, plan.learned))
     folder = plan.folder if plan.settings.output else run_folder.create_new(plan.folder)
     comparison.write(folder, f"Evaluation of {plan.settings.checkpoint}", result, drawn, OmegaConf.to_yaml(plan.given))
     compose.save(plan.given, folder)

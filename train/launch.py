@@ -142,11 +142,11 @@ def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], second
 def _evaluate(plan: Plan, folder: Path, listening: Sequence[loggers.Logger]) -> None:
     """Compare the newest policy with the heuristics; print and write the result."""
     settings, scenario = plan.settings.evaluation, plan.scenario
-    learned = checkpoint.load_policies(folder, game=scenario.game, greedy=settings.greedy)
-    policies = [*comparison.heuristics(scenario, settings), *learned]
+    rules, learned = comparison.heuristics(scenario, settings), comparison.learned(folder, scenario, settings)
     about = {"agent_rounds of training": plan.schedule.num_updates * plan.schedule.agent_rounds_per_update}
-    result = comparison.compare(scenario, settings, policies, about)
-    drawn = comparison.figures(result, scenario, settings, policies, metrics_file.read(folder))
+    result = comparison.compare(scenario, settings, rules, learned, about)
+    everyone = comparison.everyone(rules, learned)
+    drawn = comparison.figures(result, scenario, settings, everyone, metrics_file.read(folder))
     paths = comparison.write(folder, f"Run {folder.name}", result, drawn, OmegaConf.to_yaml(plan.given))
     for logger in listening:
         logger.evaluation(result, paths)

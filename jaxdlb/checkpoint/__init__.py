@@ -6,7 +6,16 @@ appears under its name only once it is completely written.
 """
 
 from jaxdlb.checkpoint.packing import FOLDER, CheckpointError, checksum, pack, unpack
-from jaxdlb.checkpoint.reader import Location, load_policies, load_policy, locate, read_about, restore_state, steps
+from jaxdlb.checkpoint.reader import (
+    Location,
+    load_policies,
+    load_policy,
+    locate,
+    policy_name,
+    read_about,
+    restore_state,
+    steps,
+)
 from jaxdlb.checkpoint.writer import Writer, describe, set_aside_after
 
 __all__ = [
@@ -20,6 +29,7 @@ __all__ = [
     "load_policy",
     "locate",
     "pack",
+    "policy_name",
     "read_about",
     "restore_state",
     "set_aside_after",
