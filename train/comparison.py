@@ -146,9 +146,10 @@ def record(scenario: Scenario, policy: Policy, seed: int, num_rounds: int) -> Re
 
 
 def write(folder: Path, title: str, result: Evaluation, drawn: Figures, config_text: str) -> dict[str, Path]:
-    """Write evaluation.json, table.txt, report.html and the figures into `folder`; return the figures' paths."""
+    """Write evaluation.json, samples.csv, table.txt, report.html and the figures; return the figures' paths."""
     (folder / FIGURES).mkdir(parents=True, exist_ok=True)
     write_whole(folder / "evaluation.json", json.dumps(evaluation.to_json(result), indent=2) + "\n")
+    write_whole(folder / "samples.csv", evaluation.to_csv(result))
     write_whole(folder / "table.txt", evaluation.to_text(result) + "\n")
     paths = {name: folder / FIGURES / f"{name}.png" for name in drawn}
     for name, path in paths.items():

@@ -76,6 +76,7 @@ def compare(
         columns={name: (column.header, column.meaning) for name, column in game.columns.items()},
         settings={"game": game.name, **_sizes_of(game), **(settings or {})},
         verdicts=verdicts,
+        samples=samples,
         **sizes,
     )
 

@@ -1,5 +1,7 @@
 """Whole runs through the command line: what they write, and what evaluation and drawing make of it."""
 
+import collections
+import csv
 import dataclasses
 import html
 import json
@@ -31,6 +33,7 @@ def test_a_run_leaves_config_metrics_checkpoints_table_report_and_figures(pointe
         "figures",
         "metrics.csv",
         "report.html",
+        "samples.csv",
         "table.txt",
     }
     assert checkpoint.steps(pointer_run / "checkpoints")[-1] == 20
@@ -74,6 +77,7 @@ def test_evaluating_a_run_again_gives_the_same_table_in_a_new_folder(pointer_run
         "evaluation.json",
         "figures",
         "report.html",
+        "samples.csv",
         "table.txt",
     }
     assert {path: files_of(run)[path] for path in before} == before
@@ -202,6 +206,22 @@ def test_several_seeds_train_in_one_program_and_are_compared_each_and_together_d
     table = (varied_run / "table.txt").read_text(encoding="utf-8")
     assert told in " ".join(table.split())
     assert told in html.unescape((varied_run / "report.html").read_text(encoding="utf-8"))
+
+
+def test_the_samples_of_a_run_give_its_table_again_the_row_over_seeds_too(varied_run):
+    result = evaluation.from_json(json.loads((varied_run / "evaluation.json").read_text(encoding="utf-8")))
+    with (varied_run / "samples.csv").open(encoding="utf-8", newline="") as file:
+        samples = collections.defaultdict(list)
+        for row in csv.DictReader(file):
+            samples[row["policy"]].append(float(row["utility"]))
+    members = {f"learned(seed={seed})" for seed in range(2)} | {f"learned(greedy, seed={seed})" for seed in range(2)}
+    assert set(samples) == {"local", *members}
+    rows = {each.name: each for each in result.results}
+    for name, values in samples.items():
+        assert rows[name].columns["utility"] == evaluation.estimate(values)
+        assert rows[name].differences["utility"] == evaluation.paired_difference(values, samples["local"])
+    means = [np.mean(samples[f"learned(seed={seed})"]) for seed in range(2)]
+    assert rows["learned (2 seeds)"].columns["utility"] == evaluation.estimate(means)
 
 
 def test_seeds_have_rows_of_metrics_and_parameters_of_their_own(varied_run):
