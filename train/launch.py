@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from jaxdlb import checkpoint, evaluation
 from jaxdlb.networks import NetworkConfig
-from train import build, comparison, compose, config, loggers, loop, run_folder
+from train import build, comparison, compose, config, loggers, loop, provenance, run_folder
 from train.build import Scenario
 from train.loggers import metrics_file
 from train.loop import DivergedError, Population, Schedule, StoppedError
@@ -31,6 +31,7 @@ class Plan:
     population: Population
     schedule: Schedule
     resumed: "Resumed | None"
+    command: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +49,7 @@ def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
     Raises:
         ValueError, OmegaConfBaseException: something given is wrong, or the run cannot be resumed.
     """
-    folder = None
+    folder, command = None, provenance.command("train", overrides)
     if given.resume is None and given.resume_step is not None:
         raise ValueError(f"resume_step is {given.resume_step}; it must not be given without resume")
     if given.resume is not None:
@@ -74,7 +75,8 @@ def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
         with build.renamed("step", "resume_step"):
             resumed = Resumed(folder, *checkpoint.restore_state(folder, population.template(), step))
         _check_not_beyond(resumed.step, schedule, settings)
-    return Plan(given, settings, scenario, build.network(settings.network), population, schedule, resumed)
+    network = build.network(settings.network)
+    return Plan(given, settings, scenario, network, population, schedule, resumed, command)
 
 
 def _check_not_beyond(step: int, schedule: Schedule, settings: Any) -> None:
@@ -102,6 +104,7 @@ def execute(plan: Plan) -> Path:
         metrics_file.cut_after(folder, plan.resumed.step)
         seconds = max((row["seconds"] for row in metrics_file.read(folder)), default=0.0)
     compose.save(plan.given, folder)
+    _tell_provenance(plan, folder)
     listening = loggers.make(plan.settings.logger, folder, _plain(plan.given))
     try:
         _train(plan, folder, listening, seconds)
@@ -123,6 +126,16 @@ def execute(plan: Plan) -> Path:
             logger.close(newest)
     print(f"the run is in {folder}")
     return folder
+
+
+def _tell_provenance(plan: Plan, folder: Path) -> None:
+    trained = {
+        "learner": {"name": plan.settings.learner.name, **provenance.values(plan.population.learner.config)},
+        "network": provenance.values(plan.network),
+        "training": {"num_updates": plan.schedule.num_updates},
+    }
+    update = 0 if plan.resumed is None else plan.resumed.step
+    provenance.write(folder, plan.settings, plan.scenario, plan.command, update=update, trained=trained)
 
 
 def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], seconds: float) -> None:

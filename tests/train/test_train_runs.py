@@ -32,6 +32,7 @@ def test_a_run_leaves_config_metrics_checkpoints_table_report_and_figures(pointe
         "evaluation.json",
         "figures",
         "metrics.csv",
+        "provenance.json",
         "report.html",
         "samples.csv",
         "table.txt",
@@ -76,6 +77,7 @@ def test_evaluating_a_run_again_gives_the_same_table_in_a_new_folder(pointer_run
         "config.yaml",
         "evaluation.json",
         "figures",
+        "provenance.json",
         "report.html",
         "samples.csv",
         "table.txt",
@@ -245,6 +247,9 @@ def test_a_sweep_gives_each_job_a_folder_of_its_own(train, here):
     rates = [OmegaConf.load(sweep / str(job) / "config.yaml").learner.learning_rate for job in range(2)]
     assert rates == [1e-3, 3e-4]
     assert all((sweep / str(job) / "metrics.csv").exists() for job in range(2))
+    told = [json.loads((sweep / str(job) / "provenance.json").read_text(encoding="utf-8")) for job in range(2)]
+    given = [each["launches"][0]["command"].split()[-1].partition("=") for each in told]
+    assert [(key, float(value)) for key, _, value in given] == [("learner.learning_rate", rate) for rate in rates]
     assert {path.name for path in here.iterdir()} == {"runs"}
 
 
