@@ -82,7 +82,11 @@ def measure(folder: Path) -> dict[str, Any]:
     table = json.loads((folder / "first" / "evaluation.json").read_text())
     utilities = {result["name"]: result["columns"]["utility"]["mean"] for result in table["results"]}
     best = table["best_heuristic"]
-    learned = next(utilities[result["name"]] for result in table["results"] if result["kind"] == "learned")
+    learned = next(
+        utilities[result["name"]]
+        for result in table["results"]
+        if result["kind"] == "learned" and result["part_of"] is None
+    )
     target = utilities[best] / TIMES_BETTER
     report.progress("a launch with an empty cache")
     (folder / "cache").rename(folder / "set_aside")

@@ -225,8 +225,8 @@ def _plain(value: Any) -> str:
         return "(must be given)"
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
-    if isinstance(value, tuple):
-        return str(list(value))
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(_plain, value))}]"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

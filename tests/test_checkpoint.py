@@ -231,6 +231,19 @@ def test_one_of_several_seeds_is_loaded(tmp_path):
         jaxdlb.load_policy(folder, seed=3)
 
 
+@pytest.mark.parametrize(
+    ("greedy", "one", "several"),
+    [
+        (False, "learned", ["learned(seed=0)", "learned(seed=1)"]),
+        (True, "learned(greedy)", ["learned(greedy, seed=0)", "learned(greedy, seed=1)"]),
+    ],
+)
+def test_the_name_of_a_loaded_policy_says_how_it_acts_and_of_several_its_seed(greedy, one, several, tmp_path):
+    folder, _ = save_policy(tmp_path, networks.NetworkConfig(hidden=(8,)), num_seeds=2)
+    assert [each.name for each in checkpoint.load_policies(folder, greedy=greedy)] == several
+    assert jaxdlb.load_policy(folder, greedy=greedy).name == one
+
+
 def test_a_pointer_policy_acts_at_another_number_of_nodes_and_an_mlp_is_refused(tmp_path):
     larger = jaxdlb.make("dlb", num_nodes=5, max_delay=0)
     pointer, _ = save_policy(tmp_path / "pointer", networks.NetworkConfig(kind="pointer", hidden=(8, 8)))

@@ -11,7 +11,7 @@ import jax
 
 import jaxdlb
 from jaxdlb import ranges
-from jaxdlb.checks import LARGEST_INT, Interval, check_array, check_size
+from jaxdlb.checks import LARGEST_INT, Interval, check_array, check_choice, check_size
 from jaxdlb.evaluation.rollouts import check_sizes
 from jaxdlb.game import Entry, Game, Lengths
 from jaxdlb.games import GAMES
@@ -24,6 +24,7 @@ from train.config import SCHEDULE
 SampleParams = Callable[[jax.Array], Any]
 Built = TypeVar("Built")
 
+ACTIONS = ("drawn", "greedy")  # ways for a learned policy to act
 _SEED = Interval(0, 2**32 - 1, integer=True)
 
 
@@ -176,8 +177,19 @@ def check(settings: Any) -> None:
         check_size("tuning_rounds", evaluation.tuning_rounds, 1)
         check_size("tuning_candidates", evaluation.tuning_candidates, 2)
         check_size("tuning_generations", evaluation.tuning_generations, 1)
+        _check_actions(evaluation.actions)
     if evaluation.heuristics is not None:
         heuristics(evaluation.heuristics, entry.heuristics)
+
+
+def _check_actions(actions: Sequence[str]) -> None:
+    """Raise ValueError unless there is a way to act, and each is known and listed once."""
+    if not actions:
+        raise ValueError(f"actions is empty; it must hold at least one of {', '.join(ACTIONS)}")
+    for index, each in enumerate(actions):
+        check_choice(f"actions[{index}]", each, ACTIONS)
+        if each in actions[:index]:
+            raise ValueError(f"actions holds {each!r} twice; it must hold each way to act once")
 
 
 def library(type_: type[Built], settings: Any) -> Built:

@@ -1,5 +1,6 @@
 """Learned policies against heuristics: the evaluation, its figures, and the files that hold them."""
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxdlb import evaluation, recording
+from jaxdlb import checkpoint, evaluation, recording
 from jaxdlb.evaluation import Evaluation, Tuned
 from jaxdlb.evaluation.report import write_report
 from jaxdlb.policies import Family, Policy
@@ -22,6 +23,7 @@ from train.loggers import Row
 FIGURES = "figures"  # their folder, beside the table
 _CLUSTER, _EPISODE = 2**31, 2**31 + 1  # folded into an evaluation's key: no episode of it is numbered so high
 
+Learned = Mapping[str, Sequence[Policy]]  # by way to act: a policy for each training seed
 Figures = Mapping[str, tuple[str, Any]]  # file name without its end: caption and matplotlib figure
 
 
@@ -69,24 +71,54 @@ def _spent(found: Iterable[Tuned]) -> str:
     )
 
 
-def compare(scenario: Scenario, settings: Any, policies: Sequence[Policy], about: Mapping[str, Any]) -> Evaluation:
-    """Play `policies` on the clusters to evaluate on; `about` is kept with the result."""
+def learned(folder: Path, scenario: Scenario, settings: Any, step: int | None = None) -> Learned:
+    """The policies of a run's checkpoint, by each way to act that an evaluation's `settings` list, the first first."""
+    return {
+        how: checkpoint.load_policies(folder, game=scenario.game, step=step, greedy=how == "greedy")
+        for how in settings.actions
+    }
+
+
+def everyone(rules: Sequence[Policy], learned: Learned) -> list[Policy]:
+    """Who plays: the rules, and every training seed's policy in every way to act."""
+    return [*rules, *itertools.chain.from_iterable(learned.values())]
+
+
+def compare(
+    scenario: Scenario, settings: Any, rules: Sequence[Policy], learned: Learned, about: Mapping[str, Any]
+) -> Evaluation:
+    """Play on the clusters to evaluate on; `about` is kept with the result.
+
+    Where there are several training seeds, each way to act has a row over them. The first way to act is judged in the
+    conclusion, and the others are its variants.
+    """
+    rows = {how: _row(how, len(policies)) for how, policies in learned.items()}
+    first, *others = rows.values()
     lengths = build.lengths(settings, scenario.entry)
     return evaluation.compare(
         scenario.game,
-        policies,
+        everyone(rules, learned),
         scenario.test,
         jax.random.key(settings.seed),
         num_episodes=settings.num_episodes,
         num_rounds=lengths.num_rounds,
         warmup=lengths.warmup,
+        seeds={rows[how]: [each.name for each in seeds] for how, seeds in learned.items() if len(seeds) > 1},
+        variants=dict.fromkeys(others, first),
         settings=about,
     )
 
 
 def beaten(result: Evaluation) -> list[str]:
-    """The learned policies whose utility is below that of the best heuristic, beyond doubt."""
-    return [each.name for each in result.results if each.kind == "learned" and each.differences["utility"].high < 0]
+    """The rows that speak for a learner, and whose utility is below that of the best heuristic, beyond doubt."""
+    learned = [each for each in result.results if each.kind == "learned" and each.part_of is None]
+    return [each.name for each in learned if each.differences["utility"].high < 0]
+
+
+def _row(how: str, num_seeds: int) -> str:
+    """The name of the row that tells how a run's learner did by a way to act."""
+    name = checkpoint.policy_name(greedy=how == "greedy")
+    return name if num_seeds == 1 else f"{name} ({num_seeds} seeds)"
 
 
 def figures(
@@ -97,7 +129,10 @@ def figures(
     rows: Sequence[Row] = (),
     held_out: Sequence[Row] = (),
 ) -> dict[str, tuple[str, Any]]:
-    """Utilities, loads over time and, given the `rows` of metrics.csv (and of held_out.csv), the learning curve."""
+    """Utilities, loads over time and, given the `rows` of metrics.csv (and of held_out.csv), the learning curve.
+
+    Of the learned `policies`, the first is the one whose loads are shown.
+    """
     from jaxdlb.evaluation import plots
 
     made = {"utilities": ("Mean utility of every policy, with 95% intervals", plots.utilities(result))}
@@ -108,11 +143,11 @@ def figures(
         )
     if scenario.entry.viewer is None:
         return made
-    learned = [each.name for each in result.results if each.kind == "learned"]
-    by_name = {policy.name: policy for policy in policies}
+    learned = [policy for policy in policies if policy.kind == "learned"]
+    best = [policy for policy in policies if policy.name == result.best_heuristic]
     recordings = {
-        name: record(scenario, by_name[name], settings.seed, settings.recorded_rounds)
-        for name in (*learned[:1], result.best_heuristic)
+        policy.name: record(scenario, policy, settings.seed, settings.recorded_rounds)
+        for policy in (*learned[:1], *best)
     }
     return made | scenario.entry.viewer().figures(recordings)
 
@@ -125,9 +160,10 @@ def record(scenario: Scenario, policy: Policy, seed: int, num_rounds: int) -> Re
 
 
 def write(folder: Path, title: str, result: Evaluation, drawn: Figures, config_text: str) -> dict[str, Path]:
-    """Write evaluation.json, table.txt, report.html and the figures into `folder`; return the figures' paths."""
+    """Write evaluation.json, samples.csv, table.txt, report.html and the figures; return the figures' paths."""
     (folder / FIGURES).mkdir(parents=True, exist_ok=True)
     write_whole(folder / "evaluation.json", json.dumps(evaluation.to_json(result), indent=2) + "\n")
+    write_whole(folder / "samples.csv", evaluation.to_csv(result))
     write_whole(folder / "table.txt", evaluation.to_text(result) + "\n")
     paths = {name: folder / FIGURES / f"{name}.png" for name in drawn}
     for name, path in paths.items():

@@ -74,7 +74,8 @@ class EvaluationSettings:
     num_episodes: int = 64  # independent episodes of each policy
     num_rounds: int | None = None  # rounds of an episode; null: as many as the game asks for
     warmup: int | None = None  # rounds at the start of each episode that are left out; null: as the game asks
-    greedy: bool = False  # the learned policy takes its likeliest choice rather than draw one
+    # how learned policies act: drawn (at random, as in training) or greedy; verdict and drawings are of the first
+    actions: list[str] = dataclasses.field(default_factory=lambda: ["drawn", "greedy"])
     seed: int = 1  # of the evaluation
     heuristics: list[Any] | None = None  # names, or mappings of name and options; null: all, tuned
     tuning_episodes: int = 32  # episodes of each member of a grid, and of each finalist of a search over a box

@@ -2,7 +2,8 @@
 
 The settings are those saved with the run, with what the command line overrides: `game.num_nodes=64
 game.params.load=0.7` plays a pointer policy elsewhere, `game=dlb` takes the whole game afresh from conf/. Prints the
-table, and writes evaluation.json, table.txt, report.html and figures into `output`, or a new folder in the run's.
+table, and writes evaluation.json, samples.csv, table.txt, report.html, provenance.json and figures into `output`, or a
+new folder in the run's.
 
 Exit status: 0 when all went well; 2 when something given is wrong, of which one line on stderr says what, and then
 nothing has been written.
@@ -17,7 +18,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from jaxdlb import checkpoint, evaluation
-from train import build, cli, comparison, compose, config, run_folder
+from train import build, cli, comparison, compose, config, provenance, run_folder
 from train.build import Scenario
 
 FOLDER = "evaluations"  # in a run's folder
@@ -39,8 +40,10 @@ class Plan:
     given: DictConfig
     settings: Any
     scenario: Scenario
-    learned: list[Any]
+    learned: comparison.Learned
     folder: Path  # to be made
+    step: int  # of the checkpoint
+    command: str
 
 
 def prepare(overrides: Sequence[str]) -> Plan:
@@ -52,12 +55,15 @@ def prepare(overrides: Sequence[str]) -> Plan:
     given, settings, located = from_run(overrides, EvaluateSettings)
     build.check(settings)
     scenario = build.scenario(settings.game)
-    greedy = settings.evaluation.greedy
-    learned = checkpoint.load_policies(located.folder, game=scenario.game, step=located.step, greedy=greedy)
+    learned = comparison.learned(located.folder, scenario, settings.evaluation, located.step)
+    step = checkpoint.steps(located.folder)[-1] if located.step is None else located.step
     if settings.output is None:
-        return Plan(given, settings, scenario, learned, located.folder.parent / FOLDER / run_folder.stamp())
-    run_folder.check_new("output", Path(settings.output))
-    return Plan(given, settings, scenario, learned, Path(settings.output))
+        folder = located.folder.parent / FOLDER / run_folder.stamp()
+    else:
+        folder = Path(settings.output)
+        run_folder.check_new("output", folder)
+    command = provenance.command("train.evaluate", overrides)
+    return Plan(given, settings, scenario, learned, folder, step, command)
 
 
 def from_run(overrides: Sequence[str], schema: type) -> tuple[DictConfig, Any, checkpoint.Location]:
@@ -76,12 +82,14 @@ def from_run(overrides: Sequence[str], schema: type) -> tuple[DictConfig, Any, c
 def execute(plan: Plan) -> None:
     """Compare, print and write."""
     settings = plan.settings.evaluation
-    policies = [*comparison.heuristics(plan.scenario, settings), *plan.learned]
-    result = comparison.compare(plan.scenario, settings, policies, {"checkpoint": plan.settings.checkpoint})
-    drawn = comparison.figures(result, plan.scenario, settings, policies)
+    rules = comparison.heuristics(plan.scenario, settings)
+    about = {"checkpoint": plan.settings.checkpoint}
+    result = comparison.compare(plan.scenario, settings, rules, plan.learned, about)
+    drawn = comparison.figures(result, plan.scenario, settings, comparison.everyone(rules, plan.learned))
     folder = plan.folder if plan.settings.output else run_folder.create_new(plan.folder)
     comparison.write(folder, f"Evaluation of {plan.settings.checkpoint}", result, drawn, OmegaConf.to_yaml(plan.given))
     compose.save(plan.given, folder)
+    provenance.write(folder, plan.settings, plan.scenario, plan.command, update=plan.step)
     print(evaluation.to_text(result))
     print(f"written to {folder}")
 

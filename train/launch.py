@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from jaxdlb import checkpoint, evaluation
 from jaxdlb.networks import NetworkConfig
-from train import build, comparison, compose, config, loggers, loop, run_folder
+from train import build, comparison, compose, config, loggers, loop, provenance, run_folder
 from train.build import Scenario
 from train.held_out import HeldOut
 from train.loggers import metrics_file
@@ -33,6 +33,7 @@ class Plan:
     population: Population
     schedule: Schedule
     resumed: "Resumed | None"
+    command: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +51,7 @@ def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
     Raises:
         ValueError, OmegaConfBaseException: something given is wrong, or the run cannot be resumed.
     """
-    folder = None
+    folder, command = None, provenance.command("train", overrides)
     if given.resume is None and given.resume_step is not None:
         raise ValueError(f"resume_step is {given.resume_step}; it must not be given without resume")
     if given.resume is not None:
@@ -76,7 +77,8 @@ def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
         with build.renamed("step", "resume_step"):
             resumed = Resumed(folder, *checkpoint.restore_state(folder, population.template(), step))
         _check_not_beyond(resumed.step, schedule, settings)
-    return Plan(given, settings, scenario, build.network(settings.network), population, schedule, resumed)
+    network = build.network(settings.network)
+    return Plan(given, settings, scenario, network, population, schedule, resumed, command)
 
 
 def _check_not_beyond(step: int, schedule: Schedule, settings: Any) -> None:
@@ -104,6 +106,7 @@ def execute(plan: Plan) -> Path:
         metrics_file.cut_after(folder, plan.resumed.step)
         seconds = max((row["seconds"] for row in metrics_file.read(folder)), default=0.0)
     compose.save(plan.given, folder)
+    _tell_provenance(plan, folder)
     listening = loggers.make(plan.settings.logger, folder, _plain(plan.given))
     if plan.schedule.num_updates < FEW_UPDATES:
         _tell(listening, _few_updates(plan))
@@ -137,6 +140,16 @@ def _few_updates(plan: Plan) -> str:
     )
 
 
+def _tell_provenance(plan: Plan, folder: Path) -> None:
+    trained = {
+        "learner": {"name": plan.settings.learner.name, **provenance.values(plan.population.learner.config)},
+        "network": provenance.values(plan.network),
+        "training": {"num_updates": plan.schedule.num_updates},
+    }
+    update = 0 if plan.resumed is None else plan.resumed.step
+    provenance.write(folder, plan.settings, plan.scenario, plan.command, update=update, trained=trained)
+
+
 def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], seconds: float) -> None:
     population = plan.population
     shared = getattr(population.learner.config, "share_parameters", True)
@@ -160,12 +173,12 @@ def _evaluate(plan: Plan, folder: Path, listening: Sequence[loggers.Logger]) -> 
     best, newest = checkpoint.best_step(folder / checkpoint.FOLDER), checkpoint.steps(folder / checkpoint.FOLDER)[-1]
     if best != newest:
         _tell(listening, f"warning: update {newest} did worse than update {best}, whose policy is compared and kept")
-    learned = checkpoint.load_policies(folder, game=scenario.game, greedy=settings.greedy)
-    policies = [*comparison.heuristics(scenario, settings), *learned]
+    rules, learned = comparison.heuristics(scenario, settings), comparison.learned(folder, scenario, settings)
     about = {"agent_rounds of training": plan.schedule.num_updates * plan.schedule.agent_rounds_per_update}
-    result = comparison.compare(scenario, settings, policies, about)
+    result = comparison.compare(scenario, settings, rules, learned, about)
+    everyone = comparison.everyone(rules, learned)
     curves = metrics_file.read(folder), metrics_file.read(folder, metrics_file.HELD_OUT)
-    drawn = comparison.figures(result, scenario, settings, policies, *curves)
+    drawn = comparison.figures(result, scenario, settings, everyone, *curves)
     paths = comparison.write(folder, f"Run {folder.name}", result, drawn, OmegaConf.to_yaml(plan.given))
     for logger in listening:
         logger.evaluation(result, paths)

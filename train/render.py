@@ -111,7 +111,7 @@ def _learned(settings: Any, scenario: Scenario, located: Any) -> Policy:
         raise ValueError(
             f"checkpoint is not given; it must be where policy is {LEARNED} (a heuristic is drawn without: policy=…)"
         )
-    greedy = settings.evaluation.greedy
+    greedy = settings.evaluation.actions[0] == "greedy"
     learned = checkpoint.load_policies(located.folder, game=scenario.game, step=located.step, greedy=greedy)
     if not 0 <= settings.seed_index < len(learned):
         raise ValueError(f"seed_index is {settings.seed_index}; it must be an integer in [0, {len(learned) - 1}]")

@@ -109,13 +109,13 @@ def load_policy(
     policies = load_policies(path, game=game, step=step, greedy=greedy)
     if not 0 <= seed < len(policies):
         raise ValueError(f"seed is {seed}; it must be one of the trained seeds, 0 to {len(policies) - 1}")
-    return dataclasses.replace(policies[seed], name="learned")
+    return dataclasses.replace(policies[seed], name=policy_name(greedy))
 
 
 def load_policies(
     path: PathLike, *, game: Any = None, step: int | None = None, greedy: bool = False
 ) -> list[LearnedPolicy]:
-    """Like `load_policy`, but the policies of all seeds in one read; if there are several, names include the seed.
+    """Like `load_policy`, but the policies of all seeds in one read, named by `policy_name`, of several with the seed.
 
     Raises:
         CheckpointError: there is no checkpoint, or it does not belong here, or it is damaged.
@@ -137,10 +137,16 @@ def load_policies(
             actor=actor,
             variables=unpack(template, each, f"step {step} of {folder}"),
             greedy=greedy,
-            name="learned" if only_one else f"learned(seed={seed})",
+            name=policy_name(greedy, None if only_one else seed),
         )
         for seed, each in enumerate(seeds)
     ]
+
+
+def policy_name(greedy: bool = False, seed: int | None = None) -> str:
+    """What a loaded policy is called: learned, learned(greedy), learned(seed=1) or learned(greedy, seed=1)."""
+    said = [*(["greedy"] if greedy else []), *([] if seed is None else [f"seed={seed}"])]
+    return f"learned({', '.join(said)})" if said else "learned"
 
 
 def _trained_in(about: Mapping[str, Any], game: Any) -> Any:

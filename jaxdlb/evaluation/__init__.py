@@ -3,6 +3,7 @@
 `jaxdlb.evaluation.plots` draws what stands here; it is imported on its own, since it needs matplotlib.
 """
 
+from jaxdlb.evaluation.results import to_csv
 from jaxdlb.evaluation.rollouts import columns_of, evaluate, evaluate_all, sums
 from jaxdlb.evaluation.statistics import Estimate, estimate, paired_difference
 from jaxdlb.evaluation.tables import (
@@ -31,6 +32,7 @@ __all__ = [
     "from_json",
     "paired_difference",
     "sums",
+    "to_csv",
     "to_json",
     "to_markdown",
     "to_text",

@@ -2,13 +2,15 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from jaxtyping import PRNGKeyArray
 
+from jaxdlb.evaluation import seeds as training_seeds
 from jaxdlb.evaluation.results import Evaluation, PolicyResult
-from jaxdlb.evaluation.rollouts import evaluate_all
+from jaxdlb.evaluation.rollouts import Samples, evaluate_all
+from jaxdlb.evaluation.seeds import Seeds, over_seeds
 from jaxdlb.evaluation.side_by_side import SampleParams
 from jaxdlb.evaluation.statistics import Estimate, estimate, paired_difference
 from jaxdlb.game import Game
@@ -24,48 +26,74 @@ def compare(
     num_episodes: int,
     num_rounds: int,
     warmup: int,
+    seeds: Seeds | None = None,
+    variants: Mapping[str, str] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Play all policies in the same episodes (see `evaluate_all`) and compare each with the best heuristic.
 
     They are compared by their utility, and by each column of the game that has a verdict. Only policies of the kind
-    `heuristic` can be the best heuristic, which is the one with the best utility. `settings` are kept with the result,
+    `heuristic` can be the best heuristic, which is the one with the best utility.
+
+    `seeds` maps the names of further rows to the names of policies that one learner found from several training seeds:
+    such a row is over the seeds (see `seeds.over_seeds`), and it speaks for them in the conclusion. `variants` maps the
+    names of rows that are another way to act to the rows that speak for them. `settings` are kept with the result,
     along with the game's name and sizes.
 
     Raises:
-        ValueError: no heuristic among the policies, two policies with one name, or sizes that `evaluate_all` refuses.
+        ValueError: no heuristic among the policies, two policies with one name, `seeds` or `variants` that are no
+            names of policies, or sizes that `evaluate_all` refuses.
     """
+    seeds, variants = seeds or {}, variants or {}
+    _check(policies)
+    training_seeds.check([policy.name for policy in policies], seeds, variants)
+    sizes = {"num_episodes": num_episodes, "num_rounds": num_rounds, "warmup": warmup}
+    played = evaluate_all(game, policies, sample_params, key, **sizes)
+    samples = {policy.name: each for policy, each in zip(policies, played, strict=True)}
+    kinds = {policy.name: policy.kind for policy in policies}
+    best = _best([name for name, kind in kinds.items() if kind == "heuristic"], samples)
+    verdicts = {name: column.verdict for name, column in game.columns.items() if column.verdict is not None}
+    compared, spoken_for = ("utility", *verdicts), training_seeds.parts(seeds, variants)
+    results = [
+        PolicyResult(
+            name=name,
+            kind=kinds[name],
+            columns={column: estimate(values) for column, values in each.items()},
+            differences={column: paired_difference(each[column], samples[best][column]) for column in compared},
+            part_of=spoken_for.get(name),
+        )
+        for name, each in samples.items()
+    ]
+    results += [
+        over_seeds(
+            row, kinds[members[0]], [samples[each] for each in members], samples[best], compared, spoken_for.get(row)
+        )
+        for row, members in seeds.items()
+    ]
+    return Evaluation(
+        results=tuple(sorted(results, key=lambda result: -_rank(result.columns["utility"]))),
+        best_heuristic=best,
+        columns={name: (column.header, column.meaning) for name, column in game.columns.items()},
+        settings={"game": game.name, **_sizes_of(game), **(settings or {})},
+        verdicts=verdicts,
+        samples=samples,
+        **sizes,
+    )
+
+
+def _check(policies: Sequence[Policy]) -> None:
+    """Raise ValueError unless names differ and there is a heuristic to compare with."""
     names = [policy.name for policy in policies]
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
         raise ValueError(f"policies holds {repeated[0]!r} twice; every policy must have a name of its own")
-    kinds = [policy.kind for policy in policies]
-    if "heuristic" not in kinds:
+    if all(policy.kind != "heuristic" for policy in policies):
         raise ValueError("policies holds no heuristic; there must be one to compare the others with")
-    sizes = {"num_episodes": num_episodes, "num_rounds": num_rounds, "warmup": warmup}
-    samples = evaluate_all(game, policies, sample_params, key, **sizes)
-    columns = [{name: estimate(values) for name, values in each.items()} for each in samples]
-    candidates = [index for index, kind in enumerate(kinds) if kind == "heuristic"]
-    best = max(candidates, key=lambda index: _rank(columns[index]["utility"]))
-    verdicts = {name: column.verdict for name, column in game.columns.items() if column.verdict is not None}
-    compared = ("utility", *verdicts)
-    results = [
-        PolicyResult(
-            name=names[index],
-            kind=kinds[index],
-            columns=columns[index],
-            differences={name: paired_difference(samples[index][name], samples[best][name]) for name in compared},
-        )
-        for index in range(len(policies))
-    ]
-    return Evaluation(
-        results=tuple(sorted(results, key=lambda result: -_rank(result.columns["utility"]))),
-        best_heuristic=names[best],
-        columns={name: (column.header, column.meaning) for name, column in game.columns.items()},
-        settings={"game": game.name, **_sizes_of(game), **(settings or {})},
-        verdicts=verdicts,
-        **sizes,
-    )
+
+
+def _best(candidates: Collection[str], samples: Mapping[str, Samples]) -> str:
+    """The candidate with the best mean utility."""
+    return max(candidates, key=lambda name: _rank(estimate(samples[name]["utility"])))
 
 
 def _rank(utility: Estimate) -> float:

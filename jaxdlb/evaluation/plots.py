@@ -24,6 +24,7 @@ from jaxdlb.evaluation.roles import ROLES, Role, present, role_of
 
 LARGE_SPREAD = 20  # utilities that differ by more than this factor are drawn on a logarithmic scale
 MOST_LEVELS = 5  # drawn beside a learning curve
+MOST_ROLES = 4  # in one line of a legend; more take two
 
 
 def utilities(evaluation: Evaluation) -> Figure:
@@ -162,7 +163,8 @@ def _weight(role: Role) -> str:
 def _legend(figure: Figure, roles: Sequence[Role]) -> None:
     handles = [Line2D([], [], label=role.meaning, **_marker(role)) for role in roles]
     style: dict[str, Any] = {"frameon": False, "fontsize": SMALL, "labelcolor": INK}
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), **style)
+    columns = len(handles) if len(handles) <= MOST_ROLES else math.ceil(len(handles) / 2)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, **style)
 
 
 def _label_levels(figure: Figure, axes: Axes, levels: Mapping[str, float]) -> None:

@@ -13,7 +13,7 @@ from jaxdlb.drawing.svg import Drawable
 from jaxdlb.evaluation.numerals import mean_and_error
 from jaxdlb.evaluation.results import Evaluation, PolicyResult
 from jaxdlb.evaluation.roles import ROLES, role_name
-from jaxdlb.evaluation.sentences import conclusion
+from jaxdlb.evaluation.sentences import about_seeds, conclusion
 from jaxdlb.evaluation.statistics import Estimate
 from jaxdlb.evaluation.tables import DIFFERENCE
 from jaxdlb.writing import write_whole
@@ -45,6 +45,7 @@ def write_report(
         conclusion=escape(conclusion(evaluation)),
         table=_table(evaluation),
         columns=_definitions({header: description for header, description in evaluation.columns.values()}),
+        about_seeds=escape(about_seeds(evaluation)),
         figures="\n".join(_figure(caption, figure) for caption, figure in figures.items()),
         settings=_definitions(_settings(evaluation)),
         config=escape(config_text),
@@ -175,7 +176,7 @@ PAGE = """<!DOCTYPE html>
 </div>
 <details><summary>What the columns mean</summary>
 {columns}
-<p>Means over the episodes; ± is half the width of the 95% interval.</p>
+<p>Means over the episodes; ± is half the width of the 95% interval. {about_seeds}</p>
 </details>
 <h2>Figures</h2>
 {figures}

@@ -1,10 +1,13 @@
-"""The results of an evaluation, and their JSON form."""
+"""The results of an evaluation, their JSON form, and the samples that they rest on as CSV."""
 
+import csv
 import dataclasses
+import io
 import math
 from collections.abc import Mapping
 from typing import Any
 
+from jaxdlb.evaluation.rollouts import Samples
 from jaxdlb.evaluation.statistics import Estimate
 from jaxdlb.game import Verdict
 
@@ -17,6 +20,8 @@ class PolicyResult:
     kind: str  # one of `policies.KINDS`
     columns: Mapping[str, Estimate]
     differences: Mapping[str, Estimate]  # of the utility and what else is judged: its own minus the best heuristic's
+    num_seeds: int = 1  # training seeds that the intervals are over; with 1 they are over episodes
+    part_of: str | None = None  # the row that speaks for this one in the conclusion
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,15 +36,22 @@ class Evaluation:
     warmup: int
     settings: Mapping[str, Any]
     verdicts: Mapping[str, Verdict] = dataclasses.field(default_factory=dict)  # of columns judged beside the utility
+    # by policy: what its row rests on, for each column float64 [num_episodes]; none where it was read from JSON
+    samples: Mapping[str, Samples] = dataclasses.field(default_factory=dict, compare=False, repr=False)
 
     @property
     def best(self) -> PolicyResult:
         """The result of the best heuristic."""
         return next(result for result in self.results if result.name == self.best_heuristic)
 
+    @property
+    def is_over_seeds(self) -> bool:
+        """Whether there is a row whose intervals are over training seeds."""
+        return any(result.num_seeds > 1 for result in self.results)
+
 
 def to_json(evaluation: Evaluation) -> dict[str, Any]:
-    """The evaluation as JSON-compatible data; NaN becomes null."""
+    """The evaluation as JSON-compatible data, without its samples; NaN becomes null."""
 
     def plain(value: Estimate) -> dict[str, float | None]:
         return {end: None if math.isnan(x) else x for end, x in dataclasses.asdict(value).items()}
@@ -50,14 +62,37 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
             "kind": result.kind,
             "columns": {name: plain(value) for name, value in result.columns.items()},
             "differences": {name: plain(value) for name, value in result.differences.items()},
+            "num_seeds": result.num_seeds,
+            "part_of": result.part_of,
         }
         for result in evaluation.results
     ]
-    fields = {field.name: getattr(evaluation, field.name) for field in dataclasses.fields(evaluation)}
+    names = [field.name for field in dataclasses.fields(evaluation) if field.name != "samples"]
+    fields = {name: getattr(evaluation, name) for name in names}
     columns = {name: list(words) for name, words in evaluation.columns.items()}
     verdicts = {name: dataclasses.asdict(verdict) for name, verdict in evaluation.verdicts.items()}
     settings = dict(evaluation.settings)
     return fields | {"results": results, "columns": columns, "settings": settings, "verdicts": verdicts}
+
+
+def to_csv(evaluation: Evaluation) -> str:
+    """The samples as CSV, by which every estimate can be made anew: a line for each policy and episode.
+
+    The fields are `policy`, `episode` (from 0) and the columns, in digits that read back as the same float64; a field
+    is empty where an episode had nothing to divide by. Policies stand in the order of the table. A row over training
+    seeds has no samples of its own: they are the means of its seeds.
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["policy", "episode", *evaluation.columns])
+    for name in [result.name for result in evaluation.results if result.name in evaluation.samples]:
+        values = zip(*(evaluation.samples[name][column].tolist() for column in evaluation.columns), strict=True)
+        writer.writerows([name, episode, *map(_digits, each)] for episode, each in enumerate(values))
+    return file.getvalue()
+
+
+def _digits(value: float) -> str:
+    return "" if math.isnan(value) else repr(value)
 
 
 def from_json(data: Mapping[str, Any]) -> Evaluation:
@@ -77,6 +112,8 @@ def from_json(data: Mapping[str, Any]) -> Evaluation:
                 kind=result["kind"],
                 columns={name: restored(ends) for name, ends in result["columns"].items()},
                 differences={name: restored(ends) for name, ends in result["differences"].items()},
+                num_seeds=result["num_seeds"],
+                part_of=result["part_of"],
             )
             for result in data["results"]
         )

@@ -24,9 +24,11 @@ class Role:
         return bool(self.mark.strip())
 
 
-# In the order of legends. "best" is the best heuristic; the other keys are the kinds of policy, `policies.KINDS`.
+# In the order of legends. "best" is the best heuristic, "part" a learned policy that another row speaks for; the other
+# keys are the kinds of policy, `policies.KINDS`.
 ROLES = {
     "learned": Role("»", "learned", "learned", VERMILION, "D", filled=True, bold=True),
+    "part": Role("›", "one seed of it, or another way to act", "", VERMILION, "d", filled=False, bold=False),
     "best": Role("*", "the best heuristic", "best heuristic", BLUE, "o", filled=True, bold=True),
     "heuristic": Role(" ", "a heuristic", "", GREY, "o", filled=True, bold=False),
     "oracle": Role("†", "an oracle: sees the true state", "oracle", GREEN, "s", filled=False, bold=False),
@@ -36,7 +38,9 @@ ROLES = {
 
 def role_name(result: PolicyResult, evaluation: Evaluation) -> str:
     """The key of a policy's role in `ROLES`."""
-    return "best" if result.name == evaluation.best_heuristic else result.kind
+    if result.name == evaluation.best_heuristic:
+        return "best"
+    return "part" if result.kind == "learned" and result.part_of is not None else result.kind
 
 
 def role_of(result: PolicyResult, evaluation: Evaluation) -> Role:

@@ -18,14 +18,25 @@ _IN_UTILITY = {
 
 
 def conclusion(evaluation: Evaluation) -> str:
-    """Who won, in a sentence for each learned policy: it, the best heuristic, or neither.
+    """Who won, in a sentence for each learned policy that no other row speaks for: it, the best heuristic, or neither.
 
+    Training seeds have one sentence together, that of the row over them.
     The best heuristic is so by its utility; the heuristic that is furthest ahead of it in what else is judged, as in
     response time, has a sentence too.
     """
-    learned = [result for result in evaluation.results if result.kind == "learned"]
+    learned = [result for result in evaluation.results if result.kind == "learned" and result.part_of is None]
     sentences = [_verdict(result, evaluation) for result in (*learned, *_ahead_elsewhere(evaluation))]
     return " ".join(sentences if learned else [_leader(evaluation), *sentences])
+
+
+def about_seeds(evaluation: Evaluation) -> str:
+    """What the interval of a row over training seeds covers, where there is such a row; else ""."""
+    if not evaluation.is_over_seeds:
+        return ""
+    return (
+        "The interval of a row over several seeds is over these, one sample each: it covers the training seed; the "
+        "noise of the episodes, which all seeds share, is stated by the seeds' own rows."
+    )
 
 
 def _leader(evaluation: Evaluation) -> str:

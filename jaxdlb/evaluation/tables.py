@@ -7,7 +7,7 @@ from jaxdlb.evaluation.comparison import compare
 from jaxdlb.evaluation.numerals import mean_and_error, written
 from jaxdlb.evaluation.results import Evaluation, PolicyResult, from_json, to_json
 from jaxdlb.evaluation.roles import present, role_of
-from jaxdlb.evaluation.sentences import conclusion
+from jaxdlb.evaluation.sentences import about_seeds, conclusion
 from jaxdlb.evaluation.statistics import Estimate
 
 __all__ = [
@@ -107,4 +107,5 @@ def _measured(evaluation: Evaluation) -> str:
     return (
         f"Means of {evaluation.num_episodes:,} episodes of {evaluation.num_rounds:,} rounds, the first "
         f"{evaluation.warmup:,} left out; ± is half the width of the 95% interval. All policies play the same episodes."
-    )
+        f" {about_seeds(evaluation)}"
+    ).rstrip()

@@ -57,7 +57,7 @@ def test_the_game_of_the_guide_is_added_in_its_three_steps(source, tmp_path):
     )
     assert finished.returncode == 0, finished.stderr
     result = evaluation.from_json(json.loads((tmp_path / "run" / "evaluation.json").read_text()))
-    assert {each.name for each in result.results} == {"learned", "shortest_queue"}
+    assert {each.name for each in result.results} == {"learned", "learned(greedy)", "shortest_queue"}
     assert list(result.columns) == ["utility", "longest"]
     assert "longest" in finished.stdout
 
@@ -77,7 +77,7 @@ def test_a_game_and_a_rule_of_a_users_own_package_need_no_edit(source, tmp_path,
     status = main([*TINY, "game.name=my_package.routers:ENTRY", "game.num_servers=3", rules])
     assert status == 0, capsys.readouterr().err
     result = evaluation.from_json(json.loads((tmp_path / "run" / "evaluation.json").read_text()))
-    assert {each.name for each in result.results} == {"learned", "shortest_queue", "mine"}
+    assert {each.name for each in result.results} == {"learned", "learned(greedy)", "shortest_queue", "mine"}
     policy = jaxdlb.load_policy(tmp_path / "run")
     assert (policy.game.name, policy.game.num_servers) == ("routers", 3)
     assert checkpoint.read_about(tmp_path / "run")["game"]["name"] == "my_package.routers:ENTRY"

@@ -1,7 +1,10 @@
 """The tables of the pages say what the code does: most are written from the declarations, the rest is checked here."""
 
 import functools
+import json
 import re
+import tempfile
+from pathlib import Path
 
 import doc_pages
 import pytest
@@ -14,7 +17,7 @@ from jaxdlb.games import GAMES
 from jaxdlb.games.dlb import DLB
 from jaxdlb.mechanics.peer_view import Own, Peer
 from jaxdlb.policies import make_heuristic
-from train import compose, paths
+from train import build, compose, paths, provenance
 
 HEURISTICS = GAMES["dlb"].heuristics
 WRITTEN = tables.tables()
@@ -62,7 +65,19 @@ def check_json(table):
     result = evaluation.PolicyResult("local", "heuristic", {"utility": one}, {"utility": one})
     found = evaluation.to_json(evaluation.Evaluation((result,), "local", {"utility": ("utility", "")}, 2, 2, 0, {}))
     assert set(names(table)) == set(found)
-    assert {"name", "kind", "columns", "differences"} == set(found["results"][0]) <= set(spans(table.rows[0][1]))
+    fields = {"name", "kind", "columns", "differences", "num_seeds", "part_of"}
+    assert fields == set(found["results"][0]) <= set(spans(table.rows[0][1]))
+
+
+def check_provenance(table):
+    settings = compose.settings(compose.from_conf([]), [])
+    with tempfile.TemporaryDirectory() as folder:
+        provenance.write(Path(folder), settings, build.scenario(settings.game), "", update=0)
+        found = json.loads((Path(folder) / provenance.FILE).read_text(encoding="utf-8"))
+    assert names(table) == list(found)
+    _, resolved, launches = table.column("value")
+    assert set(found["resolved"]) <= set(spans(resolved))
+    assert set(found["launches"][0]) <= set(spans(launches))
 
 
 def check_networks(table):
@@ -86,6 +101,7 @@ CHECKS = {
     "networks": check_networks,
     "heuristics": check_heuristics,
     "json": check_json,
+    "provenance": check_provenance,
     "groups": check_groups,
 }
 TABLES = [(page, table) for page in PAGES for table in doc_pages.tables(page)]

@@ -1,6 +1,8 @@
 """The comparison and its table: who is best, what it says, and that JSON keeps all of it."""
 
+import csv
 import dataclasses
+import io
 import json
 import math
 
@@ -14,7 +16,7 @@ import jaxdlb
 from jaxdlb import heuristic
 from jaxdlb.evaluation import tables
 from jaxdlb.evaluation.comparison import compare
-from jaxdlb.evaluation.results import Evaluation, PolicyResult, from_json, to_json
+from jaxdlb.evaluation.results import Evaluation, PolicyResult, from_json, to_csv, to_json
 from jaxdlb.evaluation.roles import ROLES, present, role_of
 from jaxdlb.evaluation.rollouts import evaluate_all
 from jaxdlb.evaluation.statistics import Estimate, estimate, paired_difference
@@ -256,11 +258,11 @@ def test_the_text_has_a_row_for_each_policy_with_its_mark_the_best_first(compare
 
 
 def test_every_kind_of_policy_has_a_role_and_the_best_heuristic_one_of_its_own():
-    assert set(ROLES) == {*KINDS, "best"}
+    assert set(ROLES) == {*KINDS, "best", "part"}
     everyone = evaluation(*(result(kind, -float(place), kind) for place, kind in enumerate(KINDS)), best="heuristic")
     roles = {each.kind: role_of(each, everyone) for each in everyone.results}
     assert roles == {kind: ROLES["best" if kind == "heuristic" else kind] for kind in KINDS}
-    assert present(everyone) == [role for name, role in ROLES.items() if name != "heuristic"]
+    assert present(everyone) == [role for name, role in ROLES.items() if name not in ("heuristic", "part")]
     assert len({role.mark for role in ROLES.values()}) == len(ROLES)
     assert all(len(role.mark) == 1 for role in ROLES.values())
     assert any(line.startswith("= optimal ") for line in to_text(everyone).splitlines())
@@ -328,7 +330,25 @@ def test_no_line_of_the_text_is_longer_than_the_terminal(rows):
     assert len({len(line) for line in lines if set(line) == {"─"}}) == 1
 
 
-# JSON
+# JSON and CSV
+
+
+def test_every_estimate_can_be_made_from_the_samples_in_csv(compared):
+    rows = list(csv.DictReader(io.StringIO(to_csv(compared))))
+    assert list(rows[0]) == ["policy", "episode", *COLUMNS]
+    assert [row["policy"] for row in rows[:: SIZES["num_episodes"]]] == [each.name for each in compared.results]
+    for each in compared.results:
+        own = [row for row in rows if row["policy"] == each.name]
+        assert [row["episode"] for row in own] == ["0", "1", "2", "3", "4"]
+        for column, value in each.columns.items():
+            assert estimate([float(row[column]) for row in own]) == value
+
+
+def test_a_sample_that_there_is_not_is_empty_in_csv_and_what_was_read_from_json_has_none(compared):
+    samples = {"local": {name: np.array([1.5, math.nan]) for name in COLUMNS}}
+    lines = to_csv(dataclasses.replace(compared, samples=samples)).splitlines()
+    assert lines[1:] == ["local,0" + ",1.5" * len(COLUMNS), "local,1" + "," * len(COLUMNS)]
+    assert to_csv(from_json(to_json(compared))).splitlines() == [f"policy,episode,{','.join(COLUMNS)}"]
 
 
 def test_json_keeps_everything(compared):

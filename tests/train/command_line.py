@@ -23,6 +23,7 @@ TINY = (
     "evaluation.num_rounds=60",
     "evaluation.warmup=10",
     "evaluation.recorded_rounds=20",
+    "evaluation.actions=[drawn]",
     "evaluation.heuristics=[local,{name: power_of_d, d: 2, weighted: true}]",
 )
 ROUNDS = 4 * 8 * 3  # agent-rounds of one update

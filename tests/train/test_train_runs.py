@@ -1,6 +1,9 @@
 """Whole runs through the command line: what they write, and what evaluation and drawing make of it."""
 
+import collections
+import csv
 import dataclasses
+import html
 import json
 import math
 import shutil
@@ -12,6 +15,7 @@ import pytest
 from command_line import ROUNDS, TINY, files_of, once
 from omegaconf import OmegaConf
 from PIL import Image
+from scipy import stats
 
 import jaxdlb
 from jaxdlb import checkpoint, evaluation
@@ -30,7 +34,9 @@ def test_a_run_leaves_config_metrics_checkpoints_table_report_and_figures(pointe
         "figures",
         "held_out.csv",
         "metrics.csv",
+        "provenance.json",
         "report.html",
+        "samples.csv",
         "table.txt",
     }
     assert checkpoint.steps(pointer_run / "checkpoints")[-1] == 20
@@ -106,7 +112,9 @@ def test_evaluating_a_run_again_gives_the_same_table_in_a_new_folder(pointer_run
         "config.yaml",
         "evaluation.json",
         "figures",
+        "provenance.json",
         "report.html",
+        "samples.csv",
         "table.txt",
     }
     assert {path: files_of(run)[path] for path in before} == before
@@ -121,7 +129,7 @@ def test_a_pointer_policy_is_evaluated_elsewhere_by_overrides(pointer_run, evalu
         "game.params.load=0.4",
         "game.params.heartbeat_period=20",
         "evaluation.heuristics=[threshold]",
-        "evaluation.greedy=true",
+        "evaluation.actions=[greedy]",
     )
     assert outcome.status == 0, outcome.err
     config = OmegaConf.load(here / "elsewhere" / "config.yaml")
@@ -129,7 +137,7 @@ def test_a_pointer_policy_is_evaluated_elsewhere_by_overrides(pointer_run, evalu
     assert config.learner.num_envs == 4  # as saved
     result = evaluation.from_json(json.loads((here / "elsewhere" / "evaluation.json").read_text(encoding="utf-8")))
     assert result.settings["num_nodes"] == 5
-    assert {each.name for each in result.results} == {"learned", "threshold(margin=4)"}
+    assert {each.name for each in result.results} == {"learned(greedy)", "threshold(margin=4)"}
 
 
 def test_a_drawing_shows_the_policy_asked_for(pointer_run, render_, here):
@@ -184,6 +192,7 @@ def varied_run(shared):
     clusters = ["game=dlb_trace", f"game.trace.path={path}", "game.trace.held_out=0.3333"]
     clusters += ["game.params.load=0.4", "game.randomise.heartbeat_period=[2,9]"]
     given = [*TINY, *clusters, "learner=ippo", "learner.num_seeds=2", "evaluation.heuristics=[local]"]
+    given += ["evaluation.actions=[drawn,greedy]"]
 
     def run(folder):
         path.write_text(trace)
@@ -210,9 +219,49 @@ def test_environments_of_a_randomised_run_play_different_clusters(varied_run):
     assert periods.min() >= 2 and periods.max() <= 9
 
 
-def test_several_seeds_train_in_one_program_and_are_compared_each(varied_run):
+def test_several_seeds_train_in_one_program_and_are_compared_each_and_together_drawn_and_greedy(varied_run):
+    result = evaluation.from_json(json.loads((varied_run / "evaluation.json").read_text(encoding="utf-8")))
+    assert {each.name: (each.num_seeds, each.part_of) for each in result.results} == {
+        "local": (1, None),
+        "learned (2 seeds)": (2, None),
+        "learned(seed=0)": (1, "learned (2 seeds)"),
+        "learned(seed=1)": (1, "learned (2 seeds)"),
+        "learned(greedy) (2 seeds)": (2, "learned (2 seeds)"),
+        "learned(greedy, seed=0)": (1, "learned(greedy) (2 seeds)"),
+        "learned(greedy, seed=1)": (1, "learned(greedy) (2 seeds)"),
+    }
+    rows = {each.name: each for each in result.results}
+    for way in ("", "greedy, "):
+        means = [rows[f"learned({way}seed={seed})"].columns["utility"].mean for seed in range(2)]
+        row = rows["learned(greedy) (2 seeds)" if way else "learned (2 seeds)"]
+        low, high = stats.t.interval(0.95, 1, loc=np.mean(means), scale=stats.sem(means))
+        assert dataclasses.astuple(row.columns["utility"]) == pytest.approx((np.mean(means), low, high))
+        shifted = np.array([np.mean(means), low, high]) - rows["local"].columns["utility"].mean
+        assert dataclasses.astuple(row.differences["utility"]) == pytest.approx(tuple(shifted))
+    told = evaluation.conclusion(result)
+    assert told.startswith("learned (2 seeds) ") and told.count("the best heuristic, local") == 1
     table = (varied_run / "table.txt").read_text(encoding="utf-8")
-    assert "learned(seed=0)" in table and "learned(seed=1)" in table
+    assert told in " ".join(table.split())
+    assert told in html.unescape((varied_run / "report.html").read_text(encoding="utf-8"))
+
+
+def test_the_samples_of_a_run_give_its_table_again_the_row_over_seeds_too(varied_run):
+    result = evaluation.from_json(json.loads((varied_run / "evaluation.json").read_text(encoding="utf-8")))
+    with (varied_run / "samples.csv").open(encoding="utf-8", newline="") as file:
+        samples = collections.defaultdict(list)
+        for row in csv.DictReader(file):
+            samples[row["policy"]].append(float(row["utility"]))
+    members = {f"learned(seed={seed})" for seed in range(2)} | {f"learned(greedy, seed={seed})" for seed in range(2)}
+    assert set(samples) == {"local", *members}
+    rows = {each.name: each for each in result.results}
+    for name, values in samples.items():
+        assert rows[name].columns["utility"] == evaluation.estimate(values)
+        assert rows[name].differences["utility"] == evaluation.paired_difference(values, samples["local"])
+    means = [np.mean(samples[f"learned(seed={seed})"]) for seed in range(2)]
+    assert rows["learned (2 seeds)"].columns["utility"] == evaluation.estimate(means)
+
+
+def test_seeds_have_rows_of_metrics_and_parameters_of_their_own(varied_run):
     assert {row["seed"] for row in metrics_file.read(varied_run)} == {0.0, 1.0}
     actors = [jaxdlb.load_policy(varied_run, seed=k).variables.actor for k in range(2)]
     leaves = zip(*map(jax.tree.leaves, actors), strict=True)
@@ -233,6 +282,9 @@ def test_a_sweep_gives_each_job_a_folder_of_its_own(train, here):
     rates = [OmegaConf.load(sweep / str(job) / "config.yaml").learner.learning_rate for job in range(2)]
     assert rates == [1e-3, 3e-4]
     assert all((sweep / str(job) / "metrics.csv").exists() for job in range(2))
+    told = [json.loads((sweep / str(job) / "provenance.json").read_text(encoding="utf-8")) for job in range(2)]
+    given = [each["launches"][0]["command"].split()[-1].partition("=") for each in told]
+    assert [(key, float(value)) for key, _, value in given] == [("learner.learning_rate", rate) for rate in rates]
     assert {path.name for path in here.iterdir()} == {"runs"}
 
 

@@ -1,0 +1,61 @@
+"""One row for a learner that was trained with several seeds: how well it learns, rather than one of its policies."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from jaxdlb.evaluation.results import PolicyResult
+from jaxdlb.evaluation.rollouts import Samples
+from jaxdlb.evaluation.statistics import estimate
+
+Seeds = Mapping[str, Sequence[str]]  # by the name of a row over training seeds: the names of their policies
+
+
+def over_seeds(
+    name: str, kind: str, samples: Sequence[Samples], best: Samples, compared: Iterable[str], part_of: str | None = None
+) -> PolicyResult:
+    """The row over k training seeds, given the `samples` of each seed's policy: by column, float64 [num_episodes].
+
+    One sample is one seed's mean over the episodes, and intervals are Student's t with k − 1 degrees of freedom. They
+    cover which seed was drawn. The episodes are the same for all seeds; what noise is left by that is common to them,
+    and is stated by the seeds' own rows. `best` are the best heuristic's samples, which the columns of `compared` are
+    compared with.
+
+    Raises:
+        ValueError: fewer than 2 seeds.
+    """
+    return PolicyResult(
+        name=name,
+        kind=kind,
+        columns={column: estimate(_means(samples, column)) for column in samples[0]},
+        differences={column: estimate(_means(samples, column) - np.mean(best[column])) for column in compared},
+        num_seeds=len(samples),
+        part_of=part_of,
+    )
+
+
+def _means(samples: Sequence[Samples], column: str) -> np.ndarray:
+    """Each seed's mean over the episodes, [k]; NaN if any episode of it is."""
+    return np.array([np.mean(each[column]) for each in samples], np.float64)
+
+
+def parts(seeds: Seeds, variants: Mapping[str, str]) -> dict[str, str]:
+    """For each row that another speaks for in the conclusion, that other: seeds have their row, variants their own."""
+    return {member: row for row, members in seeds.items() for member in members} | dict(variants)
+
+
+def check(policies: Collection[str], seeds: Seeds, variants: Mapping[str, str]) -> None:
+    """Raise ValueError unless `seeds` groups the named `policies` into new rows, and `variants` are rows of rows."""
+    for row, members in seeds.items():
+        if row in policies:
+            raise ValueError(f"seeds holds {row!r}; it must be a name that no policy has")
+        if len(set(members)) < 2:
+            raise ValueError(f"seeds[{row!r}] is {list(members)}; it must hold at least 2 policies, one for each seed")
+        _check_known(f"seeds[{row!r}]", members, policies)
+    _check_known("variants", [*variants, *variants.values()], [*policies, *seeds])
+
+
+def _check_known(key: str, names: Iterable[str], known: Collection[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(f"{key} holds {name!r}; it must hold names of rows: {', '.join(known)}")
