@@ -7,6 +7,7 @@ from typing import Any
 
 from jaxtyping import PRNGKeyArray
 
+from jaxdlb.evaluation.bounds import bounds
 from jaxdlb.evaluation.results import Evaluation, PolicyResult
 from jaxdlb.evaluation.rollouts import evaluate_all
 from jaxdlb.evaluation.side_by_side import SampleParams
@@ -30,7 +31,7 @@ def compare(
 
     They are compared by their utility, and by each column of the game that has a verdict. Only policies of the kind
     `heuristic` can be the best heuristic, which is the one with the best utility. `settings` are kept with the result,
-    along with the game's name and sizes.
+    along with the game's name and sizes, and so are the bounds that the game gives.
 
     Raises:
         ValueError: no heuristic among the policies, two policies with one name, or sizes that `evaluate_all` refuses.
@@ -64,6 +65,7 @@ def compare(
         columns={name: (column.header, column.meaning) for name, column in game.columns.items()},
         settings={"game": game.name, **_sizes_of(game), **(settings or {})},
         verdicts=verdicts,
+        bounds=bounds(game, sample_params, key, **sizes),
         **sizes,
     )
 

@@ -17,13 +17,18 @@ from matplotlib.lines import Line2D
 
 from jaxdlb.drawing import layout
 from jaxdlb.drawing.axes import plain, title
-from jaxdlb.drawing.style import DASHED, DPI, GREY, INK, NORMAL, PALE, PAPER, SMALL
+from jaxdlb.drawing.style import DASHED, DOTTED, DPI, GREY, INK, NORMAL, PALE, PAPER, SMALL
 from jaxdlb.evaluation.numerals import mean_and_error
 from jaxdlb.evaluation.results import Evaluation, PolicyResult
 from jaxdlb.evaluation.roles import ROLES, Role, present, role_of
 
 LARGE_SPREAD = 20  # utilities that differ by more than this factor are drawn on a logarithmic scale
 MOST_LEVELS = 5  # drawn beside a learning curve
+LIMIT: dict[str, Any] = {
+    "color": INK,
+    "linewidth": 1.2,
+    "linestyle": DOTTED,
+}  # of the line that no policy can be beyond
 
 
 def utilities(evaluation: Evaluation) -> Figure:
@@ -41,11 +46,15 @@ def utilities(evaluation: Evaluation) -> Figure:
         return figure
     estimates = [result.columns["utility"] for result in results]
     means, bests = (-np.array([getattr(each, end) for each in estimates]) for end in ("mean", "high"))
-    _scale(axes, "x", means, least=np.nanmin([means, bests]))
+    limit = _limit(evaluation)
+    drawn = means if limit is None else np.append(means, limit)
+    _scale(axes, "x", drawn, least=np.nanmin([*drawn, *bests]))
     for row, result in enumerate(results):
         _interval(axes, row, result, role_of(result, evaluation))
     best = -evaluation.best.columns["utility"].mean
     axes.axvline(best, color=ROLES["best"].colour, linewidth=0.8, linestyle=DASHED, zorder=1)
+    if limit is not None:
+        axes.axvline(limit, **LIMIT, zorder=1)
     plain(axes)
     axes.set_yticks(range(len(results)), [layout.caption(result.name) for result in results])
     for label, result in zip(axes.get_yticklabels(), results, strict=True):
@@ -57,8 +66,14 @@ def utilities(evaluation: Evaluation) -> Figure:
     scale = "" if axes.get_xscale() == "linear" else ", logarithmic scale"
     axes.set_xlabel(f"mean utility{scale} (further right is better)", fontsize=NORMAL, color=INK)
     title(axes, "Utility of every policy", _setting(evaluation))
-    _legend(figure, present(evaluation))
+    _legend(figure, present(evaluation), limit is not None)
     return figure
+
+
+def _limit(evaluation: Evaluation) -> float | None:
+    """The cost, −utility, that no policy can be below; None if the game gives no such bound."""
+    bound = evaluation.bounds.get("utility")
+    return None if bound is None else -bound.value.mean
 
 
 def learning_curve(
@@ -145,10 +160,11 @@ def _weight(role: Role) -> str:
     return "bold" if role.bold else "normal"
 
 
-def _legend(figure: Figure, roles: Sequence[Role]) -> None:
+def _legend(figure: Figure, roles: Sequence[Role], limited: bool) -> None:
     handles = [Line2D([], [], label=role.meaning, **_marker(role)) for role in roles]
+    handles += [Line2D([], [], label="no policy can be better", **LIMIT)] if limited else []
     style: dict[str, Any] = {"frameon": False, "fontsize": SMALL, "labelcolor": INK}
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), **style)
+    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 5), **style)
 
 
 def _label_levels(figure: Figure, axes: Axes, levels: Mapping[str, float]) -> None:

@@ -20,6 +20,16 @@ class PolicyResult:
 
 
 @dataclasses.dataclass(frozen=True)
+class BoundResult:
+    """What no policy's mean in a column is below or, if not `is_least`, above."""
+
+    of: str  # whose mean it is
+    binds: str  # which policies it binds, as in "that drops no task"; "" for all
+    is_least: bool
+    value: Estimate
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """How several policies did in the same episodes, best utility first."""
 
@@ -31,6 +41,7 @@ class Evaluation:
     warmup: int
     settings: Mapping[str, Any]
     verdicts: Mapping[str, Verdict] = dataclasses.field(default_factory=dict)  # of columns judged beside the utility
+    bounds: Mapping[str, BoundResult] = dataclasses.field(default_factory=dict)  # of the columns that have one
 
     @property
     def best(self) -> PolicyResult:
@@ -56,8 +67,9 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
     fields = {field.name: getattr(evaluation, field.name) for field in dataclasses.fields(evaluation)}
     columns = {name: list(words) for name, words in evaluation.columns.items()}
     verdicts = {name: dataclasses.asdict(verdict) for name, verdict in evaluation.verdicts.items()}
-    settings = dict(evaluation.settings)
-    return fields | {"results": results, "columns": columns, "settings": settings, "verdicts": verdicts}
+    bounds = {name: dataclasses.asdict(each) | {"value": plain(each.value)} for name, each in evaluation.bounds.items()}
+    kept = {"settings": dict(evaluation.settings), "verdicts": verdicts, "bounds": bounds}
+    return fields | {"results": results, "columns": columns} | kept
 
 
 def from_json(data: Mapping[str, Any]) -> Evaluation:
@@ -82,6 +94,10 @@ def from_json(data: Mapping[str, Any]) -> Evaluation:
         )
         columns = {name: (header, meaning) for name, (header, meaning) in data["columns"].items()}
         verdicts = {name: Verdict(**words) for name, words in data["verdicts"].items()}
-        return Evaluation(**{**data, "results": results, "columns": columns, "verdicts": verdicts})
+        bounds = {
+            name: BoundResult(**{**each, "value": restored(each["value"])}) for name, each in data["bounds"].items()
+        }
+        made = {"results": results, "columns": columns, "verdicts": verdicts, "bounds": bounds}
+        return Evaluation(**{**data, **made})
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"evaluation is not what to_json writes: {type(error).__name__}: {error}") from None

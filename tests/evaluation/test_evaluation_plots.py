@@ -1,5 +1,6 @@
 """Figures of an evaluation and of training: what they show, and that it can be read."""
 
+import dataclasses
 import itertools
 import math
 import re
@@ -10,8 +11,9 @@ from matplotlib import rcParams
 from matplotlib.collections import PolyCollection
 from matplotlib.text import Text
 
+from jaxdlb.drawing.style import INK
 from jaxdlb.evaluation import plots
-from jaxdlb.evaluation.results import Evaluation, PolicyResult
+from jaxdlb.evaluation.results import BoundResult, Evaluation, PolicyResult
 from jaxdlb.evaluation.roles import ROLES
 from jaxdlb.evaluation.statistics import Estimate
 
@@ -147,6 +149,30 @@ def test_the_legend_of_all_roles_is_not_wider_than_the_figure():
     figure.canvas.draw()
     box = figure.legends[0].get_window_extent()
     assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+
+
+def limited(utility):
+    bound = BoundResult("one queue", "", is_least=False, value=Estimate(utility, utility, utility))
+    return dataclasses.replace(evaluation(WIDE, KINDS), bounds={"utility": bound})
+
+
+def test_what_no_policy_can_be_better_than_is_a_line_with_its_own_entry_in_the_legend():
+    figure = plots.utilities(limited(-0.25))
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    (line,) = [line for line in axes.lines if list(line.get_xdata()) == [0.25, 0.25]]
+    assert line.get_color() == INK
+    assert "no policy can be better" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert min(axes.get_xlim()) < 0.25
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+
+
+@pytest.mark.parametrize("utility", [0.0, 1.0])
+def test_a_limit_without_a_logarithm_is_drawn_where_the_scale_is_wide(utility):
+    figure = plots.utilities(limited(utility))
+    figure.canvas.draw()
+    assert figure.axes[0].get_xscale() == "symlog"
 
 
 # Learning curve
