@@ -23,6 +23,7 @@ from jaxdlb.evaluation.results import Evaluation, PolicyResult
 from jaxdlb.evaluation.roles import ROLES, Role, present, role_of
 
 LARGE_SPREAD = 20  # utilities that differ by more than this factor are drawn on a logarithmic scale
+FAR_WORSE = 10  # times further from 0 than the best heuristic: heuristics beyond that are only counted in a figure
 MOST_LEVELS = 5  # drawn beside a learning curve
 LIMIT: dict[str, Any] = {
     "color": INK,
@@ -34,11 +35,15 @@ LIMIT: dict[str, Any] = {
 def utilities(evaluation: Evaluation) -> Figure:
     """The mean utility per round of every policy with its 95% interval, best on top, with values beside the plot.
 
-    The scale is logarithmic in −utility if the policies differ by more than the factor `LARGE_SPREAD`.
+    Heuristics whose utility is more than `FAR_WORSE` times further from 0 than the best heuristic's are not drawn, so
+    that those worth comparing can be told apart: a line at the bottom says how many they are and how far they reach.
+    The scale is logarithmic in −utility if the policies drawn differ by more than the factor `LARGE_SPREAD`.
     """
     known = [result for result in evaluation.results if math.isfinite(result.columns["utility"].mean)]
-    results = sorted(known, key=lambda result: result.columns["utility"].mean)
-    figure = Figure(figsize=(8, 1.5 + 0.32 * len(results)), dpi=DPI, layout="constrained")
+    known = sorted(known, key=lambda result: result.columns["utility"].mean)
+    far = [result for result in known if _is_far_worse(result, evaluation)]
+    results = [result for result in known if result not in far]
+    figure = Figure(figsize=(8, 1.5 + 0.32 * (len(results) + bool(far))), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
     if not results:
         axes.set_axis_off()
@@ -56,11 +61,14 @@ def utilities(evaluation: Evaluation) -> Figure:
     if limit is not None:
         axes.axvline(limit, **LIMIT, zorder=1)
     plain(axes)
-    axes.set_yticks(range(len(results)), [layout.caption(result.name) for result in results])
-    for label, result in zip(axes.get_yticklabels(), results, strict=True):
+    labels = [*(layout.caption(result.name) for result in results), *_more(far)]
+    axes.set_yticks([*range(len(results)), -1][: len(labels)], labels)
+    for label, result in zip(axes.get_yticklabels(), results, strict=False):
         role = role_of(result, evaluation)
         label.set(color=role.colour if role.bold else INK, fontweight=_weight(role))
-    axes.set_ylim(-0.7, len(results) - 0.3)
+    axes.set_ylim(-1.7 if far else -0.7, len(results) - 0.3)
+    if far:
+        _count(axes, far)
     axes.invert_xaxis()
     axes.grid(axis="both", color=PALE, linewidth=0.8)
     scale = "" if axes.get_xscale() == "linear" else ", logarithmic scale"
@@ -68,6 +76,27 @@ def utilities(evaluation: Evaluation) -> Figure:
     title(axes, "Utility of every policy", _setting(evaluation))
     _legend(figure, present(evaluation), limit is not None)
     return figure
+
+
+def _is_far_worse(result: PolicyResult, evaluation: Evaluation) -> bool:
+    """Whether a policy is a heuristic that is no rival to the best one; never where the best utility is not below 0."""
+    best = evaluation.best.columns["utility"].mean
+    return result.kind == "heuristic" and best < 0 and result.columns["utility"].mean < FAR_WORSE * best
+
+
+def _count(axes: Axes, far: Sequence[PolicyResult]) -> None:
+    """Fill the row below all others for the heuristics that are not drawn, which are given worst first."""
+    worst, least = (layout.number(far[place].columns["utility"].mean) for place in (0, -1))
+    reach = worst if len(far) == 1 else f"{least} to {worst}"
+    style: dict[str, Any] = {"va": "center", "fontsize": SMALL, "color": GREY}
+    axes.text(1.02, -1, reach, transform=axes.get_yaxis_transform(), **style)
+    axes.get_yticklabels()[-1].set(color=GREY)
+
+
+def _more(far: Sequence[PolicyResult]) -> list[str]:
+    """The label of that row, if there is one."""
+    heuristics = "heuristic" if len(far) == 1 else "heuristics"
+    return [f"{len(far)} more {heuristics}, over {FAR_WORSE} times worse"] if far else []
 
 
 def _limit(evaluation: Evaluation) -> float | None:

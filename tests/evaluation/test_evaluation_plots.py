@@ -59,13 +59,49 @@ def all_texts(axes):
 # Utilities
 
 
-def test_every_policy_stands_in_the_figure_the_best_on_top_with_its_value():
-    (axes,) = plots.utilities(evaluation(WIDE, KINDS)).axes
+def drawn(axes):
+    """The names of the policies in the figure, without the row of those that are not drawn."""
     labels = [label.get_text() for label in axes.get_yticklabels()]
-    assert labels == sorted(WIDE, key=lambda name: WIDE[name])
-    assert {"−3.12 ± 0.10", "−13.60 ± 0.10", "−1034.00 ± 0.10"} <= set(all_texts(axes))
-    drawn = sorted(-line.get_xdata()[0] for line in axes.lines if line.get_marker() not in ("None", None))
-    assert drawn == sorted(WIDE.values())
+    return [label for label in labels if not label.endswith("times worse")]
+
+
+def test_every_policy_that_matters_stands_in_the_figure_the_best_on_top_with_its_value():
+    (axes,) = plots.utilities(evaluation(WIDE, KINDS)).axes
+    shown = {name: utility for name, utility in WIDE.items() if name != "random"}
+    assert drawn(axes) == sorted(shown, key=shown.get)
+    assert {"−3.12 ± 0.10", "−13.60 ± 0.10", "−66.70 ± 0.10"} <= set(all_texts(axes))
+    marked = sorted(-line.get_xdata()[0] for line in axes.lines if line.get_marker() not in ("None", None))
+    assert marked == sorted(shown.values())
+
+
+def test_heuristics_far_worse_than_the_best_are_counted_and_not_drawn():
+    (axes,) = plots.utilities(evaluation(WIDE, KINDS)).axes
+    assert axes.get_yticklabels()[-1].get_text() == "1 more heuristic, over 10 times worse"
+    assert "−1,034" in all_texts(axes)
+    more = WIDE | {"local": -2000.0, "round_robin": -137.0, "nearly": -135.5}
+    figure = plots.utilities(evaluation(more, KINDS))
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert set(drawn(axes)) == {*WIDE, "nearly"} - {"random"}
+    label = axes.get_yticklabels()[-1]
+    (reach,) = [text for text in axes.texts if text.get_text() == "−137 to −2,000"]
+    assert label.get_text() == "3 more heuristics, over 10 times worse"
+    boxes = [text.get_window_extent() for text in (label, reach)]
+    others = [text.get_window_extent() for text in axes.texts if text is not reach]
+    assert boxes[0].x0 >= 0 and boxes[1].x1 <= figure.bbox.width
+    assert max(box.y1 for box in boxes) <= min(box.y0 for box in others)
+
+
+@pytest.mark.parametrize("kind", ["learned", "oracle", "optimal"])
+def test_what_is_no_heuristic_is_drawn_however_bad(kind):
+    (axes,) = plots.utilities(evaluation({"rule": -3.0, "other": -900.0}, {"other": kind})).axes
+    assert drawn(axes) == ["other", "rule"]
+
+
+@pytest.mark.parametrize("best", [0.0, 5.0])
+def test_where_the_best_is_not_below_0_nobody_is_left_out(best):
+    (axes,) = plots.utilities(evaluation({"rule": best, "other": -900.0})).axes
+    assert drawn(axes) == ["other", "rule"]
 
 
 def test_a_policy_whose_utility_is_unknown_is_left_out():
@@ -81,14 +117,14 @@ def test_a_large_spread_is_drawn_on_a_logarithmic_scale_with_utilities_as_labels
     (axes,) = figure.axes
     assert axes.get_xscale() == "log"
     assert "logarithmic" in axes.get_xlabel()
-    assert "−100" in [label.get_text() for label in axes.get_xticklabels()]
+    assert "−50" in [label.get_text() for label in axes.get_xticklabels()]
     left, right = axes.get_xlim()
     assert left > right  # costs fall to the right: better is further right
 
 
 @pytest.mark.parametrize("worst", [-400.0, -2000.0, -9000.0, -20_000.0, -2_000_000.0])
 def test_labels_of_a_logarithmic_scale_do_not_overlap(worst):
-    figure = plots.utilities(evaluation({"random": worst, "power_of_d": -15.0}))
+    figure = plots.utilities(evaluation({"mappo": worst, "power_of_d": -15.0}, KINDS))
     figure.draw_without_rendering()
     (axes,) = figure.axes
     left, right = sorted(axes.get_xlim())
@@ -114,9 +150,9 @@ def test_a_utility_of_zero_and_an_interval_beyond_zero_are_drawn():
     assert np.all(np.isfinite(figure.axes[0].get_xlim()))
 
 
-@pytest.mark.parametrize("utilities", [{"local": -3.0, "random": -3.4}, {"local": -3.0, "random": -900.0}])
+@pytest.mark.parametrize("utilities", [{"local": -3.0, "random": -3.4}, {"local": -3.0, "mappo": -900.0}])
 def test_intervals_are_drawn_from_end_to_end(utilities):
-    (axes,) = plots.utilities(evaluation(utilities, half_width=0.4)).axes
+    (axes,) = plots.utilities(evaluation(utilities, KINDS, half_width=0.4)).axes
     ends = sorted(tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2)
     expected = sorted((-mean - 0.4, -mean + 0.4) for mean in utilities.values())
     intervals = [end for end in ends if end[0] != end[1]]
