@@ -50,17 +50,33 @@ class Verdict:
 
 
 @dataclasses.dataclass(frozen=True)
+class Bound:
+    """What no policy's mean in a column is below or, if not `is_least`, above: that column's mean in an easier `game`.
+
+    The easier game takes the parameters and the keys of the game itself, and plays the same episodes. It has the same
+    column (NaN where the bound says nothing), and nobody acts in it: its actions are ().
+    """
+
+    game: Any  # a `Game`, hashable, that compares by value
+    of: str  # whose mean it is, as in "one queue that all nodes serve"
+    binds: str = ""  # which policies it binds, as in "that drops no task"; "" for all
+    is_least: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
 class Column:
     """A column in the tables of an evaluation: its header, its meaning, and how it is computed.
 
     `of` maps the sums of an episode to a number: a mean for an endless game, otherwise perhaps a total or a quotient;
-    NaN if there is nothing to divide by. Policies are judged by the utility, and also by each column with a `verdict`.
+    NaN if there is nothing to divide by. Policies are judged by the utility, and also by each column with a `verdict`;
+    a `bound`, if there is one, is shown with them.
     """
 
     header: str  # "name" or "name, unit"
     meaning: str
     of: Callable[[Sums], float]
     verdict: Verdict | None = None
+    bound: Bound | None = None
 
 
 def mean_of(metric: str) -> Callable[[Sums], float]:

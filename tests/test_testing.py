@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from reference import ticking
 from reference.ticking import Params, Ticking
 
-from jaxdlb.game import Column, Verdict
+from jaxdlb.game import Bound, Column, Verdict
 from jaxdlb.policies import Family
 from jaxdlb.spaces import Box, Simplex
 from jaxdlb.testing import check_game
@@ -189,6 +189,14 @@ class ColumnOfMany(Ticking):
     @property
     def columns(self):
         return super().columns | {"each": Column("each", "pieces", lambda sums: sums["finished"])}
+
+
+@broken("the bound of the column makespan must be a game that has this column and no action")
+class BoundWithChoices(Ticking):
+    @property
+    def columns(self):
+        makespan = dataclasses.replace(super().columns["makespan"], bound=Bound(Ticking(), "another"))
+        return super().columns | {"makespan": makespan}
 
 
 @broken("the size num_workers accepts 0, which its declaration forbids")

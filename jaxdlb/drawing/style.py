@@ -29,5 +29,5 @@ AGES = "YlOrBr"  # and for the age of news, from fresh to old
 FAINT = 0.35  # opacity of what is only hinted at
 DPI = 150  # of figures
 SMALL, NORMAL, LARGE = 8.5, 10, 13  # font sizes in points
-DASHED = (0, (4, 3))  # a matplotlib line style
+DASHED, DOTTED = (0, (4, 3)), (0, (1, 2))  # matplotlib line styles
 MOST_LABELS = 16  # node labels in a row or column

@@ -8,6 +8,7 @@ from typing import Any
 from jaxtyping import PRNGKeyArray
 
 from jaxdlb.evaluation import seeds as training_seeds
+from jaxdlb.evaluation.bounds import bounds
 from jaxdlb.evaluation.results import Evaluation, PolicyResult
 from jaxdlb.evaluation.rollouts import Samples, evaluate_all
 from jaxdlb.evaluation.seeds import Seeds, over_seeds
@@ -38,7 +39,7 @@ def compare(
     `seeds` maps the names of further rows to the names of policies that one learner found from several training seeds:
     such a row is over the seeds (see `seeds.over_seeds`), and it speaks for them in the conclusion. `variants` maps the
     names of rows that are another way to act to the rows that speak for them. `settings` are kept with the result,
-    along with the game's name and sizes.
+    along with the game's name and sizes, and so are the bounds that the game gives.
 
     Raises:
         ValueError: no heuristic among the policies, two policies with one name, `seeds` or `variants` that are no
@@ -77,6 +78,7 @@ def compare(
         settings={"game": game.name, **_sizes_of(game), **(settings or {})},
         verdicts=verdicts,
         samples=samples,
+        bounds=bounds(game, sample_params, key, **sizes),
         **sizes,
     )
 

@@ -17,24 +17,34 @@ from matplotlib.lines import Line2D
 
 from jaxdlb.drawing import layout
 from jaxdlb.drawing.axes import plain, title
-from jaxdlb.drawing.style import DASHED, DPI, GREY, INK, NORMAL, PALE, PAPER, SMALL
+from jaxdlb.drawing.style import DASHED, DOTTED, DPI, GREY, INK, NORMAL, PALE, PAPER, SMALL
 from jaxdlb.evaluation.numerals import mean_and_error
 from jaxdlb.evaluation.results import Evaluation, PolicyResult
 from jaxdlb.evaluation.roles import ROLES, Role, present, role_of
 
 LARGE_SPREAD = 20  # utilities that differ by more than this factor are drawn on a logarithmic scale
+FAR_WORSE = 10  # times further from 0 than the best heuristic: heuristics beyond that are only counted in a figure
 MOST_LEVELS = 5  # drawn beside a learning curve
 MOST_ROLES = 4  # in one line of a legend; more take two
+LIMIT: dict[str, Any] = {
+    "color": INK,
+    "linewidth": 1.2,
+    "linestyle": DOTTED,
+}  # of the line that no policy can be beyond
 
 
 def utilities(evaluation: Evaluation) -> Figure:
     """The mean utility per round of every policy with its 95% interval, best on top, with values beside the plot.
 
-    The scale is logarithmic in −utility if the policies differ by more than the factor `LARGE_SPREAD`.
+    Heuristics whose utility is more than `FAR_WORSE` times further from 0 than the best heuristic's are not drawn, so
+    that those worth comparing can be told apart: a line at the bottom says how many they are and how far they reach.
+    The scale is logarithmic in −utility if the policies drawn differ by more than the factor `LARGE_SPREAD`.
     """
     known = [result for result in evaluation.results if math.isfinite(result.columns["utility"].mean)]
-    results = sorted(known, key=lambda result: result.columns["utility"].mean)
-    figure = Figure(figsize=(8, 1.5 + 0.32 * len(results)), dpi=DPI, layout="constrained")
+    known = sorted(known, key=lambda result: result.columns["utility"].mean)
+    far = [result for result in known if _is_far_worse(result, evaluation)]
+    results = [result for result in known if result not in far]
+    figure = Figure(figsize=(8, 1.5 + 0.32 * (len(results) + bool(far))), dpi=DPI, layout="constrained")
     axes = figure.add_subplot()
     if not results:
         axes.set_axis_off()
@@ -42,24 +52,58 @@ def utilities(evaluation: Evaluation) -> Figure:
         return figure
     estimates = [result.columns["utility"] for result in results]
     means, bests = (-np.array([getattr(each, end) for each in estimates]) for end in ("mean", "high"))
-    _scale(axes, "x", means, least=np.nanmin([means, bests]))
+    limit = _limit(evaluation)
+    drawn = means if limit is None else np.append(means, limit)
+    _scale(axes, "x", drawn, least=np.nanmin([*drawn, *bests]))
     for row, result in enumerate(results):
         _interval(axes, row, result, role_of(result, evaluation))
     best = -evaluation.best.columns["utility"].mean
     axes.axvline(best, color=ROLES["best"].colour, linewidth=0.8, linestyle=DASHED, zorder=1)
+    if limit is not None:
+        axes.axvline(limit, **LIMIT, zorder=1)
     plain(axes)
-    axes.set_yticks(range(len(results)), [layout.caption(result.name) for result in results])
-    for label, result in zip(axes.get_yticklabels(), results, strict=True):
+    labels = [*(layout.caption(result.name) for result in results), *_more(far)]
+    axes.set_yticks([*range(len(results)), -1][: len(labels)], labels)
+    for label, result in zip(axes.get_yticklabels(), results, strict=False):
         role = role_of(result, evaluation)
         label.set(color=role.colour if role.bold else INK, fontweight=_weight(role))
-    axes.set_ylim(-0.7, len(results) - 0.3)
+    axes.set_ylim(-1.7 if far else -0.7, len(results) - 0.3)
+    if far:
+        _count(axes, far)
     axes.invert_xaxis()
     axes.grid(axis="both", color=PALE, linewidth=0.8)
     scale = "" if axes.get_xscale() == "linear" else ", logarithmic scale"
     axes.set_xlabel(f"mean utility{scale} (further right is better)", fontsize=NORMAL, color=INK)
     title(axes, "Utility of every policy", _setting(evaluation))
-    _legend(figure, present(evaluation))
+    _legend(figure, present(evaluation), limit is not None)
     return figure
+
+
+def _is_far_worse(result: PolicyResult, evaluation: Evaluation) -> bool:
+    """Whether a policy is a heuristic that is no rival to the best one; never where the best utility is not below 0."""
+    best = evaluation.best.columns["utility"].mean
+    return result.kind == "heuristic" and best < 0 and result.columns["utility"].mean < FAR_WORSE * best
+
+
+def _count(axes: Axes, far: Sequence[PolicyResult]) -> None:
+    """Fill the row below all others for the heuristics that are not drawn, which are given worst first."""
+    worst, least = (layout.number(far[place].columns["utility"].mean) for place in (0, -1))
+    reach = worst if len(far) == 1 else f"{least} to {worst}"
+    style: dict[str, Any] = {"va": "center", "fontsize": SMALL, "color": GREY}
+    axes.text(1.02, -1, reach, transform=axes.get_yaxis_transform(), **style)
+    axes.get_yticklabels()[-1].set(color=GREY)
+
+
+def _more(far: Sequence[PolicyResult]) -> list[str]:
+    """The label of that row, if there is one."""
+    heuristics = "heuristic" if len(far) == 1 else "heuristics"
+    return [f"{len(far)} more {heuristics}, over {FAR_WORSE} times worse"] if far else []
+
+
+def _limit(evaluation: Evaluation) -> float | None:
+    """The cost, −utility, that no policy can be below; None if the game gives no such bound."""
+    bound = evaluation.bounds.get("utility")
+    return None if bound is None else -bound.value.mean
 
 
 def learning_curve(
@@ -160,8 +204,9 @@ def _weight(role: Role) -> str:
     return "bold" if role.bold else "normal"
 
 
-def _legend(figure: Figure, roles: Sequence[Role]) -> None:
+def _legend(figure: Figure, roles: Sequence[Role], limited: bool) -> None:
     handles = [Line2D([], [], label=role.meaning, **_marker(role)) for role in roles]
+    handles += [Line2D([], [], label="no policy can be better", **LIMIT)] if limited else []
     style: dict[str, Any] = {"frameon": False, "fontsize": SMALL, "labelcolor": INK}
     columns = len(handles) if len(handles) <= MOST_ROLES else math.ceil(len(handles) / 2)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, **style)

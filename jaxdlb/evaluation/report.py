@@ -13,7 +13,7 @@ from jaxdlb.drawing.svg import Drawable
 from jaxdlb.evaluation.numerals import mean_and_error
 from jaxdlb.evaluation.results import Evaluation, PolicyResult
 from jaxdlb.evaluation.roles import ROLES, role_name
-from jaxdlb.evaluation.sentences import about_seeds, conclusion
+from jaxdlb.evaluation.sentences import about_seeds, conclusion, limits
 from jaxdlb.evaluation.statistics import Estimate
 from jaxdlb.evaluation.tables import DIFFERENCE
 from jaxdlb.writing import write_whole
@@ -44,6 +44,7 @@ def write_report(
         style=ROLE_COLOURS + STYLE,
         conclusion=escape(conclusion(evaluation)),
         table=_table(evaluation),
+        limits=f'<p class="limits">{escape(limits(evaluation))}</p>' if evaluation.bounds else "",
         columns=_definitions({header: description for header, description in evaluation.columns.values()}),
         about_seeds=escape(about_seeds(evaluation)),
         figures="\n".join(_figure(caption, figure) for caption, figure in figures.items()),
@@ -174,6 +175,7 @@ PAGE = """<!DOCTYPE html>
 <div class="wide" role="region" aria-label="results" tabindex="0">
 {table}
 </div>
+{limits}
 <details><summary>What the columns mean</summary>
 {columns}
 <p>Means over the episodes; ± is half the width of the 95% interval. {about_seeds}</p>

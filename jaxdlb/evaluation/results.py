@@ -25,6 +25,16 @@ class PolicyResult:
 
 
 @dataclasses.dataclass(frozen=True)
+class BoundResult:
+    """What no policy's mean in a column is below or, if not `is_least`, above."""
+
+    of: str  # whose mean it is
+    binds: str  # which policies it binds, as in "that drops no task"; "" for all
+    is_least: bool
+    value: Estimate
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """How several policies did in the same episodes, best utility first."""
 
@@ -38,6 +48,7 @@ class Evaluation:
     verdicts: Mapping[str, Verdict] = dataclasses.field(default_factory=dict)  # of columns judged beside the utility
     # by policy: what its row rests on, for each column float64 [num_episodes]; none where it was read from JSON
     samples: Mapping[str, Samples] = dataclasses.field(default_factory=dict, compare=False, repr=False)
+    bounds: Mapping[str, BoundResult] = dataclasses.field(default_factory=dict)  # of the columns that have one
 
     @property
     def best(self) -> PolicyResult:
@@ -71,8 +82,9 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
     fields = {name: getattr(evaluation, name) for name in names}
     columns = {name: list(words) for name, words in evaluation.columns.items()}
     verdicts = {name: dataclasses.asdict(verdict) for name, verdict in evaluation.verdicts.items()}
-    settings = dict(evaluation.settings)
-    return fields | {"results": results, "columns": columns, "settings": settings, "verdicts": verdicts}
+    bounds = {name: dataclasses.asdict(each) | {"value": plain(each.value)} for name, each in evaluation.bounds.items()}
+    kept = {"settings": dict(evaluation.settings), "verdicts": verdicts, "bounds": bounds}
+    return fields | {"results": results, "columns": columns} | kept
 
 
 def to_csv(evaluation: Evaluation) -> str:
@@ -119,6 +131,10 @@ def from_json(data: Mapping[str, Any]) -> Evaluation:
         )
         columns = {name: (header, meaning) for name, (header, meaning) in data["columns"].items()}
         verdicts = {name: Verdict(**words) for name, words in data["verdicts"].items()}
-        return Evaluation(**{**data, "results": results, "columns": columns, "verdicts": verdicts})
+        bounds = {
+            name: BoundResult(**{**each, "value": restored(each["value"])}) for name, each in data["bounds"].items()
+        }
+        made = {"results": results, "columns": columns, "verdicts": verdicts, "bounds": bounds}
+        return Evaluation(**{**data, **made})
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"evaluation is not what to_json writes: {type(error).__name__}: {error}") from None

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 
 from jaxdlb.evaluation.numerals import written
-from jaxdlb.evaluation.results import Evaluation, PolicyResult
+from jaxdlb.evaluation.results import BoundResult, Evaluation, PolicyResult
 from jaxdlb.evaluation.statistics import Estimate
 from jaxdlb.game import Verdict
 
@@ -37,6 +37,31 @@ def about_seeds(evaluation: Evaluation) -> str:
         "The interval of a row over several seeds is over these, one sample each: it covers the training seed; the "
         "noise of the episodes, which all seeds share, is stated by the seeds' own rows."
     )
+
+
+def limits(evaluation: Evaluation) -> str:
+    """What no policy can do better than, in a sentence for each column with a bound; "" if there is none."""
+    return " ".join(_limit(name, bound, evaluation) for name, bound in evaluation.bounds.items())
+
+
+def _limit(name: str, bound: BoundResult, evaluation: Evaluation) -> str:
+    """The bound of a column, whose it is, and how near the nearest policy comes to it."""
+    label, _, unit = evaluation.columns[name][0].partition(", ")
+    which = f"no policy {bound.binds}".rstrip()
+    number = f"{written(bound.value)} {unit}".rstrip()
+    side = "below" if bound.is_least else "above"
+    told = f"{label[:1].upper()}{label[1:]}: {which} has a mean {side} {number}, that of {bound.of}"
+    values = [(each.columns[name].mean, each.name) for each in evaluation.results if name in each.columns]
+    known = [each for each in values if not math.isnan(each[0])]
+    if not known:
+        return f"{told}."
+    nearest, who = min(known) if bound.is_least else max(known)
+    return f"{told}; the nearest, {who}, has {_times(nearest, bound.value.mean)}."
+
+
+def _times(mean: float, limit: float) -> str:
+    """How a mean stands to its bound, as in "1.30 times as much"; the mean itself if there is no such ratio."""
+    return f"{mean / limit:.2f} times as much" if mean * limit > 0 else f"{mean:.4g}"
 
 
 def _leader(evaluation: Evaluation) -> str:

@@ -7,7 +7,7 @@ from jaxdlb.evaluation.comparison import compare
 from jaxdlb.evaluation.numerals import mean_and_error, written
 from jaxdlb.evaluation.results import Evaluation, PolicyResult, from_json, to_json
 from jaxdlb.evaluation.roles import present, role_of
-from jaxdlb.evaluation.sentences import about_seeds, conclusion
+from jaxdlb.evaluation.sentences import about_seeds, conclusion, limits
 from jaxdlb.evaluation.statistics import Estimate
 
 __all__ = [
@@ -37,7 +37,7 @@ def to_text(evaluation: Evaluation) -> str:
     """A table at most `MAX_WIDTH` characters wide for the terminal, with a legend and the conclusion."""
     drawn = [_draw(evaluation, *layout) for layout in _LAYOUTS]
     lines = next((lines for lines in drawn if len(lines[0]) <= MAX_WIDTH), drawn[-1])
-    prose = [_legend(evaluation), _measured(evaluation), "", conclusion(evaluation)]
+    prose = [_legend(evaluation), _measured(evaluation), *_limits(evaluation), "", conclusion(evaluation)]
     wrapped = [line for paragraph in prose for line in textwrap.wrap(paragraph, MAX_WIDTH) or [""]]
     return "\n".join([*(line.rstrip() for line in lines), *wrapped])
 
@@ -52,7 +52,8 @@ def to_markdown(evaluation: Evaluation) -> str:
         name = f"`{result.name}` ({role.meaning})" if role.is_marked else f"`{result.name}`"
         lines.append([name, *(written(*cell) for cell in _cells(result, evaluation, shown))])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{table}\n\n{_measured(evaluation)}\n\n{conclusion(evaluation)}\n"
+    prose = [_measured(evaluation), *_limits(evaluation), conclusion(evaluation)]
+    return "\n\n".join([table, *prose]) + "\n"
 
 
 def _draw(evaluation: Evaluation, decimals: int, gap: str, shortest: int) -> list[str]:
@@ -101,6 +102,10 @@ def _shown(evaluation: Evaluation) -> list[str]:
 
 def _legend(evaluation: Evaluation) -> str:
     return "   ".join(f"{role.mark} {role.meaning}" for role in present(evaluation) if role.is_marked)
+
+
+def _limits(evaluation: Evaluation) -> list[str]:
+    return [limits(evaluation)] if evaluation.bounds else []
 
 
 def _measured(evaluation: Evaluation) -> str:

@@ -1,10 +1,11 @@
-"""Rules that let old news fade: what was heard long ago counts little beside what is usual, and choices are soft."""
+"""Rules that choose softly, and let old news fade: what was heard long ago counts little beside what is usual."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxdlb.mechanics.peer_view import Observation, Own, Peer
 from jaxdlb.policies.choice import pick_softly
@@ -26,45 +27,85 @@ def believed_load(peers: Float[Array, "N P 4"], memory: Number, prior: Number) -
 
 
 @struct.dataclass
-class Fading(Plain):
-    """To node j with P ∝ q_j^β · exp(−((v̂_ij + 1)/q_j − m·[j = i])/τ)."""
+class Soft(Plain):
+    """To node j with P ∝ q_j^β · exp(−((v_ij + 1)/q_j − m·[j = i])/τ): every load is believed as it was heard."""
 
-    memory: Number  # φ, 1/rounds
     temperature: Number  # τ, rounds
     inertia: Number  # m, rounds: how much longer than elsewhere a task may take before it is sent away
     speed_exponent: Number  # β
-    prior: Number  # a, tasks
 
     @property
     def options(self) -> tuple[str, ...]:
-        symbols = {"φ": self.memory, "τ": self.temperature, "m": self.inertia, "β": self.speed_exponent}
-        return tuple(f"{symbol}={float(value):g}" for symbol, value in (symbols | {"a": self.prior}).items())
+        return _written({"τ": self.temperature, "m": self.inertia, "β": self.speed_exponent})
 
     def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
+        return memory, self.send(numbers, observation.peers[..., Peer.LOAD], observation, among)
+
+    def send(
+        self, numbers: Numbers, load: Float[Array, "N N"], observation: Observation, among: Bool[Array, "N N"]
+    ) -> Int[Array, " N"]:
+        """The choice by the formula, with `load` [i, j] in place of v_ij: int32 [N]."""
         rate = observation.peers[..., Peer.RATE]
-        delay = (believed_load(observation.peers, self.memory, self.prior) + 1) / rate
-        saved = self.inertia * observation.peers[..., Peer.IS_SELF] - delay
-        return memory, pick_softly(numbers[:, 0], self.speed_exponent * jnp.log(rate) + saved / self.temperature, among)
+        saved = self.inertia * observation.peers[..., Peer.IS_SELF] - (load + 1) / rate
+        return pick_softly(numbers[:, 0], self.speed_exponent * jnp.log(rate) + saved / self.temperature, among)
 
 
 @struct.dataclass
-class FadingStealing(Plain):
-    """At every completion: ask peer j with P ∝ exp((v̂_ij/q_j − (x_i + 1)/q_i − m)/τ), nobody with weight 1."""
+class Fading(Soft):
+    """As `Soft`, with the believed load v̂_ij in place of v_ij."""
 
     memory: Number  # φ, 1/rounds
-    temperature: Number  # τ, rounds
-    inertia: Number  # m, rounds: by how much the peer's drain time must exceed the own
     prior: Number  # a, tasks
 
     @property
     def options(self) -> tuple[str, ...]:
-        symbols = {"φs": self.memory, "τs": self.temperature, "ms": self.inertia, "as": self.prior}
-        return tuple(f"{symbol}={float(value):g}" for symbol, value in symbols.items())
+        return (*_written({"φ": self.memory}), *super().options, *_written({"a": self.prior}))
 
     def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
+        load = believed_load(observation.peers, self.memory, self.prior)
+        return memory, self.send(numbers, load, observation, among)
+
+
+@struct.dataclass
+class SoftStealing(Plain):
+    """At every completion: ask peer j with P ∝ exp((v_ij/q_j − (x_i + 1)/q_i − m)/τ), nobody with weight 1."""
+
+    temperature: Number  # τ, rounds
+    inertia: Number  # m, rounds: by how much the peer's drain time must exceed the own
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return _written({"τs": self.temperature, "ms": self.inertia})
+
+    def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
+        return memory, self.ask(numbers, observation.peers[..., Peer.LOAD], observation, among)
+
+    def ask(
+        self, numbers: Numbers, load: Float[Array, "N N"], observation: Observation, among: Bool[Array, "N N"]
+    ) -> Int[Array, " N"]:
+        """The choice by the formula, with `load` [i, j] in place of v_ij: int32 [N]."""
         peers, own = observation.peers, observation.own
-        drain_time = believed_load(peers, self.memory, self.prior) / peers[..., Peer.RATE]
         own_delay = (own[:, Own.LOAD] + 1) / own[:, Own.RATE]
-        gain = (drain_time - own_delay[:, None] - self.inertia) / self.temperature
+        gain = (load / peers[..., Peer.RATE] - own_delay[:, None] - self.inertia) / self.temperature
         nobody = peers[..., Peer.IS_SELF] > 0
-        return memory, pick_softly(numbers[:, 0], jnp.where(nobody, 0.0, gain), among)
+        return pick_softly(numbers[:, 0], jnp.where(nobody, 0.0, gain), among)
+
+
+@struct.dataclass
+class FadingStealing(SoftStealing):
+    """As `SoftStealing`, with the believed load v̂_ij in place of v_ij."""
+
+    memory: Number  # φ, 1/rounds
+    prior: Number  # a, tasks
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return (*_written({"φs": self.memory}), *super().options, *_written({"as": self.prior}))
+
+    def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
+        load = believed_load(observation.peers, self.memory, self.prior)
+        return memory, self.ask(numbers, load, observation, among)
+
+
+def _written(options: Mapping[str, Number]) -> tuple[str, ...]:
+    return tuple(f"{symbol}={float(value):g}" for symbol, value in options.items())

@@ -23,7 +23,7 @@ from jaxdlb.game import Game
 from jaxdlb.mechanics import chance
 from jaxdlb.mechanics.peer_view import Action, Observation, Own
 from jaxdlb.policies import rules
-from jaxdlb.policies.fading import Fading, FadingStealing
+from jaxdlb.policies.fading import Fading, FadingStealing, Soft, SoftStealing
 from jaxdlb.policies.policy import Family, Span
 from jaxdlb.policies.rules import Rule
 from jaxdlb.policies.shares import Proportional, ProportionalStealing, SurplusSplit
@@ -117,6 +117,21 @@ def _fading_stealing(
     )
 
 
+def _soft(temperature: Any = 0.52, inertia: Any = 4.3, speed_exponent: Any = 1.0) -> Rule:
+    return Soft(
+        temperature=_number("temperature", temperature, POSITIVE),
+        inertia=_number("inertia", inertia, FINITE),
+        speed_exponent=_number("speed_exponent", speed_exponent, FINITE),
+    )
+
+
+def _soft_stealing(steal_temperature: Any = 1.0, steal_inertia: Any = 0.0) -> Rule:
+    return SoftStealing(
+        temperature=_number("steal_temperature", steal_temperature, POSITIVE),
+        inertia=_number("steal_inertia", steal_inertia, FINITE),
+    )
+
+
 def _proportional(margin: Any = 6.0) -> Rule:
     return Proportional(margin=_number("margin", margin, FINITE))
 
@@ -167,6 +182,7 @@ def _boxed(*dispatch: str, steal: Sequence[str] = ()) -> Callable[[Game], Mappin
 
 _FADING = ("memory", "temperature", "inertia", "speed_exponent", "prior")
 _FADING_STEALING = ("memory", "temperature", "inertia", "prior")
+_SOFT, _SOFT_STEALING = ("temperature", "inertia", "speed_exponent"), ("temperature", "inertia")
 
 _keep: Callable[[], Rule] = rules.Itself
 _ask_nobody: Callable[[], Rule] = rules.Itself
@@ -202,6 +218,8 @@ _CATALOGUE: Mapping[str, _Family] = {
     "proportional_stealing": _Family(_proportional, _proportional_stealing, box=_boxed("margin", steal=("margin",))),
     "surplus_split": _Family(_surplus_split, box=_boxed("utilisation")),
     "oracle_shortest_expected_delay": _Family(_least(weighted=True), kind="oracle"),
+    # `fading_stealing` on true loads: the truth does not fade, so neither memory nor prior is left to choose.
+    "oracle_fading_stealing": _Family(_soft, _soft_stealing, box=_boxed(*_SOFT, steal=_SOFT_STEALING), kind="oracle"),
 }
 
 

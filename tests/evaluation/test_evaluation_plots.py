@@ -1,5 +1,6 @@
 """Figures of an evaluation and of training: what they show, and that it can be read."""
 
+import dataclasses
 import itertools
 import math
 import re
@@ -10,8 +11,9 @@ from matplotlib import rcParams
 from matplotlib.collections import PolyCollection
 from matplotlib.text import Text
 
+from jaxdlb.drawing.style import INK
 from jaxdlb.evaluation import plots
-from jaxdlb.evaluation.results import Evaluation, PolicyResult
+from jaxdlb.evaluation.results import BoundResult, Evaluation, PolicyResult
 from jaxdlb.evaluation.roles import ROLES
 from jaxdlb.evaluation.statistics import Estimate
 
@@ -59,13 +61,49 @@ def all_texts(axes):
 # Utilities
 
 
-def test_every_policy_stands_in_the_figure_the_best_on_top_with_its_value():
-    (axes,) = plots.utilities(evaluation(WIDE, KINDS)).axes
+def drawn(axes):
+    """The names of the policies in the figure, without the row of those that are not drawn."""
     labels = [label.get_text() for label in axes.get_yticklabels()]
-    assert labels == sorted(WIDE, key=lambda name: WIDE[name])
-    assert {"−3.12 ± 0.10", "−13.60 ± 0.10", "−1034.00 ± 0.10"} <= set(all_texts(axes))
-    drawn = sorted(-line.get_xdata()[0] for line in axes.lines if line.get_marker() not in ("None", None))
-    assert drawn == sorted(WIDE.values())
+    return [label for label in labels if not label.endswith("times worse")]
+
+
+def test_every_policy_that_matters_stands_in_the_figure_the_best_on_top_with_its_value():
+    (axes,) = plots.utilities(evaluation(WIDE, KINDS)).axes
+    shown = {name: utility for name, utility in WIDE.items() if name != "random"}
+    assert drawn(axes) == sorted(shown, key=shown.get)
+    assert {"−3.12 ± 0.10", "−13.60 ± 0.10", "−66.70 ± 0.10"} <= set(all_texts(axes))
+    marked = sorted(-line.get_xdata()[0] for line in axes.lines if line.get_marker() not in ("None", None))
+    assert marked == sorted(shown.values())
+
+
+def test_heuristics_far_worse_than_the_best_are_counted_and_not_drawn():
+    (axes,) = plots.utilities(evaluation(WIDE, KINDS)).axes
+    assert axes.get_yticklabels()[-1].get_text() == "1 more heuristic, over 10 times worse"
+    assert "−1,034" in all_texts(axes)
+    more = WIDE | {"local": -2000.0, "round_robin": -137.0, "nearly": -135.5}
+    figure = plots.utilities(evaluation(more, KINDS))
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert set(drawn(axes)) == {*WIDE, "nearly"} - {"random"}
+    label = axes.get_yticklabels()[-1]
+    (reach,) = [text for text in axes.texts if text.get_text() == "−137 to −2,000"]
+    assert label.get_text() == "3 more heuristics, over 10 times worse"
+    boxes = [text.get_window_extent() for text in (label, reach)]
+    others = [text.get_window_extent() for text in axes.texts if text is not reach]
+    assert boxes[0].x0 >= 0 and boxes[1].x1 <= figure.bbox.width
+    assert max(box.y1 for box in boxes) <= min(box.y0 for box in others)
+
+
+@pytest.mark.parametrize("kind", ["learned", "oracle", "optimal"])
+def test_what_is_no_heuristic_is_drawn_however_bad(kind):
+    (axes,) = plots.utilities(evaluation({"rule": -3.0, "other": -900.0}, {"other": kind})).axes
+    assert drawn(axes) == ["other", "rule"]
+
+
+@pytest.mark.parametrize("best", [0.0, 5.0])
+def test_where_the_best_is_not_below_0_nobody_is_left_out(best):
+    (axes,) = plots.utilities(evaluation({"rule": best, "other": -900.0})).axes
+    assert drawn(axes) == ["other", "rule"]
 
 
 def test_a_policy_whose_utility_is_unknown_is_left_out():
@@ -81,14 +119,14 @@ def test_a_large_spread_is_drawn_on_a_logarithmic_scale_with_utilities_as_labels
     (axes,) = figure.axes
     assert axes.get_xscale() == "log"
     assert "logarithmic" in axes.get_xlabel()
-    assert "−100" in [label.get_text() for label in axes.get_xticklabels()]
+    assert "−50" in [label.get_text() for label in axes.get_xticklabels()]
     left, right = axes.get_xlim()
     assert left > right  # costs fall to the right: better is further right
 
 
 @pytest.mark.parametrize("worst", [-400.0, -2000.0, -9000.0, -20_000.0, -2_000_000.0])
 def test_labels_of_a_logarithmic_scale_do_not_overlap(worst):
-    figure = plots.utilities(evaluation({"random": worst, "power_of_d": -15.0}))
+    figure = plots.utilities(evaluation({"mappo": worst, "power_of_d": -15.0}, KINDS))
     figure.draw_without_rendering()
     (axes,) = figure.axes
     left, right = sorted(axes.get_xlim())
@@ -114,9 +152,9 @@ def test_a_utility_of_zero_and_an_interval_beyond_zero_are_drawn():
     assert np.all(np.isfinite(figure.axes[0].get_xlim()))
 
 
-@pytest.mark.parametrize("utilities", [{"local": -3.0, "random": -3.4}, {"local": -3.0, "random": -900.0}])
+@pytest.mark.parametrize("utilities", [{"local": -3.0, "random": -3.4}, {"local": -3.0, "mappo": -900.0}])
 def test_intervals_are_drawn_from_end_to_end(utilities):
-    (axes,) = plots.utilities(evaluation(utilities, half_width=0.4)).axes
+    (axes,) = plots.utilities(evaluation(utilities, KINDS, half_width=0.4)).axes
     ends = sorted(tuple(line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2)
     expected = sorted((-mean - 0.4, -mean + 0.4) for mean in utilities.values())
     intervals = [end for end in ends if end[0] != end[1]]
@@ -149,6 +187,30 @@ def test_the_legend_of_all_roles_is_not_wider_than_the_figure():
     figure.canvas.draw()
     box = figure.legends[0].get_window_extent()
     assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+
+
+def limited(utility):
+    bound = BoundResult("one queue", "", is_least=False, value=Estimate(utility, utility, utility))
+    return dataclasses.replace(evaluation(WIDE, KINDS), bounds={"utility": bound})
+
+
+def test_what_no_policy_can_be_better_than_is_a_line_with_its_own_entry_in_the_legend():
+    figure = plots.utilities(limited(-0.25))
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    (line,) = [line for line in axes.lines if list(line.get_xdata()) == [0.25, 0.25]]
+    assert line.get_color() == INK
+    assert "no policy can be better" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert min(axes.get_xlim()) < 0.25
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+
+
+@pytest.mark.parametrize("utility", [0.0, 1.0])
+def test_a_limit_without_a_logarithm_is_drawn_where_the_scale_is_wide(utility):
+    figure = plots.utilities(limited(utility))
+    figure.canvas.draw()
+    assert figure.axes[0].get_xscale() == "symlog"
 
 
 # Learning curve

@@ -1,6 +1,7 @@
 """The report: one file that stands alone, says what the evaluation says and cannot be broken by a name."""
 
 import base64
+import dataclasses
 import io
 import re
 from html.parser import HTMLParser
@@ -12,8 +13,9 @@ from PIL import Image
 
 from jaxdlb.drawing.style import DARK, VERMILION
 from jaxdlb.evaluation.report import write_report
-from jaxdlb.evaluation.results import Evaluation, PolicyResult
+from jaxdlb.evaluation.results import BoundResult, Evaluation, PolicyResult
 from jaxdlb.evaluation.roles import ROLES
+from jaxdlb.evaluation.sentences import limits
 from jaxdlb.evaluation.statistics import Estimate
 from jaxdlb.evaluation.tables import conclusion
 
@@ -127,6 +129,14 @@ def test_conclusion_settings_and_configuration_are_told(tmp_path):
     texts = [text for _, text in Page(write(tmp_path)).texts]
     told = [conclusion(evaluation()), "game:\n  name: dlb\n", "2,000", "200", "64", "seed", "7"]
     assert all(text in texts for text in told)
+
+
+def test_what_no_policy_can_be_better_than_stands_below_the_table(tmp_path):
+    bound = BoundResult("one <queue>", "", is_least=True, value=Estimate(0.4, 0.3, 0.5))
+    limited = dataclasses.replace(evaluation(), bounds={"response_time": bound})
+    told = [text for _, text in Page(write(tmp_path, evaluation=limited)).texts]
+    assert limits(limited) in told
+    assert "no policy has" not in " ".join(text for _, text in Page(write(tmp_path)).texts)
 
 
 def test_hostile_names_are_shown_and_not_obeyed(tmp_path):

@@ -114,9 +114,10 @@ def test_the_warm_up_is_left_out(played):
         np.testing.assert_allclose(whole[policy][metric], parts, rtol=1e-5, atol=4e-3)
 
 
-def test_an_oracle_sees_at_any_heartbeat_period_what_fresh_heartbeats_would_tell():
+@pytest.mark.parametrize("rule", ["shortest_expected_delay", "fading_stealing"])
+def test_an_oracle_sees_at_any_heartbeat_period_what_fresh_heartbeats_would_tell(rule):
     fresh, stale = (GAME.default_params(heartbeat_period=period) for period in (1, 1000))
-    heard, oracle = POLICIES["shortest_expected_delay"], POLICIES["oracle_shortest_expected_delay"]
+    heard, oracle = heuristic(rule), heuristic(f"oracle_{rule}")
     sizes = {"num_episodes": 4, "num_rounds": 60, "warmup": 0}
     (with_news,) = sums(GAME, [heard], lambda key: fresh, KEY, **sizes)
     (without,) = sums(GAME, [oracle], lambda key: stale, KEY, **sizes)

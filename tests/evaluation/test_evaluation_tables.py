@@ -15,10 +15,12 @@ from hypothesis import strategies as st
 import jaxdlb
 from jaxdlb import heuristic
 from jaxdlb.evaluation import tables
+from jaxdlb.evaluation.bounds import NOBODY, bounds
 from jaxdlb.evaluation.comparison import compare
-from jaxdlb.evaluation.results import Evaluation, PolicyResult, from_json, to_csv, to_json
+from jaxdlb.evaluation.results import BoundResult, Evaluation, PolicyResult, from_json, to_csv, to_json
 from jaxdlb.evaluation.roles import ROLES, present, role_of
 from jaxdlb.evaluation.rollouts import evaluate_all
+from jaxdlb.evaluation.sentences import limits
 from jaxdlb.evaluation.statistics import Estimate, estimate, paired_difference
 from jaxdlb.evaluation.tables import conclusion, to_markdown, to_text
 from jaxdlb.game import Verdict
@@ -135,6 +137,47 @@ def test_results_stand_in_the_order_of_their_utility(compared):
 def test_comparisons_without_a_meaning_are_refused(policies, message):
     with pytest.raises(ValueError, match=message):
         compare(GAME, policies, one_cluster, jax.random.key(0), **SIZES)
+
+
+# Bounds
+
+
+def test_a_comparison_holds_the_bounds_that_say_something(compared):
+    """Where holding costs nothing, the tasks present bound the response time and not the utility."""
+    pooled = GAME.columns["response_time"].bound
+    (samples,) = evaluate_all(pooled.game, [NOBODY], one_cluster, jax.random.key(0), **SIZES)
+    bound = BoundResult(pooled.of, pooled.binds, is_least=True, value=estimate(samples["response_time"]))
+    assert compared.bounds == {"response_time": bound}
+    costly = GAME.default_params(holding_weight=2.0)
+    found = bounds(GAME, lambda key: costly, jax.random.key(0), **SIZES)
+    assert list(found) == ["utility", "response_time"]
+    present = np.mean(samples["present"])
+    assert found["utility"].value.mean == pytest.approx(-2.0 * present / GAME.num_nodes, rel=1e-5)
+
+
+def bounded(name="response_time", is_least=True, value=4.0, binds="that drops no task"):
+    bound = BoundResult("one queue", binds, is_least=is_least, value=about(value))
+    return dataclasses.replace(against_rule(timed("mappo", -3.0, 5.0, "learned")), bounds={name: bound})
+
+
+def test_a_bound_is_told_with_what_comes_nearest_to_it():
+    assert limits(bounded()) == (
+        "Response time: no policy that drops no task has a mean below 4.00 ± 0.10 rounds, that of one queue; "
+        "the nearest, mappo, has 1.25 times as much."
+    )
+    assert limits(bounded("utility", is_least=False, value=-2.0, binds="")) == (
+        "Utility: no policy has a mean above -2.00 ± 0.10, that of one queue; "
+        "the nearest, mappo, has 1.50 times as much."
+    )
+    assert limits(bounded("utility", is_least=False, value=0.5)).endswith("the nearest, mappo, has -3.")
+    assert limits(bounded("queue_length")).endswith("that of one queue.")
+
+
+def test_a_bound_stands_below_the_table_and_before_the_conclusion():
+    for text in (to_text(bounded()), to_markdown(bounded())):
+        told = " ".join(text.split())
+        assert told.index("the same episodes.") < told.index(limits(bounded())) < told.index(conclusion(bounded()))
+    assert limits(against_rule()) == ""
 
 
 # Conclusion

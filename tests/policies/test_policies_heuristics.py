@@ -149,6 +149,23 @@ def fading_stealing(memory, temperature, inertia, prior):
     return rule
 
 
+def soft(temperature, inertia, speed_exponent):
+    def rule(node):
+        saved = {j: inertia * (j == node.i) - node.delay[j] for j in node.allowed}
+        return shared({j: node.rate[j] ** speed_exponent * math.exp(saved[j] / temperature) for j in saved}, {})
+
+    return rule
+
+
+def soft_stealing(temperature, inertia):
+    def rule(node):
+        own = (node.load + 1) / node.rate[node.i]
+        gain = {j: node.heard[j] / node.rate[j] - own - inertia for j in node.others}
+        return shared({j: math.exp(each / temperature) for j, each in gain.items()} | {node.i: 1.0}, {})
+
+    return rule
+
+
 def proportional(margin):
     def rule(node):
         saved = {j: max(node.delay[node.i] - node.delay[j] - margin, 0) * node.rate[j] for j in node.others}
@@ -167,6 +184,8 @@ def proportional_stealing(margin):
 
 FADING = {"memory": 0.3, "temperature": 3.0, "inertia": 2.5, "speed_exponent": 1.5, "prior": 0.8}
 STEALING = {"memory": 0.1, "temperature": 4.0, "inertia": -1.5, "prior": 2.0}
+SOFT = {"temperature": 3.0, "inertia": 2.5, "speed_exponent": 1.5}
+SOFT_STEALING = {"temperature": 4.0, "inertia": -1.5}
 
 CASES = {
     "random": ({}, everywhere, keep),
@@ -184,6 +203,11 @@ CASES = {
         FADING | {f"steal_{name}": value for name, value in STEALING.items()},
         fading(**FADING),
         fading_stealing(**STEALING),
+    ),
+    "oracle_fading_stealing": (
+        SOFT | {f"steal_{name}": value for name, value in SOFT_STEALING.items()},
+        soft(**SOFT),
+        soft_stealing(**SOFT_STEALING),
     ),
     "proportional": ({"margin": 1.0}, proportional(1.0), keep),
     "proportional_stealing": (
@@ -352,13 +376,18 @@ def test_names_tell_the_options():
     assert heuristic("fading", temperature=0.5).name == "fading(φ=1.33, τ=0.5, m=4.3, β=1, a=1.2)"
     stealing = heuristic("fading_stealing", steal_prior=3).name
     assert stealing == "fading_stealing(φ=1.33, τ=0.52, m=4.3, β=1, a=1.2, φs=0.3, τs=1, ms=0, as=3)"
+    oracle = heuristic("oracle_fading_stealing", inertia=2).name
+    assert oracle == "oracle_fading_stealing(τ=0.52, m=2, β=1, τs=1, ms=0)"
     assert heuristic("proportional_stealing").name == "proportional_stealing(margin=6, steal_margin=0)"
     assert heuristic("surplus_split", utilisation=0.9).name == "surplus_split(utilisation=0.9)"
 
 
 def test_only_oracles_see_the_true_state():
     kinds = {name: heuristic(name).kind for name in NODE_HEURISTICS}
-    assert {name for name, kind in kinds.items() if kind == "oracle"} == {"oracle_shortest_expected_delay"}
+    assert {name for name, kind in kinds.items() if kind == "oracle"} == {
+        "oracle_shortest_expected_delay",
+        "oracle_fading_stealing",
+    }
     assert set(kinds.values()) == {"heuristic", "oracle"}
 
 
@@ -375,6 +404,7 @@ def test_which_heuristics_have_options():
         "proportional": margin,
         "proportional_stealing": (*margin, "steal_margin"),
         "surplus_split": ("utilisation",),
+        "oracle_fading_stealing": (*SOFT, *(f"steal_{name}" for name in SOFT_STEALING)),
     }
 
 
@@ -382,7 +412,7 @@ def test_which_heuristics_have_options():
     ("name", "options", "message"),
     [
         ("power_of_two", {}, r"heuristic is 'power_of_two'; it must be one of local, .*; did you mean 'power_of_d'\?"),
-        ("xyz", {}, r"heuristic is 'xyz'; it must be one of local, [\w, ]*oracle_shortest_expected_delay$"),
+        ("xyz", {}, r"heuristic is 'xyz'; it must be one of local, [\w, ]*oracle_fading_stealing$"),
         ("local", {"d": 2}, "d is not an option of local; it has none"),
         ("power_of_d", {"margin": 2}, "margin is not an option of power_of_d; its options are d, weighted, width"),
         ("power_of_d", {"d": 3, "width": 2}, "width is 2; it must be an integer ≥ 3"),

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -9,8 +10,9 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxdlb import parameters
 from jaxdlb.checks import COUNT, POSITIVE_COUNT
-from jaxdlb.game import Column, TimeStep, Verdict, mean_of
+from jaxdlb.game import Bound, Column, TimeStep, Verdict, mean_of
 from jaxdlb.games.dlb import dynamics, generator, utility
+from jaxdlb.games.dlb.pooled import PooledQueue
 from jaxdlb.games.dlb.types import Params, State
 from jaxdlb.games.dlb.views import global_state, observe, true_observation
 from jaxdlb.mechanics import heartbeats, peer_view
@@ -107,7 +109,7 @@ class DLB:
 
     @property
     def columns(self) -> Mapping[str, Column]:
-        return columns(self.num_nodes)
+        return columns(self.num_nodes, PooledQueue(self))
 
     def default_params(self, **fields: Any) -> Params:
         """The reference cluster at this size, with `fields` replaced; see `generator.make_params`."""
@@ -208,13 +210,15 @@ class DLB:
         )
 
 
-def columns(num_nodes: int) -> dict[str, Column]:
-    """What the tables of the DLB game show."""
+def columns(num_nodes: int, pooled: PooledQueue) -> dict[str, Column]:
+    """What the tables of the DLB game show; `pooled` is its pooled queue, which bounds some of it (`pooled`)."""
+    bound = partial(Bound, pooled, "one queue that all nodes serve, the fastest first", "that drops no task")
     return {
         "utility": Column(
             "utility",
             "mean over nodes and rounds; 0 means perfect balance at no cost",
             mean_of("utility"),
+            bound=bound(is_least=False),
         ),
         "imbalance": Column(
             "imbalance",
@@ -226,6 +230,7 @@ def columns(num_nodes: int) -> dict[str, Column]:
             "from a task's arrival to its completion, by Little's law: tasks present / tasks accepted per round",
             lambda sums: (sums["total_load"] + sums["total_in_transit"]) / (sums["arrivals"] - sums["drops"]),
             Verdict(better="faster", worse="slower"),
+            bound(),
         ),
         "queue_length": Column(
             "queue length, tasks",
