@@ -25,7 +25,7 @@ from jaxdlb.evaluation.roles import ROLES, Role, present, role_of
 LARGE_SPREAD = 20  # utilities that differ by more than this factor are drawn on a logarithmic scale
 FAR_WORSE = 10  # times further from 0 than the best heuristic: heuristics beyond that are only counted in a figure
 MOST_LEVELS = 5  # drawn beside a learning curve
-MOST_ROLES = 4  # in one line of a legend; more take two
+MOST_ROLES = 3  # in one line of a legend; more take two
 LIMIT: dict[str, Any] = {
     "color": INK,
     "linewidth": 1.2,

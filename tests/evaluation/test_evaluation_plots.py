@@ -230,7 +230,8 @@ def test_the_learning_curve_is_the_median_of_seeds_in_a_band_from_worst_to_best(
 
 def test_episodes_held_out_are_dots_beside_the_curve():
     held_out = (np.array([50.0, 100.0]), np.array([[-4.0, -3.0], [-6.0, -3.5]]))
-    figure = plots.learning_curve([0, 50, 100], [[-9.0, -5.0, -4.0]] * 2, {"local": -8.0}, held_out=held_out)
+    curves = np.array([[-9.0, -5.0, -4.0]] * 2)
+    figure = plots.learning_curve([0, 50, 100], curves, {"local": -8.0}, held_out=held_out)
     (dots,) = (line for line in figure.axes[0].lines if line.get_label() == "in episodes held out")
     np.testing.assert_allclose(dots.get_ydata(), [5.0, 3.25])
 
