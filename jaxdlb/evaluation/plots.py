@@ -19,18 +19,14 @@ from jaxdlb.drawing import layout
 from jaxdlb.drawing.axes import plain, title
 from jaxdlb.drawing.style import DASHED, DOTTED, DPI, GREY, INK, NORMAL, PALE, PAPER, SMALL
 from jaxdlb.evaluation.numerals import mean_and_error
-from jaxdlb.evaluation.results import Evaluation, PolicyResult
+from jaxdlb.evaluation.results import BoundResult, Evaluation, PolicyResult
 from jaxdlb.evaluation.roles import ROLES, Role, present, role_of
 
 LARGE_SPREAD = 20  # utilities that differ by more than this factor are drawn on a logarithmic scale
 FAR_WORSE = 10  # times further from 0 than the best heuristic: heuristics beyond that are only counted in a figure
 MOST_LEVELS = 5  # drawn beside a learning curve
-MOST_ROLES = 3  # in one line of a legend; more take two
-LIMIT: dict[str, Any] = {
-    "color": INK,
-    "linewidth": 1.2,
-    "linestyle": DOTTED,
-}  # of the line that no policy can be beyond
+MOST_ROLES = 4  # in one line of a legend, unless there is a bound, whose label is long
+LIMIT: dict[str, Any] = {"color": INK, "linewidth": 1.2, "linestyle": DOTTED}  # the line that nobody can be beyond
 
 
 def utilities(evaluation: Evaluation) -> Figure:
@@ -52,30 +48,22 @@ def utilities(evaluation: Evaluation) -> Figure:
         return figure
     estimates = [result.columns["utility"] for result in results]
     means, bests = (-np.array([getattr(each, end) for each in estimates]) for end in ("mean", "high"))
-    limit = _limit(evaluation)
-    drawn = means if limit is None else np.append(means, limit)
+    bound = evaluation.bounds.get("utility")
+    drawn = means if bound is None else np.append(means, -bound.value.mean)
     _scale(axes, "x", drawn, least=np.nanmin([*drawn, *bests]))
-    for row, result in enumerate(results):
-        _interval(axes, row, result, role_of(result, evaluation))
     best = -evaluation.best.columns["utility"].mean
     axes.axvline(best, color=ROLES["best"].colour, linewidth=0.8, linestyle=DASHED, zorder=1)
-    if limit is not None:
-        axes.axvline(limit, **LIMIT, zorder=1)
+    if bound is not None:
+        axes.axvline(-bound.value.mean, **LIMIT, zorder=1)
     plain(axes)
-    labels = [*(layout.caption(result.name) for result in results), *_more(far)]
-    axes.set_yticks([*range(len(results)), -1][: len(labels)], labels)
-    for label, result in zip(axes.get_yticklabels(), results, strict=False):
-        role = role_of(result, evaluation)
-        label.set(color=role.colour if role.bold else INK, fontweight=_weight(role))
-    axes.set_ylim(-1.7 if far else -0.7, len(results) - 0.3)
-    if far:
-        _count(axes, far)
+    _rows(axes, results, far, evaluation)
     axes.invert_xaxis()
     axes.grid(axis="both", color=PALE, linewidth=0.8)
     scale = "" if axes.get_xscale() == "linear" else ", logarithmic scale"
-    axes.set_xlabel(f"mean utility{scale} (further right is better)", fontsize=NORMAL, color=INK)
+    note = "\ntimes worse: times further from 0 than the best heuristic" if far else ""
+    axes.set_xlabel(f"mean utility{scale} (further right is better){note}", fontsize=NORMAL, color=INK)
     title(axes, "Utility of every policy", _setting(evaluation))
-    _legend(figure, present(evaluation), limit is not None)
+    _legend(figure, present(evaluation), bound)
     return figure
 
 
@@ -85,8 +73,21 @@ def _is_far_worse(result: PolicyResult, evaluation: Evaluation) -> bool:
     return result.kind == "heuristic" and best < 0 and result.columns["utility"].mean < FAR_WORSE * best
 
 
+def _rows(axes: Axes, results: Sequence[PolicyResult], far: Sequence[PolicyResult], evaluation: Evaluation) -> None:
+    """A row for each of the results, the last one on top, and one below them that counts those `far` worse."""
+    labels = [*(layout.caption(result.name) for result in results), *_more(far)]
+    axes.set_yticks([*range(len(results)), -1][: len(labels)], labels)
+    for row, (label, result) in enumerate(zip(axes.get_yticklabels(), results, strict=False)):
+        role = role_of(result, evaluation)
+        _interval(axes, row, result, role)
+        label.set(color=role.colour if role.bold else INK, fontweight=_weight(role))
+    axes.set_ylim(-1.7 if far else -0.7, len(results) - 0.3)
+    if far:
+        _count(axes, far)
+
+
 def _count(axes: Axes, far: Sequence[PolicyResult]) -> None:
-    """Fill the row below all others for the heuristics that are not drawn, which are given worst first."""
+    """Fill the row of the heuristics that are not drawn, which are given worst first."""
     worst, least = (layout.number(far[place].columns["utility"].mean) for place in (0, -1))
     reach = worst if len(far) == 1 else f"{least} to {worst}"
     style: dict[str, Any] = {"va": "center", "fontsize": SMALL, "color": GREY}
@@ -98,12 +99,6 @@ def _more(far: Sequence[PolicyResult]) -> list[str]:
     """The label of that row, if there is one."""
     heuristics = "heuristic" if len(far) == 1 else "heuristics"
     return [f"{len(far)} more {heuristics}, over {FAR_WORSE} times worse"] if far else []
-
-
-def _limit(evaluation: Evaluation) -> float | None:
-    """The cost, −utility, that no policy can be below; None if the game gives no such bound."""
-    bound = evaluation.bounds.get("utility")
-    return None if bound is None else -bound.value.mean
 
 
 def learning_curve(
@@ -204,11 +199,13 @@ def _weight(role: Role) -> str:
     return "bold" if role.bold else "normal"
 
 
-def _legend(figure: Figure, roles: Sequence[Role], limited: bool) -> None:
+def _legend(figure: Figure, roles: Sequence[Role], bound: BoundResult | None) -> None:
     handles = [Line2D([], [], label=role.meaning, **_marker(role)) for role in roles]
-    handles += [Line2D([], [], label="no policy can be better", **LIMIT)] if limited else []
+    if bound is not None:
+        label = " ".join(part for part in ("no policy", bound.binds, "can be better") if part)
+        handles.append(Line2D([], [], label=label, **LIMIT))
     style: dict[str, Any] = {"frameon": False, "fontsize": SMALL, "labelcolor": INK}
-    columns = len(handles) if len(handles) <= MOST_ROLES else math.ceil(len(handles) / 2)
+    columns = 3 if bound is not None or len(handles) > MOST_ROLES else len(handles)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, **style)
 
 

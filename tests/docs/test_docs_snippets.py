@@ -114,6 +114,10 @@ def check_tables(words):
     assert words in ([], ["--check"])
 
 
+def check_nothing(words):
+    assert not words
+
+
 def check_benchmark(module):
     return lambda words: importlib.import_module(module)._parser().parse_args(words)
 
@@ -139,6 +143,7 @@ COMMANDS = {
         for name in ("games", "learners", "against_c", "growth", "forms", "training")
     },
     "python -m docs.tables": check_tables,
+    "python -m docs.validation": check_nothing,
     "make": check_make,
     "pip": check_pip,
     ".": lambda words: None,  # .venv/bin/activate

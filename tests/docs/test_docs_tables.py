@@ -11,7 +11,7 @@ import pytest
 from doc_pages import PAGES, ROOT, name_of, spans
 from omegaconf import OmegaConf
 
-from docs import tables
+from docs import tables, validation
 from jaxdlb import evaluation
 from jaxdlb.games import GAMES
 from jaxdlb.games.dlb import DLB
@@ -95,6 +95,24 @@ def names_are(expected):
     return check
 
 
+def check_validation(cases):
+    """The simulated numbers are those of the day when the page was written; what theory says of them is of today."""
+
+    def check(table):
+        expected = [
+            [case.name, case.game.columns[name].header, validation.theoretical(exact)]
+            for case in cases()
+            for name, exact in case.exact.items()
+        ]
+        assert [row[:3] for row in table.rows] == expected
+
+    return check
+
+
+def check_slow_rounds(table):
+    assert [table.header, *table.rows] == validation.slow_rounds()
+
+
 CHECKS = {
     "own columns": names_are(column.name for column in Own),
     "peer columns": names_are(column.name for column in Peer),
@@ -103,6 +121,8 @@ CHECKS = {
     "json": check_json,
     "provenance": check_provenance,
     "groups": check_groups,
+    validation.SLOW: check_slow_rounds,
+    **{name: check_validation(cases) for name, cases in validation.SECTIONS.items()},
 }
 TABLES = [(page, table) for page in PAGES for table in doc_pages.tables(page)]
 NAMED = {table.name: table for _, table in TABLES if table.name}
@@ -142,7 +162,7 @@ def test_the_tables_are_those_that_the_declarations_give(capsys):
 def test_a_table_that_is_wrong_would_be_noticed(right, wrong):
     page = (ROOT / "docs" / "games" / "dlb.md").read_text(encoding="utf-8")
     assert right in page
-    assert tables.with_tables(page.replace(right, wrong)) == page
+    assert tables.with_tables(page.replace(right, wrong), WRITTEN) == page
 
 
 def test_what_a_table_shows_as_default_is_what_the_game_takes():

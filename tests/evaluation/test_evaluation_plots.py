@@ -80,6 +80,7 @@ def test_heuristics_far_worse_than_the_best_are_counted_and_not_drawn():
     (axes,) = plots.utilities(evaluation(WIDE, KINDS)).axes
     assert axes.get_yticklabels()[-1].get_text() == "1 more heuristic, over 10 times worse"
     assert "−1,034" in all_texts(axes)
+    assert "times worse: times further from 0 than the best heuristic" in axes.get_xlabel()
     more = WIDE | {"local": -2000.0, "round_robin": -137.0, "nearly": -135.5}
     figure = plots.utilities(evaluation(more, KINDS))
     figure.draw_without_rendering()
@@ -190,17 +191,17 @@ def test_the_legend_of_all_roles_is_not_wider_than_the_figure():
 
 
 def limited(utility):
-    bound = BoundResult("one queue", "", is_least=False, value=Estimate(utility, utility, utility))
+    bound = BoundResult("one queue", "that drops no task", is_least=False, value=Estimate(utility, utility, utility))
     return dataclasses.replace(evaluation(WIDE, KINDS), bounds={"utility": bound})
 
 
 def test_what_no_policy_can_be_better_than_is_a_line_with_its_own_entry_in_the_legend():
     figure = plots.utilities(limited(-0.25))
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     (axes,) = figure.axes
     (line,) = [line for line in axes.lines if list(line.get_xdata()) == [0.25, 0.25]]
     assert line.get_color() == INK
-    assert "no policy can be better" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert "no policy that drops no task can be better" in [text.get_text() for text in figure.legends[0].get_texts()]
     assert min(axes.get_xlim()) < 0.25
     box = figure.legends[0].get_window_extent()
     assert box.x0 >= 0 and box.x1 <= figure.bbox.width

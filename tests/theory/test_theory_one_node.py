@@ -1,8 +1,4 @@
-"""One node without peers is a birth–death chain whose stationary law is known in closed form.
-
-Up from 0 with p, up from n ≥ 1 with p(1 − q), down with q(1 − p); so π_n = π_0 · p / (q(1 − p)) · ρ^(n − 1) for n ≥ 1,
-with ρ = p(1 − q) / (q(1 − p)), and π_0 = 1 − p/q.
-"""
+"""One node without peers is a birth–death chain whose stationary law is known in closed form, `theory.one_node_law`."""
 
 import functools
 
@@ -13,6 +9,7 @@ from reference.episodes import clusters, no_ops
 from scipy import stats
 
 from jaxdlb.games.dlb import DLB
+from jaxdlb.theory import one_node_law, one_node_load
 
 GAME = DLB(1, capacity=64, max_delay=0)
 RATES = [(0.3, 0.5), (0.45, 0.6), (0.2, 0.7)]
@@ -44,16 +41,8 @@ def play():
 
 
 def stationary_law(p, q):
-    rho = p * (1 - q) / (q * (1 - p))
-    n = np.arange(1, LONGEST)
-    law = np.concatenate([[1.0], p / (q * (1 - p)) * rho ** (n - 1)]) * (1 - p / q)
+    law = one_node_law(p, q, LONGEST - 1)
     return np.append(law, 1 - law.sum())
-
-
-def mean_load(p, q):
-    """Σ n π_n, a geometric sum."""
-    rho = p * (1 - q) / (q * (1 - p))
-    return (1 - p / q) * p / (q * (1 - p)) / (1 - rho) ** 2
 
 
 @pytest.mark.parametrize("case", range(len(RATES)), ids=str)
@@ -73,7 +62,7 @@ def test_the_mean_load_and_the_throughput_are_the_chains(case):
     """Within 4 standard errors over independent episodes, which must be small: under 2% of the mean."""
     p, q = RATES[case]
     load, arrivals, completions = (values[case, :, WARMUP:] for values in play())
-    for values, expected in ((load, mean_load(p, q)), (arrivals, p), (completions, p)):
+    for values, expected in ((load, one_node_load(p, q)), (arrivals, p), (completions, p)):
         means = values.mean(axis=1)
         error = means.std(ddof=1) / np.sqrt(EPISODES)
         assert error < 0.02 * expected
@@ -88,7 +77,7 @@ def test_the_mean_response_time_is_littles(case):
     end, so that all of them are completed), has mean 0: within 4 standard errors over episodes, under 2% of L/p.
     """
     p, q = RATES[case]
-    expected = mean_load(p, q) / p
+    expected = one_node_load(p, q) / p
     excess, tasks = [], 0
     for arrivals, completions in zip(play()[1][case], play()[2][case], strict=True):
         came, went = np.flatnonzero(arrivals), np.flatnonzero(completions)[1:]  # but for the initial task
@@ -101,17 +90,3 @@ def test_the_mean_response_time_is_littles(case):
     error = np.std(excess, ddof=1) * np.sqrt(EPISODES)
     assert error / tasks < 0.02 * expected
     assert abs(np.sum(excess)) < 4 * error
-
-
-def test_the_closed_form_is_the_fixed_point_of_the_chain():
-    """The formulas above against the balance of the chain's own steps, so that they cannot be wrong together."""
-    p, q = 0.3, 0.5
-    law, size = stationary_law(p, q)[:LONGEST], LONGEST
-    step = np.zeros((size, size))
-    for n in range(size):
-        up, down = (p, 0.0) if n == 0 else (p * (1 - q), q * (1 - p))
-        for target, probability in ((n + 1, up), (n - 1, down), (n, 1 - up - down)):
-            step[n, np.clip(target, 0, size - 1)] += probability
-    np.testing.assert_allclose((law @ step)[:-1], law[:-1], atol=1e-9)
-    assert np.sum(np.arange(size) * law) == pytest.approx(mean_load(p, q), rel=1e-2)
-    assert law.sum() == pytest.approx(1, abs=1e-3)

@@ -1,0 +1,204 @@
+"""Writes the tables of the page of validation, simulation against theory: `python -m docs.validation`.
+
+It plays every case of `SECTIONS` with fixed keys, a minute or two on two cores, and rewrites the tables of
+`docs/validation.md` in place.
+"""
+
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from docs import tables
+from docs.tables import ROOT, Rows
+from jaxdlb import evaluation, theory
+from jaxdlb.evaluation import Estimate
+from jaxdlb.evaluation.bounds import NOBODY
+from jaxdlb.evaluation.numerals import written
+from jaxdlb.games import GAMES
+from jaxdlb.policies import make_heuristic
+
+PAGE = ROOT / "docs" / "validation.md"
+SEED = 2024
+ENTRY = GAMES["dlb"]
+AT_ONCE = {"transfer_delay": 0, "heartbeat_period": 1}  # nothing travels, and news is fresh every round
+
+
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """How much is played."""
+
+    num_episodes: int
+    num_rounds: int
+    warmup: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A simulation, and what theory says of some of its columns."""
+
+    name: str
+    game: Any
+    params: Any
+    policy: Any
+    exact: dict[str, float]  # by column
+    effort: Effort
+
+    def simulate(self, effort: Effort | None = None) -> dict[str, Estimate]:
+        """The columns that theory speaks of, as `effort`, or the case's own, finds them."""
+        sizes = dataclasses.asdict(effort or self.effort)
+        key = jax.random.key(SEED)
+        found = evaluation.evaluate(self.game, self.policy, lambda key: self.params, key, **sizes)
+        return {name: evaluation.estimate(found[name]) for name in self.exact}
+
+
+def one_node() -> list[Case]:
+    """A node alone: mean load and response time in closed form."""
+    return [
+        _case(
+            f"p = {p:g}, q = {q:g}",
+            ("local", {}),
+            {"num_nodes": 1, "capacity": 1000},
+            {"arrival_prob": p, "completion_prob": q},
+            {"queue_length": theory.one_node_load(p, q), "response_time": theory.one_node_load(p, q) / p},
+            Effort(256, 8000, 1000),
+        )
+        for p, q in ((0.3, 0.5), (0.45, 0.6), (0.8, 0.9))
+    ]
+
+
+def independent_nodes() -> list[Case]:
+    """Uneven nodes that keep their tasks: the sum of nodes alone, and their imbalance."""
+    p, q = (0.15, 0.3, 0.5, 0.6), (0.3, 0.5, 0.7, 0.9)
+    load = sum(theory.one_node_load(*node) for node in zip(p, q, strict=True))
+    exact = {
+        "queue_length": load / len(p),
+        "response_time": load / sum(p),
+        "imbalance": theory.independent_imbalance(p, q),
+    }
+    sizes, params = {"num_nodes": 4, "capacity": 1000}, {"arrival_prob": p, "completion_prob": q}
+    return [_case("`local`, N = 4", ("local", {}), sizes, params, exact, Effort(256, 8000, 1000))]
+
+
+def join_shortest_queue() -> list[Case]:
+    """Two nodes that send every task to the shorter queue: the chain on their loads, solved."""
+    capacity, loads = 30, np.arange(31)
+    cases = []
+    for p, q in (((0.4, 0.4), (0.5, 0.5)), ((0.5, 0.2), (0.3, 0.6)), ((0.1, 0.8), (0.9, 0.9))):
+        law = theory.join_shortest_queue_of_two(p, q, capacity)
+        load = float(np.sum(law * np.add.outer(loads, loads)))
+        difference = np.subtract.outer(loads / q[0], loads / q[1])
+        exact = {
+            "queue_length": load / 2,
+            "response_time": load / sum(p),
+            "imbalance": float(np.sum(law * difference**2)) / 4,
+        }
+        params = AT_ONCE | {"arrival_prob": p, "completion_prob": q}
+        sizes = {"num_nodes": 2, "capacity": capacity}
+        name = f"p = {p[0]:g}, {p[1]:g}; q = {q[0]:g}, {q[1]:g}"
+        cases.append(_case(name, ("join_shortest_queue", {}), sizes, params, exact, Effort(256, 4000, 500)))
+    return cases
+
+
+def power_of_d() -> list[Case]:
+    """Many equal nodes and the best of two or three: the mean-field limit, which few nodes miss by some 1/N."""
+    cases = []
+    for choices, sizes in ((2, (10, 100, 1000)), (3, (100,))):
+        law = theory.power_of_d_limit(0.45, 0.5, choices, longest=25)
+        load = float(law @ np.arange(26))
+        exact = {"queue_length": load, "response_time": load / 0.45}
+        for num_nodes in sizes:
+            effort = Effort(max(2000 // num_nodes, 8), 1000, 300)
+            params = AT_ONCE | {"arrival_prob": 0.45, "completion_prob": 0.5}
+            name = f"the best of {choices}, N = {num_nodes:,}"
+            policy = ("power_of_d", {"d": choices - 1})  # besides the node itself
+            cases.append(_case(name, policy, {"num_nodes": num_nodes, "capacity": 64}, params, exact, effort))
+    return cases
+
+
+def pooled_queue() -> list[Case]:
+    """One queue that all nodes serve, the bound of every table: the chain on the tasks present, solved."""
+    cases = []
+    for load in (0.5, 0.9):
+        game = ENTRY.game(num_nodes=8)  # type: ignore[call-arg]
+        params = game.default_params(load=load)
+        p, q = (np.asarray(each, np.float64) for each in (params.arrival_prob, params.completion_prob))
+        present = float(theory.pooled_queue_law(p, q, 400) @ np.arange(401))
+        bound = game.columns["response_time"].bound
+        assert bound is not None
+        exact = {"present": present, "response_time": present / float(np.sum(p))}
+        name = f"N = 8, load {load:g}"
+        cases.append(Case(name, bound.game, params, NOBODY, exact, Effort(256, 4000, 500)))
+    return cases
+
+
+def _case(
+    name: str,
+    policy: tuple[str, dict[str, Any]],
+    sizes: dict[str, Any],
+    params: dict[str, Any],
+    exact: dict[str, float],
+    effort: Effort,
+) -> Case:
+    """A case of a heuristic, given by its name and options."""
+    game = ENTRY.game(**sizes)
+    heuristic = make_heuristic(ENTRY.heuristics, policy[0], **policy[1])
+    return Case(name, game, game.default_params(**params), heuristic, exact, effort)
+
+
+SECTIONS: dict[str, Callable[[], list[Case]]] = {
+    "validation one node": one_node,
+    "validation independent nodes": independent_nodes,
+    "validation join shortest queue": join_shortest_queue,
+    "validation power of d": power_of_d,
+    "validation pooled queue": pooled_queue,
+}
+SLOW = "validation slow rounds"
+
+
+def table(cases: Sequence[Case]) -> Rows:
+    """A row for each number that theory gives: it, the simulated mean with its 95% interval, and how far they are."""
+    rows: Rows = [["case", "number", "theory", "simulated", "difference, half-intervals"]]
+    for case in cases:
+        found = case.simulate()
+        for name, exact in case.exact.items():
+            off = (found[name].mean - exact) / found[name].half_width
+            header = case.game.columns[name].header
+            rows.append([case.name, header, theoretical(exact), written(found[name]), f"{off:+.1f}"])
+    return rows
+
+
+def theoretical(number: float) -> str:
+    """A number without an error."""
+    return f"{number:.4f}"
+
+
+def slow_rounds() -> Rows:
+    """Power of two in ever slower rounds, and its limit in continuous time: shares of nodes with at least k tasks."""
+    load, most, speeds = 0.9, 5, (0.5, 0.05, 0.01)
+    laws = [theory.power_of_d_limit(load * q, q, choices=2, longest=25) for q in speeds]
+    tails = [np.cumsum(law[::-1])[::-1] for law in laws] + [theory.power_of_d_tail(load, 2, most)]
+    header = ["at least", *(f"q = {q:g}" for q in speeds), "in continuous time"]
+    return [header, *([str(k), *(theoretical(tail[k]) for tail in tails)] for k in range(1, most + 1))]
+
+
+def _played(cases: Callable[[], list[Case]]) -> Rows:
+    return table(cases())
+
+
+def main() -> int:
+    """Play everything and write the page."""
+    made: dict[str, Callable[[], Rows]] = {SLOW: slow_rounds}
+    made |= {name: partial(_played, cases) for name, cases in SECTIONS.items()}
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(tables.with_tables(text, made), encoding="utf-8")
+    print(f"{PAGE.relative_to(ROOT)} written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
