@@ -21,7 +21,7 @@ from jaxdlb.learners import LEARNERS
 from jaxdlb.networks import NetworkConfig
 from jaxdlb.parameters import declarations
 from jaxdlb.ranges import flat
-from train import build, compose, config, evaluate, render
+from train import build, compose, config, evaluate, render, robustness
 
 ROOT = Path(__file__).resolve().parents[1]
 Rows = list[list[str]]
@@ -75,6 +75,7 @@ def tables() -> dict[str, Callable[[], Rows]]:
         "config learner": lambda: own_keys(config.LearnerSettings, config.LearnerSettings()),
         "config logger=wandb": lambda: keys("logger", config.WandbSettings, "logger=wandb"),
         "config evaluate": lambda: own_keys(evaluate.EvaluateSettings, evaluate.EvaluateSettings()),
+        "config robustness": lambda: own_keys(robustness.RobustnessSettings, robustness.RobustnessSettings()),
         "config render": lambda: own_keys(render.RenderSettings, render.RenderSettings()),
     }
 

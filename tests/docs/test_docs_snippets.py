@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 import jaxdlb
 from jaxdlb import checkpoint
 from jaxdlb.networks.torsos import TORSOS
-from train import compose, evaluate, launch, paths, render
+from train import compose, evaluate, launch, paths, render, robustness
 
 STEPS = (100, 200)
 PLACEHOLDERS = {"<run>": "example", "<step>": str(STEPS[-1]), "<N>": "16"}
@@ -138,6 +138,7 @@ COMMANDS = {
     "python -m train": check_train,
     "python -m train.evaluate": evaluate.prepare,
     "python -m train.render": render.prepare,
+    "python -m train.robustness": robustness.prepare,
     **{
         f"python -m benchmarks.{name}": check_benchmark(f"benchmarks.{name}")
         for name in ("games", "learners", "against_c", "growth", "forms", "training")
@@ -210,7 +211,7 @@ def test_a_command_line_that_is_wrong_would_be_noticed(line, here, capsys):
 def keys():
     """Every key of the command line, whichever choices of the groups are taken."""
     composed = [compose.from_conf(["logger=wandb"])]
-    for schema in (evaluate.EvaluateSettings, render.RenderSettings):
+    for schema in (evaluate.EvaluateSettings, render.RenderSettings, robustness.RobustnessSettings):
         composed.append(OmegaConf.create({name: None for name in schema.__annotations__}))
     groups = {folder.relative_to(paths.CONF).as_posix() for folder in paths.CONF.rglob("*") if folder.is_dir()}
     return groups.union(*map(dotted, composed))
