@@ -10,7 +10,7 @@ from reference import ticking
 
 import jaxdlb
 from jaxdlb import heuristic
-from jaxdlb.evaluation import compare, side_by_side, tuning
+from jaxdlb.evaluation import compare, tuning
 from jaxdlb.evaluation.rollouts import evaluate_all
 from jaxdlb.policies import NODE_HEURISTICS, Family, Span
 
@@ -215,13 +215,19 @@ def test_a_contest_in_fresh_episodes_decides_and_not_the_luck_of_the_search(monk
     assert keys[:-1] == [keys[0]] * SEARCH["generations"] and keys[-1] != keys[0]
 
 
-def test_all_generations_of_all_families_are_one_program():
-    before = side_by_side.play._cache_size()
-    sizes = SEARCH | {"population": 4, "elites": 2, "generations": 3}
-    families = {name: NODE_HEURISTICS[name] for name in ("fading_stealing", "surplus_split")}
-    found = tuning.tune(GAME, families, one_cluster, KEY, num_episodes=3, num_rounds=30, warmup=5, **sizes)
-    assert side_by_side.play._cache_size() == before + 2  # and one for the contest
-    assert all(np.isfinite(each.utility) for each in found.values())
+def test_further_generations_are_played_by_the_programs_of_the_first():
+    traces = {}
+    for generations in (1, 4):
+
+        def sample_params(key, generations=generations):
+            traces[generations] = traces.get(generations, 0) + 1  # runs only while a program is traced
+            return one_cluster(key)
+
+        sizes = SEARCH | {"population": 4, "elites": 2, "generations": generations}
+        families = {name: NODE_HEURISTICS[name] for name in ("fading_stealing", "surplus_split")}
+        found = tuning.tune(GAME, families, sample_params, KEY, num_episodes=3, num_rounds=30, warmup=5, **sizes)
+        assert all(np.isfinite(each.utility) for each in found.values())
+    assert traces[1] == traces[4] > 0
 
 
 @pytest.mark.parametrize(
