@@ -38,9 +38,9 @@ import jaxdlb
 from benchmarks import devices, matmuls, report, timing
 from benchmarks.matmuls import Product
 from benchmarks.timing import Program, Timing
-from jaxdlb.learners import MAPPO, LearnerState, MAPPOConfig, Rollout, environments
+from jaxdlb.learners import MAPPO, LearnerState, MAPPOConfig, Rollout, environments, mappo
 from jaxdlb.learners.environments import Environments
-from jaxdlb.networks import NetworkConfig, build, normalisation
+from jaxdlb.networks import NetworkConfig, normalisation
 
 AGENTS_AT_ONCE = (
     1024  # num_envs · N unless told otherwise, so that an update holds equally many agent-rounds at every N
@@ -76,12 +76,8 @@ def make_learner(setting: Setting) -> MAPPO:
     game = jaxdlb.make("dlb", num_nodes=setting.num_nodes)
     params = game.default_params()
     sizes = {field.name: getattr(setting, field.name) for field in dataclasses.fields(setting)[2:]}
-    return MAPPO(
-        game=game,
-        network=build(game, NetworkConfig(setting.network, hidden=HIDDEN[setting.network]), critic=setting.critic),
-        config=MAPPOConfig(**sizes),
-        sample_params=lambda key: params,
-    )
+    network = NetworkConfig(setting.network, hidden=HIDDEN[setting.network])
+    return mappo.make(game, network, MAPPOConfig(**sizes), lambda key: params)
 
 
 def replay(learner: MAPPO, start: Environments, actions: PyTree) -> tuple[Environments, PyTree]:

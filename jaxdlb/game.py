@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
@@ -35,6 +36,14 @@ class TimeStep(Generic[Observation]):
     last: Bool[Array, ""]
     elapsed: Float[Array, ""]  # the time that this step took, in the game's unit; 1 if all steps take equal time
     metrics: dict[str, Shaped[Array, "..."]]  # of any fixed shape: scalars, one number per agent, a histogram
+    # where rewards are mixed from the agents' own utilities (`mixed_rewards`), these and κ: learners give credit so
+    utilities: Float[Array, " N"] | None = None
+    selfishness: Float[Array, ""] | None = None
+
+
+def mixed_rewards(utilities: Float[Array, " N"], selfishness: Float[Array, ""] | float) -> Float[Array, " N"]:
+    """(1 − κ) · u + κ · u_i, where u is the mean utility: κ = 0 is the cooperative game, κ = 1 the general-sum one."""
+    return (1 - selfishness) * jnp.mean(utilities) + selfishness * utilities
 
 
 Sums = Mapping[str, Any]  # of one episode: each metric, `steps` and `elapsed`, summed over the counted steps
@@ -103,6 +112,9 @@ class Entry:
     recorded: type | None = None  # settings of a recorded input; its parts(params) gives (training, held-out) params
     viewer: Callable[[], Any] | None = None  # makes a `recording.Viewer`; imports matplotlib only when called
     lengths: Lengths = Lengths(2000, warmup=200)
+    # where time steps state own utilities: whether, with these params, nearly all that an action does to another agent
+    # shows in the utility of the one that it chose, and is not passed on; launchers choose the credit by it
+    stays_with_chosen: Callable[[Any], bool] = lambda params: True
 
     @property
     def name(self) -> str:

@@ -136,6 +136,36 @@ class BackwardsInTime(Stepped):
         return state, timestep.replace(elapsed=jnp.float32(-1))
 
 
+@broken("a time step must have both utilities and selfishness, or neither")
+class HalfAUtility(Ticking):
+    def reset(self, key, params):
+        state, timestep = super().reset(key, params)
+        return state, timestep.replace(utilities=timestep.reward)
+
+
+class WithUtilities(Ticking):
+    """Selfish workers, who state their own utilities."""
+
+    def reset(self, key, params):
+        return self.stating(*super().reset(key, params))
+
+    def step(self, key, state, action, params):
+        return self.stating(*super().step(key, state, action, params))
+
+    def stating(self, state, timestep):
+        return state, timestep.replace(utilities=timestep.reward, selfishness=jnp.float32(1))
+
+
+def test_own_utilities_pass_where_rewards_are_mixed_from_them():
+    check_game(dataclasses.dataclass(frozen=True)(WithUtilities)(num_workers=2, capacity=1))
+
+
+@broken("reward is not (1 − κ) · mean of the utilities + κ · utilities after ")
+class OtherUtilities(WithUtilities):
+    def stating(self, state, timestep):
+        return state, timestep.replace(utilities=timestep.reward - 1, selfishness=jnp.float32(1))
+
+
 @broken("reset is traced 2 times for 3 parameters; one trace must serve all")
 class TracedAnew(Ticking):
     """Its check changes what it checks."""

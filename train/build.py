@@ -83,7 +83,8 @@ def learner(settings: Any, scenario: Scenario) -> Any:
     with named("learner", chosen):
         check_size("num_seeds", chosen.num_seeds, 1)
         given = {name: value for name, value in _fields_of(entry.config, chosen).items() if value is not None}
-        chosen_for_game = {name: choose(scenario.game) for name, choose in entry.by_game.items()}
+        asked = (scenario.entry, scenario.game, scenario.params)
+        chosen_for_game = {name: choose(*asked) for name, choose in entry.by_game.items()}
         config = entry.config(**chosen_for_game | given)
     chosen_network = network(settings.network)
     with named("learner", chosen), named("network", settings.network):
@@ -173,7 +174,8 @@ def check(settings: Any) -> None:
         if evaluation.held_out_episodes is not None:
             check_size("held_out_episodes", evaluation.held_out_episodes, 0)
         check_size("held_out_rounds", evaluation.held_out_rounds, 1)
-        check_size("tuning_episodes", evaluation.tuning_episodes, 2)
+        if evaluation.tuning_episodes is not None:
+            check_size("tuning_episodes", evaluation.tuning_episodes, 2)
         check_size("tuning_rounds", evaluation.tuning_rounds, 1)
         check_size("tuning_candidates", evaluation.tuning_candidates, 2)
         check_size("tuning_generations", evaluation.tuning_generations, 1)

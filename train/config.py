@@ -78,7 +78,8 @@ class EvaluationSettings:
     actions: list[str] = dataclasses.field(default_factory=lambda: ["drawn", "greedy"])
     seed: int = 1  # of the evaluation
     heuristics: list[Any] | None = None  # names, or mappings of name and options; null: all, tuned
-    tuning_episodes: int = 32  # episodes of each member of a grid, and of each finalist of a search over a box
+    # of each member of a grid, and of each finalist of a search over a box; null: 256 agents' worth
+    tuning_episodes: int | None = None
     tuning_rounds: int = 800  # rounds of each, at most as many as an episode has
     tuning_candidates: int = 48  # in each generation of a search, at most 12 for each option of the box
     tuning_generations: int = 24  # of a search
@@ -161,7 +162,7 @@ def learner_schema(name: str, entry: LearnerEntry) -> type:
     """A learner's settings; null for those chosen for the game, and for a schedule that is as long as the run."""
     chosen = {SCHEDULE, *entry.by_game}
     changed: Fields = {
-        each.name: (int | None, None) for each in dataclasses.fields(entry.config) if each.name in chosen
+        each.name: (_plain_type(each) | None, None) for each in dataclasses.fields(entry.config) if each.name in chosen
     }
     return schema(f"{name}_learner", entry.config, changed, base=LearnerSettings)
 

@@ -21,7 +21,8 @@ from jaxdlb.policies import Family, Policy, Span
 # Folded into the key: tuning never sees the episodes of an evaluation by the same key, nor its contest the search's.
 _TUNING, _SEARCH = 0x74756E65, 0x73656172
 _PER_OPTION = 12  # candidates of a generation for each option of a box, at most
-_AGENTS_SEEN = 64  # by each candidate of a search, over its episodes, where their number is not given
+# Agents seen over the episodes, where their number is not given: by each candidate of a search, and in the contest.
+_AGENTS_SEEN, _AGENTS_IN_CONTEST = 64, 256
 
 Options = Mapping[str, Any]
 Box = Mapping[str, Span]
@@ -73,7 +74,7 @@ def tune(
     sample_params: SampleParams,
     key: PRNGKeyArray,
     *,
-    num_episodes: int = 32,
+    num_episodes: int | None = None,
     num_rounds: int = 600,
     warmup: int = 150,
     population: int = 48,
@@ -87,9 +88,9 @@ def tune(
 
     A family with a box is searched by the cross-entropy method: `generations` times a `population` (at most 12 an
     option) is drawn from a cloud, which is fitted to its `elites`; all play the same `search_episodes` (by default 64
-    agents' worth, at least 2). A contest decides, in `num_episodes` that no search saw, so that the luckiest does not
-    win: among all members of a grid, or the `finalists` that did best in a search with the middle of its last cloud and
-    the family's defaults.
+    agents' worth, at least 2). A contest decides, so that the luckiest does not win, in `num_episodes` that no search
+    saw (by default 256 agents' worth, at least 8): among all members of a grid, or the `finalists` that did best in a
+    search with the middle of its last cloud and the family's defaults.
 
     Each episode has `num_rounds`, the first `warmup` of which are left out. All families play side by side under common
     random numbers, a generation in one program that is compiled once, and in other episodes than an evaluation by the
@@ -101,6 +102,7 @@ def tune(
     Raises:
         ValueError: a size that is not allowed.
     """
+    num_episodes = max(8, _AGENTS_IN_CONTEST // game.num_agents) if num_episodes is None else num_episodes
     check_sizes(num_episodes, num_rounds, warmup)
     search_episodes = max(2, _AGENTS_SEEN // game.num_agents) if search_episodes is None else search_episodes
     effort = Effort(population, elites, generations, finalists, search_episodes)

@@ -45,6 +45,9 @@ class MAPPOConfig(Hyperparameters):
     num_epochs: int = parameter(POSITIVE_COUNT, 4)  # passes over a rollout
     num_minibatches: int = parameter(POSITIVE_COUNT, 4)  # must divide num_envs · rollout_length; with memory, num_envs
     critic: str = parameter(("global_state", "observation"), "global_state")  # what the critic sees in training
+    # what an action answers for: the agent's whole reward, or the utilities of itself and of the agents that it chose;
+    # auto is chosen where the game allows it
+    credit: str = parameter(("auto", "chosen", "whole"), "auto")
     share_parameters: bool = parameter(SWITCH, True)  # one set of parameters for all agents, or one for each
     normalise_observations: bool = parameter(SWITCH, True)  # to mean 0 and variance 1, by running statistics
     normalise_values: bool = parameter(SWITCH, True)  # the critic's returns, by running statistics
@@ -59,6 +62,7 @@ class IPPOConfig(MAPPOConfig):
     """MAPPO with a critic that sees no more than its agent does."""
 
     critic: str = parameter(("observation", "global_state"), "observation")  # what the critic sees in training
+    credit: str = parameter(("whole", "auto", "chosen"), "whole")  # what an action answers for; here its own reward
 
 
 def hyperparameters(config: MAPPOConfig) -> Hyperparameters:

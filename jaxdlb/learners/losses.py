@@ -10,14 +10,14 @@ def masked_mean(x: Float[Array, "*B"] | Bool[Array, "*B"], mask: Bool[Array, "*B
 
 
 def clipped_policy_loss(
-    ratio: Float[Array, "*B"],
-    advantage: Float[Array, "*B"],
+    ratio: Float[Array, "*B N K"],
+    advantage: Float[Array, "*B _ K"],
     clip_epsilon: Float[Array, ""] | float,
-    decides: Bool[Array, "*B"],
+    decides: Bool[Array, "*B N"],
 ) -> Float[Array, ""]:
-    """−mean of min(ratio · A, clip(ratio, 1 ± ε) · A), over the agents that had a choice (`decides`)."""
+    """−mean of Σ_k min(ratio · A, clip(ratio, 1 ± ε) · A), over the agents that had a choice (`decides`)."""
     clipped = jnp.clip(ratio, 1 - clip_epsilon, 1 + clip_epsilon)
-    return -masked_mean(jnp.minimum(ratio * advantage, clipped * advantage), decides)
+    return -masked_mean(jnp.sum(jnp.minimum(ratio * advantage, clipped * advantage), axis=-1), decides)
 
 
 def value_loss(
@@ -34,8 +34,8 @@ def value_loss(
     return 0.5 * jnp.mean(jnp.maximum(jnp.square(value - target), jnp.square(clipped - target)))
 
 
-def standardise(advantage: Float[Array, "*B"], decides: Bool[Array, "*B"]) -> Float[Array, "*B"]:
-    """Advantages with mean 0 and standard deviation 1 over the agents that had a choice."""
-    mean = masked_mean(advantage, decides)
-    variance = masked_mean(jnp.square(advantage - mean), decides)
+def standardise(advantage: Float[Array, "*B"], counted: Bool[Array, "*B"]) -> Float[Array, "*B"]:
+    """Advantages with mean 0 and standard deviation 1 over the agents that are `counted`."""
+    mean = masked_mean(advantage, counted)
+    variance = masked_mean(jnp.square(advantage - mean), counted)
     return (advantage - mean) / jnp.sqrt(variance + 1e-8)

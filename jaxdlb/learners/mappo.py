@@ -11,9 +11,10 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from jaxdlb.game import Game
-from jaxdlb.learners import environments, losses
+from jaxdlb.learners import credit, environments, losses
 from jaxdlb.learners.advantage import generalised_advantages
 from jaxdlb.learners.config import Hyperparameters, MAPPOConfig, hyperparameters
+from jaxdlb.learners.credit import Credit
 from jaxdlb.learners.environments import Environments, SampleParams
 from jaxdlb.learners.rollout import Rollout, Steps
 from jaxdlb.mechanics import chance
@@ -55,10 +56,11 @@ class Minibatch:
     first: Bool[Array, "L B"]
     legal: PyTree
     action: PyTree
-    log_prob: Float[Array, "L B N"]  # of that action, at the time it was chosen
+    log_prob: Float[Array, "L B N K"]  # of that action, at the time it was chosen, in each term of the loss
     value: Float[Array, "L B N"]  # as estimated at that time
     advantage: Float[Array, "L B N"]
     target: Float[Array, "L B N"]
+    selfishness: Float[Array, "L B"]
     decides: Bool[Array, "L B N"]
     memories: Memories  # [B, N, H], before each sequence
 
@@ -77,6 +79,7 @@ class MAPPO:
     network: ActorCritic
     config: MAPPOConfig
     sample_params: SampleParams
+    credit: Credit
 
     def __post_init__(self) -> None:
         count, unit = self.config.num_envs, "environments"
@@ -163,11 +166,13 @@ class MAPPO:
             legal=legal,
             first=at.first,
             action=action,
-            log_prob=distribution.log_prob(action),
+            log_prob=self.credit.log_prob(distribution, action),
             decides=distribution.decides,
             value=value,
             end_value=end_value,
             reward=timestep.reward,
+            earned=self.credit.earned(timestep),
+            selfishness=jnp.zeros_like(timestep.discount) if timestep.selfishness is None else timestep.selfishness,
             discount=timestep.discount,
             last=timestep.last,
             elapsed=timestep.elapsed,
@@ -202,22 +207,22 @@ class MAPPO:
         return state, metrics
 
     def advantages(self, state: LearnerState, rollout: Rollout) -> tuple[Float[Array, "T E N"], Float[Array, "T E N"]]:
-        """Advantages and value targets, in units of the reward."""
+        """Advantages and value targets of what agents earn, in units of the reward."""
         hyper, steps = state.hyperparameters, rollout.steps
         discount = hyper.gamma**steps.elapsed * steps.discount
         advantage = generalised_advantages(
-            steps.reward,
+            steps.earned,
             steps.value,
             rollout.next_value,
-            jnp.broadcast_to(discount[..., None], steps.reward.shape),
-            jnp.broadcast_to(steps.last[..., None], steps.reward.shape),
+            jnp.broadcast_to(discount[..., None], steps.earned.shape),
+            jnp.broadcast_to(steps.last[..., None], steps.earned.shape),
             hyper.gae_lambda,
         )
         return advantage, advantage + steps.value
 
     def sequences(self, rollout: Rollout, advantage: Array, target: Array) -> Minibatch:
         """The rollout as one batch: sequences [T, E] with memory, single steps [1, T · E] without."""
-        names = ("views", "first", "legal", "action", "log_prob", "value", "decides")
+        names = ("views", "first", "legal", "action", "log_prob", "value", "decides", "selfishness")
         kept = {name: getattr(rollout.steps, name) for name in names}
         batch = Minibatch(**kept, advantage=advantage, target=target, memories=rollout.memories)
         if self._has_memory:
@@ -253,18 +258,20 @@ class MAPPO:
         seen = (batch.views.agent, batch.legal)
         distribution = unroll(self.network.actor, params.actor, memories.actor, seen, batch.first)
         entropy = losses.masked_mean(distribution.entropy(), batch.decides)
-        log_ratio = distribution.log_prob(batch.action) - batch.log_prob
-        ratio = jnp.exp(log_ratio)
+        log_ratios = self.credit.log_prob(distribution, batch.action) - batch.log_prob
         advantage = batch.advantage
         if self.config.normalise_advantages:
-            advantage = losses.standardise(advantage, batch.decides)
-        policy_loss = losses.clipped_policy_loss(ratio, advantage, hyper.clip_epsilon, batch.decides)
+            advantage = losses.standardise(advantage, self.credit.counted(batch.decides))
+        terms = self.credit.terms(advantage, batch.selfishness)
+        policy_loss = losses.clipped_policy_loss(jnp.exp(log_ratios), terms, hyper.clip_epsilon, batch.decides)
 
         view = self.network.critic_view(batch.views)
         value = unroll(self.network.critic, params.critic, memories.critic, (view,), batch.first)
         old_value, target = (self._scale(state, x) for x in (batch.value, batch.target))
         value_loss = losses.value_loss(value, old_value, target, hyper.value_clip)
 
+        log_ratio = self.credit.of_action(log_ratios)
+        ratio = jnp.exp(log_ratio)
         entropy_coef = _anneal(hyper, "entropy_coef", state.num_updates)
         loss = policy_loss + hyper.value_coef * value_loss - entropy_coef * entropy
         return loss, {
@@ -308,10 +315,12 @@ def make(game: Game, network: NetworkConfig, config: MAPPOConfig, sample_params:
     """The learner, with networks for `game`.
 
     Raises:
-        ValueError: the network does not fit the game, or the number of minibatches does not divide the rollout.
+        ValueError: the network or the credit does not fit the game, or the number of minibatches does not divide the
+            rollout.
     """
     networks = build(game, network, critic=config.critic, share_parameters=config.share_parameters)
-    return MAPPO(game=game, network=networks, config=config, sample_params=sample_params)
+    given = credit.find(game, config.credit)
+    return MAPPO(game=game, network=networks, config=config, sample_params=sample_params, credit=given)
 
 
 def _optimiser(hyper: Hyperparameters, num_updates: Int[Array, ""]) -> optax.GradientTransformation:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from jaxdlb.catalogue import Catalogue
-from jaxdlb.game import Game
+from jaxdlb.game import Entry, Game
 from jaxdlb.learners import mappo
 from jaxdlb.learners.config import IPPOConfig, MAPPOConfig
 
@@ -16,23 +16,31 @@ class LearnerEntry:
 
     config: type  # its settings, with defaults
     make: Callable[..., Any]  # makes it from game, network, config and sample_params
-    # settings that launchers choose for the game, unless they are given
-    by_game: Mapping[str, Callable[[Game], Any]] = dataclasses.field(default_factory=dict)
+    # settings that launchers choose by a game's entry, the game and its params, unless they are given
+    by_game: Mapping[str, Callable[[Entry, Game, Any], Any]] = dataclasses.field(default_factory=dict)
 
 
 _AGENTS = 512  # that play side by side, however many are in a cluster: an update costs about as much at any N
 
 
-def _num_envs(game: Game) -> int:
+def _num_envs(entry: Entry, game: Game, params: Any) -> int:
     """A multiple of the usual number of minibatches, into which a learner with memory divides its environments."""
     return 4 * max(1, round(_AGENTS / (4 * game.num_agents)))
 
 
-_BY_GAME = {"num_envs": _num_envs}
+def _credit(entry: Entry, game: Game, params: Any) -> str:
+    return "auto" if entry.stays_with_chosen(params) else "whole"
+
+
+_IPPO_BY_GAME = {"num_envs": _num_envs}
+_MAPPO_BY_GAME = _IPPO_BY_GAME | {"credit": _credit}
 
 LEARNERS: Catalogue[LearnerEntry] = Catalogue(
     "learner",
-    {"mappo": LearnerEntry(MAPPOConfig, mappo.make, _BY_GAME), "ippo": LearnerEntry(IPPOConfig, mappo.make, _BY_GAME)},
+    {
+        "mappo": LearnerEntry(MAPPOConfig, mappo.make, _MAPPO_BY_GAME),
+        "ippo": LearnerEntry(IPPOConfig, mappo.make, _IPPO_BY_GAME),
+    },
     group="jaxdlb.learners",
     of=LearnerEntry,
 )

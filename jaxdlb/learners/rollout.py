@@ -17,11 +17,13 @@ class Steps:
     legal: PyTree
     first: Bool[Array, "T E"]
     action: PyTree
-    log_prob: Float[Array, "T E N"]  # of that action, at the time it was chosen
+    log_prob: Float[Array, "T E N K"]  # of that action, at the time it was chosen, in each term of the loss (`credit`)
     decides: Bool[Array, "T E N"]  # which agents had a choice
     value: Float[Array, "T E N"]  # of the state before the step, in units of the reward
     end_value: Float[Array, "T E N"]  # of the state that the step led to if an episode ended there, else arbitrary
     reward: Float[Array, "T E N"]
+    earned: Float[Array, "T E N"]  # the reward, or the own utility: what advantages are estimated from (`credit`)
+    selfishness: Float[Array, "T E"]  # κ, by which rewards are mixed from own utilities; 0 in games without it
     discount: Float[Array, "T E"]
     last: Bool[Array, "T E"]
     elapsed: Float[Array, "T E"]

@@ -24,6 +24,7 @@ def check_game(game: Game, entry: Entry | None = None, *, seed: int = 0) -> None
 
     - names, sizes, spaces, metrics and columns exist and are consistent;
     - `reset` and `step` give the promised shapes and types, and `step` keeps those of `reset`, under every law;
+    - where a game states the agents' own utilities, rewards are mixed from them;
     - `jit` changes nothing, `vmap` over parameters equals a loop, and one trace serves all parameters;
     - after any action, legal or not, the state, rewards, metrics and observations hold no NaN, and every agent has a
       legal choice;

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from jaxdlb import parameters, spaces
-from jaxdlb.game import Column, Game
+from jaxdlb.game import Column, Game, mixed_rewards
 from jaxdlb.spaces import Box, Discrete, Simplex, Space
 from jaxdlb.testing.claims import claim, claim_alike, claim_no_nan, claim_same
 
@@ -148,6 +148,10 @@ def _check_timestep(game: Game, timestep: Any) -> None:
         "last": ((), jnp.bool_),
         "elapsed": ((), jnp.float32),
     }
+    own = [timestep.utilities is None, timestep.selfishness is None]
+    claim(own[0] == own[1], "a time step must have both utilities and selfishness, or neither")
+    if not any(own):
+        expected |= {"utilities": ((game.num_agents,), jnp.float32), "selfishness": ((), jnp.float32)}
     for name, (shape, dtype) in expected.items():
         leaf = getattr(timestep, name)
         wanted = f"{np.dtype(dtype)}{list(shape)}"
@@ -247,6 +251,10 @@ def _check_moment(game: Game, state: Any, timestep: Any, when: str) -> None:
         f"discount is 0 after {when} but last is false; a true end must be the last step",
     )
     claim(elapsed >= 0, f"elapsed is {elapsed:g} after {when}; it must be ≥ 0")
+    if timestep.utilities is not None:
+        mixed = mixed_rewards(timestep.utilities, timestep.selfishness)
+        close = np.allclose(timestep.reward, mixed, rtol=1e-4, atol=1e-4)
+        claim(close, f"reward is not (1 − κ) · mean of the utilities + κ · utilities after {when}")
     for space, mask in zip(spaces.leaves(game.action_space), jax.tree.leaves(seen.legal), strict=True):
         everybody = isinstance(space, Box) or bool(np.all(np.any(mask, axis=-1)))
         claim(everybody, f"an agent has no legal choice in {space} after {when}; each needs at least one")

@@ -12,16 +12,24 @@ def test_the_policy_loss_is_the_clipped_surrogate_over_agents_with_a_choice():
     ratio = np.array([1.5, 0.5, 9.0, 1.1])
     advantage = np.array([2.0, -1.0, 5.0, -3.0])
     by_hand = -np.mean([min(1.5 * 2, 1.2 * 2), min(-0.5, -0.8), min(-3.3, -3.3)])
-    got = losses.clipped_policy_loss(jnp.asarray(ratio), jnp.asarray(advantage), 0.2, DECIDES)
+    got = losses.clipped_policy_loss(jnp.asarray(ratio)[:, None], jnp.asarray(advantage)[:, None], 0.2, DECIDES)
+    np.testing.assert_allclose(got, by_hand, rtol=1e-6)
+
+
+def test_the_terms_of_an_agent_are_clipped_one_by_one_and_added():
+    ratio = np.array([[1.5, 0.5], [1.0, 1.0], [9.0, 9.0], [1.1, 3.0]])
+    advantage = np.array([2.0, -1.0])  # the same for all agents
+    by_hand = -np.mean([2.4 - 0.8, 2 - 1, 2.2 - 3])
+    got = losses.clipped_policy_loss(jnp.asarray(ratio), jnp.asarray(advantage)[None], 0.2, DECIDES)
     np.testing.assert_allclose(got, by_hand, rtol=1e-6)
 
 
 def test_a_ratio_beyond_the_clip_has_no_gradient_and_one_within_has():
     def loss(ratio):
-        return losses.clipped_policy_loss(ratio, jnp.ones(1), 0.2, jnp.ones(1, bool))
+        return losses.clipped_policy_loss(ratio, jnp.ones((1, 1)), 0.2, jnp.ones(1, bool))
 
-    assert float(jax.grad(loss)(jnp.array([1.3]))[0]) == 0.0
-    assert float(jax.grad(loss)(jnp.array([1.1]))[0]) == -1.0
+    assert float(jax.grad(loss)(jnp.array([[1.3]]))[0, 0]) == 0.0
+    assert float(jax.grad(loss)(jnp.array([[1.1]]))[0, 0]) == -1.0
 
 
 def test_the_value_loss_is_half_the_squared_error_and_punishes_leaving_the_clip():

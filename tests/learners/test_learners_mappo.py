@@ -265,7 +265,7 @@ def test_the_future_is_discounted_by_the_time_that_passes():
     rollout = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     ones = jnp.ones_like(rollout.steps.value)
     steps = rollout.steps.replace(
-        reward=ones,
+        earned=ones,
         value=2 * ones,
         discount=jnp.ones_like(rollout.steps.discount),
         elapsed=jnp.zeros_like(rollout.steps.elapsed).at[0].set(3.0),

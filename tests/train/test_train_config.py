@@ -80,6 +80,7 @@ def test_fields_of_a_law_are_drawn_from_ranges():
 
 
 def test_an_integer_may_be_written_as_a_float_that_is_one():
+    assert composed("total_agent_rounds=2_000_000").total_agent_rounds == 2_000_000
     settings = composed("total_agent_rounds=2e6", "learner.num_envs=3.2e1", "game.num_nodes=4.0", "learner.gamma=1")
     assert (settings.total_agent_rounds, settings.learner.num_envs, settings.game.num_nodes) == (2_000_000, 32, 4)
     assert all(isinstance(value, int) for value in (settings.total_agent_rounds, settings.learner.num_envs))

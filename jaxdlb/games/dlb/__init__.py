@@ -16,6 +16,14 @@ def _viewer() -> Viewer:
     return viewer
 
 
+def _imbalance_counts_most(params: Params) -> bool:
+    """A node that gets a task it need not have had sends another one on.
+
+    That evens out the imbalance, but a task present costs as much wherever it is.
+    """
+    return bool(params.imbalance_weight >= params.holding_weight)
+
+
 ENTRY = Entry(
     game=DLB,
     params=Params,
@@ -24,6 +32,7 @@ ENTRY = Entry(
     recorded=Recorded,
     viewer=_viewer,
     lengths=Lengths(2000, warmup=200),
+    stays_with_chosen=_imbalance_counts_most,
 )
 
 __all__ = ["DLB", "ENTRY", "Action", "Observation", "Params", "Recorded", "State"]

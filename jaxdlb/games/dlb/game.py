@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxdlb import parameters
 from jaxdlb.checks import COUNT, POSITIVE_COUNT
-from jaxdlb.game import Bound, Column, TimeStep, Verdict, mean_of
+from jaxdlb.game import Bound, Column, TimeStep, Verdict, mean_of, mixed_rewards
 from jaxdlb.games.dlb import dynamics, generator, utility
 from jaxdlb.games.dlb.pooled import PooledQueue
 from jaxdlb.games.dlb.types import Params, State
@@ -202,11 +202,13 @@ class DLB:
         }
         return TimeStep(
             observation=observe(state, params),
-            reward=utility.rewards(utilities, params),
+            reward=mixed_rewards(utilities, params.selfishness),
             discount=jnp.float32(1.0),
             last=state.round >= params.horizon,
             elapsed=jnp.float32(1.0),
             metrics=metrics,
+            utilities=utilities,
+            selfishness=params.selfishness,
         )
 
 

@@ -55,8 +55,3 @@ def utilities(
         + params.steal_cost * asked
         + params.drop_cost * drops
     )
-
-
-def rewards(utility: Float[Array, " N"], params: Params) -> Float[Array, " N"]:
-    """(1 − κ) · u + κ · u_i, where u is the mean utility: κ = 0 is the cooperative game, κ = 1 the general-sum one."""
-    return (1 - params.selfishness) * jnp.mean(utility) + params.selfishness * utility
