@@ -215,14 +215,14 @@ def act(policy, game):
 
 
 def test_a_loaded_policy_acts_with_the_saved_arrays(tmp_path):
-    folder, variables = save_policy(tmp_path, networks.NetworkConfig(hidden=(8,)))
+    folder, variables = save_policy(tmp_path, networks.NetworkConfig("mlp", hidden=(8,)))
     policy = jaxdlb.load_policy(folder)
     assert_same(policy.variables, variables)
     assert act(policy, GAME).dispatch.shape == (3,)
 
 
 def test_one_of_several_seeds_is_loaded(tmp_path):
-    folder, _ = save_policy(tmp_path, networks.NetworkConfig(hidden=(8,)), num_seeds=3)
+    folder, _ = save_policy(tmp_path, networks.NetworkConfig("mlp", hidden=(8,)), num_seeds=3)
     for seed in (0, 2):
         assert all(
             bool(jnp.all(leaf == seed)) for leaf in jax.tree.leaves(jaxdlb.load_policy(folder, seed=seed).variables)
@@ -239,7 +239,7 @@ def test_one_of_several_seeds_is_loaded(tmp_path):
     ],
 )
 def test_the_name_of_a_loaded_policy_says_how_it_acts_and_of_several_its_seed(greedy, one, several, tmp_path):
-    folder, _ = save_policy(tmp_path, networks.NetworkConfig(hidden=(8,)), num_seeds=2)
+    folder, _ = save_policy(tmp_path, networks.NetworkConfig("mlp", hidden=(8,)), num_seeds=2)
     assert [each.name for each in checkpoint.load_policies(folder, greedy=greedy)] == several
     assert jaxdlb.load_policy(folder, greedy=greedy).name == one
 
@@ -275,7 +275,7 @@ print(action.dispatch.shape)
 
 
 def test_a_policy_is_loaded_and_acts_without_hydra_wandb_matplotlib_or_train(tmp_path):
-    folder, _ = save_policy(tmp_path, networks.NetworkConfig(hidden=(8,)))
+    folder, _ = save_policy(tmp_path, networks.NetworkConfig("mlp", hidden=(8,)))
     done = subprocess.run(
         [sys.executable, "-c", ACT_IN_THREE_LINES, str(folder)],
         capture_output=True,

@@ -9,7 +9,7 @@ from jaxtyping import PyTree
 from omegaconf import DictConfig, OmegaConf
 
 from jaxdlb import checkpoint, evaluation
-from jaxdlb.networks import NetworkConfig
+from jaxdlb.networks import NetworkConfig, suited
 from train import build, comparison, compose, config, loggers, loop, provenance, run_folder
 from train.build import Scenario
 from train.held_out import HeldOut
@@ -77,7 +77,7 @@ def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
         with build.renamed("step", "resume_step"):
             resumed = Resumed(folder, *checkpoint.restore_state(folder, population.template(), step))
         _check_not_beyond(resumed.step, schedule, settings)
-    network = build.network(settings.network)
+    network = suited(scenario.game, build.network(settings.network))
     return Plan(given, settings, scenario, network, population, schedule, resumed, command)
 
 

@@ -23,7 +23,7 @@ class Hyperparameters:
     entropy_coef: Scalar = parameter(NON_NEGATIVE, 0.003)  # weight of the entropy, at the first update
     final_entropy_coef: Scalar = parameter(NON_NEGATIVE, 0.0)  # at the end of the schedule
     schedule_updates: Scalar = parameter(POSITIVE, 500)  # updates over which both change linearly from first to last
-    gamma: Scalar = parameter(PROBABILITY, 0.95)  # γ: discount for one unit of the game's time
+    gamma: Scalar = parameter(PROBABILITY, 0.9)  # γ: discount for one unit of the game's time
     gae_lambda: Scalar = parameter(PROBABILITY, 0.9)  # λ: decay of the advantage estimation
     clip_epsilon: Scalar = parameter(POSITIVE, 0.2)  # ε: how far a probability ratio may move
     value_clip: Scalar = parameter(POSITIVE, 0.5)  # how far a value may move, in standard deviations of the return
@@ -42,8 +42,8 @@ class MAPPOConfig(Hyperparameters):
     num_envs: int = parameter(POSITIVE_COUNT, 64)  # clusters played side by side
     rollout_length: int = parameter(POSITIVE_COUNT, 32)  # rounds that each of them plays in an update
     stagger: int = parameter(COUNT, 500)  # rounds; first episodes are cut at random below it, lest all end in one round
-    num_epochs: int = parameter(POSITIVE_COUNT, 4)  # passes over a rollout
-    num_minibatches: int = parameter(POSITIVE_COUNT, 4)  # must divide num_envs · rollout_length; with memory, num_envs
+    num_epochs: int = parameter(POSITIVE_COUNT, 1)  # passes over a rollout
+    num_minibatches: int = parameter(POSITIVE_COUNT, 16)  # must divide num_envs · rollout_length; with memory, num_envs
     critic: str = parameter(("global_state", "observation"), "global_state")  # what the critic sees in training
     # what an action answers for: the agent's whole reward, or the utilities of itself and of the agents that it chose;
     # auto is chosen where the game allows it

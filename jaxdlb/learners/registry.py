@@ -1,6 +1,7 @@
 """The only list of learners: for each, its settings with their defaults and the function that makes it from them."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,19 +21,24 @@ class LearnerEntry:
     by_game: Mapping[str, Callable[[Entry, Game, Any], Any]] = dataclasses.field(default_factory=dict)
 
 
+_MINIBATCHES = MAPPOConfig().num_minibatches
 _AGENTS = 512  # that play side by side, however many are in a cluster: an update costs about as much at any N
 
 
 def _num_envs(entry: Entry, game: Game, params: Any) -> int:
-    """A multiple of the usual number of minibatches, into which a learner with memory divides its environments."""
     return 4 * max(1, round(_AGENTS / (4 * game.num_agents)))
+
+
+def _num_minibatches(entry: Entry, game: Game, params: Any) -> int:
+    """Such that a learner with memory, whose minibatches are of whole environments, can divide these."""
+    return math.gcd(_MINIBATCHES, _num_envs(entry, game, params))
 
 
 def _credit(entry: Entry, game: Game, params: Any) -> str:
     return "auto" if entry.stays_with_chosen(params) else "whole"
 
 
-_IPPO_BY_GAME = {"num_envs": _num_envs}
+_IPPO_BY_GAME = {"num_envs": _num_envs, "num_minibatches": _num_minibatches}
 _MAPPO_BY_GAME = _IPPO_BY_GAME | {"credit": _credit}
 
 LEARNERS: Catalogue[LearnerEntry] = Catalogue(

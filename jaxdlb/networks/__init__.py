@@ -10,6 +10,7 @@ from jaxdlb.networks.actor_critic import (
     build,
     build_actor,
     features,
+    suited,
 )
 from jaxdlb.networks.distributions import HEADS, ActionDistribution, Categorical, Dirichlet, SquashedNormal
 
@@ -28,4 +29,5 @@ __all__ = [
     "build",
     "build_actor",
     "features",
+    "suited",
 ]

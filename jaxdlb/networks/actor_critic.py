@@ -16,6 +16,7 @@ from jaxdlb.networks.distributions import HEADS, ActionDistribution
 from jaxdlb.networks.torsos import MLP, TORSOS, Affine, Embedding, Features
 from jaxdlb.parameters import parameter
 
+_AUTO = "auto"
 _HEAD_SCALE = 0.01  # initial scores near 0, so that all legal choices are about equally likely
 
 
@@ -27,18 +28,19 @@ class NetworkConfig:
         ValueError: an unknown `kind` or `precision`, no hidden layer, or a size below 1.
     """
 
-    # mlp, on the flattened observation, or pointer, with weights shared by all peers, for any N
-    kind: str = parameter(None, "mlp")
+    # mlp, on the flattened observation; pointer, with weights shared by all peers, for any N;
+    # auto: pointer where agents see peers, otherwise mlp
+    kind: str = parameter(None, "auto")
     recurrent: bool = parameter(SWITCH, False)  # with a GRU, which remembers past rounds
     # widths of the hidden layers; the last is also the width of the GRU
-    hidden: tuple[int, ...] = parameter(POSITIVE_COUNT, (64, 64))
+    hidden: tuple[int, ...] = parameter(POSITIVE_COUNT, (32, 32))
     # widths of the hidden layers of a critic on the global state
     critic_hidden: tuple[int, ...] = parameter(POSITIVE_COUNT, (128, 128))
     # of arithmetic; bfloat16 is fast on accelerators. Parameters are always float32
     precision: str = parameter(("float32", "bfloat16"), "float32")
 
     def __post_init__(self) -> None:
-        check_choice("kind", self.kind, tuple(TORSOS))  # not declared, since torsos may be added later
+        check_choice("kind", self.kind, (_AUTO, *TORSOS))  # not declared, since torsos may be added later
         parameters.check(self)
 
 
@@ -327,13 +329,21 @@ class ActorCritic:
         return views.state if isinstance(self.critic, OverState) else views.agent
 
 
+def suited(game: Game, config: NetworkConfig) -> NetworkConfig:
+    """The network that `config` stands for in `game`: of a kind that is not auto."""
+    if config.kind != _AUTO:
+        return config
+    kind = "pointer" if "peers" in features(game.observation_shapes) else "mlp"
+    return dataclasses.replace(config, kind=kind)
+
+
 def build_actor(game: Game, config: NetworkConfig, share_parameters: bool = True) -> Actor:
     """The actor for `game`.
 
     Raises:
         ValueError: an action space of an unknown type, or an observation without something that the network needs.
     """
-    action_spaces = tuple(spaces.leaves(game.action_space))
+    config, action_spaces = suited(game, config), tuple(spaces.leaves(game.action_space))
     for space in action_spaces:
         if type(space) not in HEADS:
             known = ", ".join(kind.__name__ for kind in HEADS)
@@ -353,6 +363,7 @@ def build(
             the network needs.
     """
     check_choice("critic", critic, ("global_state", "observation"))
+    config = suited(game, config)
     actor = build_actor(game, config, share_parameters)
     if critic == "global_state":
         module = _GlobalValueModule(config.critic_hidden, game.num_agents)

@@ -16,7 +16,7 @@ from jaxdlb.networks import NetworkConfig
 from train import paths
 
 SMALL = {"num_envs": 2, "rollout_length": 4, "num_epochs": 2, "num_minibatches": 2}
-NETWORK = NetworkConfig(hidden=(4,), critic_hidden=(4,))
+NETWORK = NetworkConfig("mlp", hidden=(4,), critic_hidden=(4,))
 GAME = jaxdlb.make("dlb", num_nodes=2)
 PARAMS = GAME.default_params(horizon=6)  # episodes end within the updates below
 ROUNDING = 2e-5  # vmapped products are summed in another order

@@ -89,7 +89,11 @@ def test_metrics_are_finite_scalars_and_schedules_run_linearly(trained):
     assert expected <= set(metrics)
     assert all(values.shape == (3,) and np.isfinite(values).all() for values in metrics.values())
     share = np.arange(3) / TINY.schedule_updates
-    np.testing.assert_allclose(metrics["learning_rate"], 3e-3 + share * (TINY.final_learning_rate - 3e-3), rtol=1e-5)
+    np.testing.assert_allclose(
+        metrics["learning_rate"],
+        TINY.learning_rate + share * (TINY.final_learning_rate - TINY.learning_rate),
+        rtol=1e-5,
+    )
     np.testing.assert_allclose(metrics["entropy_coef"], TINY.entropy_coef * (1 - share), rtol=1e-5)
 
 
@@ -240,7 +244,7 @@ def test_training_goes_on_bit_for_bit_from_a_state_that_was_on_the_host(trained)
 
 
 def test_a_whole_run_is_one_call_with_the_metrics_of_every_update():
-    network = NetworkConfig(hidden=(8, 8), critic_hidden=(16,))
+    network = NetworkConfig("mlp", hidden=(8, 8), critic_hidden=(16,))
     state, metrics = learners.train(GAME, TINY, jax.random.key(0), 3, network=network, sample_params=lambda key: PARAMS)
     step_by_step, expected = train(make_learner(), 3)
     assert set(metrics) == set(expected)
@@ -306,7 +310,7 @@ def test_every_kind_of_action_is_learned(space, kind):
 
 @pytest.mark.parametrize("space", [Box(0.0, 1.0), Simplex(3)], ids=lambda space: type(space).__name__)
 def test_populations_of_seeds_and_settings_train_on_every_kind_of_action(space):
-    learner = learners.make(Matching(space), TINY, network=NetworkConfig(hidden=(8,), critic_hidden=(8,)))
+    learner = learners.make(Matching(space), TINY, network=NetworkConfig("mlp", hidden=(8,), critic_hidden=(8,)))
     hyper = jax.vmap(lambda rate: dataclasses.replace(hyperparameters(TINY), learning_rate=rate))(
         jnp.array([0.0, 0.01])
     )

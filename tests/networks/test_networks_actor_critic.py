@@ -153,8 +153,8 @@ def test_memory_changes_what_a_recurrent_actor_does():
 def test_a_critic_sees_the_global_state_or_no_more_than_the_agents():
     game = jaxdlb.make("dlb", num_nodes=3)
     own, state = agent_features(3, (4,)), jnp.ones((4, 50))
-    central = build(game, NetworkConfig(**SMALL), critic="global_state")
-    local = build(game, NetworkConfig(**SMALL), critic="observation")
+    central = build(game, NetworkConfig("mlp", **SMALL), critic="global_state")
+    local = build(game, NetworkConfig("mlp", **SMALL), critic="observation")
     assert central.critic_view(Views(own, state)) is state
     assert local.critic_view(Views(own, state)) is own
     for network, view, example in ((central, state, state[0]), (local, own, agent_features(3))):
@@ -197,14 +197,14 @@ def test_every_kind_of_space_has_a_head(space, head, kind, shared):
 
 def test_the_deviation_of_a_box_is_a_parameter_that_starts_as_specified_and_no_feature_moves():
     game = Matching(spaces.Box(0.0, 1.0, size=2), num_agents=3)
-    actor = build_actor(game, NetworkConfig(**SMALL))
+    actor = build_actor(game, NetworkConfig("mlp", **SMALL))
     view = features(first_observation(game))
     params = actor.init(jax.random.key(0), view)
     heads = [head_of(actor, params, first_observation(game, seed)) for seed in (0, 1)]
     np.testing.assert_allclose(heads[0].log_sigma, -0.7)
     assert not np.allclose(heads[0].mu, heads[1].mu)
     np.testing.assert_array_equal(heads[0].log_sigma, heads[1].log_sigma)
-    separate = build_actor(game, NetworkConfig(**SMALL), share_parameters=False).init(jax.random.key(0), view)
+    separate = build_actor(game, NetworkConfig("mlp", **SMALL), share_parameters=False).init(jax.random.key(0), view)
     assert (3, 2) in {leaf.shape for leaf in jax.tree.leaves(separate)}
 
 
@@ -292,7 +292,7 @@ def test_actors_of_the_same_settings_are_equal_so_that_programs_are_compiled_onc
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "transformer"}, "^kind is 'transformer'; it must be one of mlp, pointer"),
+        ({"kind": "transformer"}, "^kind is 'transformer'; it must be one of auto, mlp, pointer"),
         ({"hidden": ()}, "^hidden is empty"),
         ({"hidden": (8, 0)}, r"^hidden\[1\] is 0"),
         ({"critic_hidden": (-1,)}, r"^critic_hidden\[0\] is -1"),

@@ -113,7 +113,7 @@ def test_rows_of_all_agents_are_refused_where_one_acts():
 def test_a_policy_refuses_parameters_of_another_number_of_nodes():
     policy, other = make_policy(kind="mlp"), jaxdlb.make("dlb", num_nodes=5)
     with pytest.raises(ValueError, match="does not fit dlb with 5 agents"):
-        LearnedPolicy(other, build_actor(other, NetworkConfig(hidden=(8, 8))), policy.variables)
+        LearnedPolicy(other, build_actor(other, NetworkConfig("mlp", hidden=(8, 8))), policy.variables)
     with pytest.raises(ValueError, match="num_agents is 5"):
         policy.init(other)
 
