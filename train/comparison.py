@@ -179,11 +179,24 @@ def _learning_curve(result: Evaluation, rows: Sequence[Row], held_out: Sequence[
     num_seeds = 1 + int(max(row["seed"] for row in rows))
     levels = {each.name: each.columns["utility"].mean for each in result.results if each.kind == "heuristic"}
     seconds = [row["seconds"] for row in rows[::num_seeds]]
-    judged = _curve(held_out, num_seeds) if held_out else None
-    return plots.learning_curve(*_curve(rows, num_seeds), levels, seconds=seconds, held_out=judged)
+    curve = _curve(rows, num_seeds)
+    if not held_out:
+        return plots.learning_curve(*curve, levels, seconds=seconds)
+    others = [
+        plots.HeldOut(
+            result.columns[name][0],
+            *_curve(held_out, num_seeds, name),
+            level=result.best.columns[name].mean,
+            name=result.best_heuristic,
+            lower_is_better=verdict.lower_is_better,
+        )
+        for name, verdict in result.verdicts.items()
+    ]
+    judged = _curve(held_out, num_seeds)
+    return plots.learning_curve(*curve, levels, seconds=seconds, held_out=judged, others=others)
 
 
-def _curve(rows: Sequence[Row], num_seeds: int) -> tuple[np.ndarray, np.ndarray]:
-    """Agent-rounds [T] and utilities [S, T]."""
+def _curve(rows: Sequence[Row], num_seeds: int, column: str = "utility") -> tuple[np.ndarray, np.ndarray]:
+    """Agent-rounds [T] and the values of a column [S, T]."""
     agent_rounds = np.array([row["agent_rounds"] for row in rows[::num_seeds]])
-    return agent_rounds, np.array([row["utility"] for row in rows]).reshape(-1, num_seeds).T
+    return agent_rounds, np.array([row[column] for row in rows]).reshape(-1, num_seeds).T

@@ -5,7 +5,7 @@
 
 from jaxdlb.evaluation.results import to_csv
 from jaxdlb.evaluation.rollouts import columns_of, evaluate, evaluate_all, sums
-from jaxdlb.evaluation.statistics import Estimate, estimate, paired_difference
+from jaxdlb.evaluation.statistics import Estimate, crossed, estimate, paired_difference
 from jaxdlb.evaluation.tables import (
     Evaluation,
     PolicyResult,
@@ -26,6 +26,7 @@ __all__ = [
     "columns_of",
     "compare",
     "conclusion",
+    "crossed",
     "estimate",
     "evaluate",
     "evaluate_all",

@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxdlb.evaluation.results import PolicyResult
 from jaxdlb.evaluation.rollouts import Samples
-from jaxdlb.evaluation.statistics import estimate
+from jaxdlb.evaluation.statistics import crossed
 
 Seeds = Mapping[str, Sequence[str]]  # by the name of a row over training seeds: the names of their policies
 
@@ -16,10 +16,8 @@ def over_seeds(
 ) -> PolicyResult:
     """The row over k training seeds, given the `samples` of each seed's policy: by column, float64 [num_episodes].
 
-    One sample is one seed's mean over the episodes, and intervals are Student's t with k − 1 degrees of freedom. They
-    cover which seed was drawn. The episodes are the same for all seeds; what noise is left by that is common to them,
-    and is stated by the seeds' own rows. `best` are the best heuristic's samples, which the columns of `compared` are
-    compared with.
+    Intervals cover both which seeds and which episodes were drawn, by `statistics.crossed`. `best` are the best
+    heuristic's samples, which the columns of `compared` are compared with, in the same episodes.
 
     Raises:
         ValueError: fewer than 2 seeds.
@@ -27,16 +25,16 @@ def over_seeds(
     return PolicyResult(
         name=name,
         kind=kind,
-        columns={column: estimate(_means(samples, column)) for column in samples[0]},
-        differences={column: estimate(_means(samples, column) - np.mean(best[column])) for column in compared},
+        columns={column: crossed(_table(samples, column)) for column in samples[0]},
+        differences={column: crossed(_table(samples, column) - best[column]) for column in compared},
         num_seeds=len(samples),
         part_of=part_of,
     )
 
 
-def _means(samples: Sequence[Samples], column: str) -> np.ndarray:
-    """Each seed's mean over the episodes, [k]; NaN if any episode of it is."""
-    return np.array([np.mean(each[column]) for each in samples], np.float64)
+def _table(samples: Sequence[Samples], column: str) -> np.ndarray:
+    """float64 [k, num_episodes]."""
+    return np.stack([each[column] for each in samples])
 
 
 def parts(seeds: Seeds, variants: Mapping[str, str]) -> dict[str, str]:

@@ -33,10 +33,7 @@ def about_seeds(evaluation: Evaluation) -> str:
     """What the interval of a row over training seeds covers, where there is such a row; else ""."""
     if not evaluation.is_over_seeds:
         return ""
-    return (
-        "The interval of a row over several seeds is over these, one sample each: it covers the training seed; the "
-        "noise of the episodes, which all seeds share, is stated by the seeds' own rows."
-    )
+    return "The interval of a row over several seeds covers both which seeds trained and which episodes were played."
 
 
 def limits(evaluation: Evaluation) -> str:

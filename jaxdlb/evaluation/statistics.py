@@ -42,6 +42,25 @@ def estimate(samples: ArrayLike) -> Estimate:
     return Estimate(mean=mean, low=mean - half_width, high=mean + half_width)
 
 
+def crossed(samples: ArrayLike) -> Estimate:
+    """The mean of `samples` [k, n], of k drawn training seeds in the same n drawn episodes.
+
+    The half width is √(a² + b²), where a is that of the seeds' means and b that of the episodes' means, each by
+    `estimate`. In the model of two crossed random effects, the variance of the mean is σ_s²/k + σ_e²/n + σ_se²/(kn);
+    a² and b² estimate one of the first two terms and the last, which is counted twice, so the interval is rather too
+    wide. All NaN if any sample is NaN.
+
+    Raises:
+        ValueError: `samples` is not a table of at least 2 by 2 numbers.
+    """
+    values = np.asarray(samples, np.float64)
+    if values.ndim != 2:
+        raise ValueError(f"samples has shape {values.shape}; it must have an axis of seeds and one of episodes")
+    of_seeds, of_episodes = estimate(values.mean(axis=1)), estimate(values.mean(axis=0))
+    mean, half_width = of_seeds.mean, math.hypot(of_seeds.half_width, of_episodes.half_width)
+    return Estimate(mean=mean, low=mean - half_width, high=mean + half_width)
+
+
 def paired_difference(a: ArrayLike, b: ArrayLike) -> Estimate:
     """The mean of a − b with its 95% t-interval, where `a[k]` and `b[k]` come from the same episode.
 

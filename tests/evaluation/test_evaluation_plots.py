@@ -16,6 +16,7 @@ from jaxdlb.evaluation import plots
 from jaxdlb.evaluation.results import BoundResult, Evaluation, PolicyResult
 from jaxdlb.evaluation.roles import ROLES
 from jaxdlb.evaluation.statistics import Estimate
+from jaxdlb.game import Verdict
 
 
 def evaluation(utilities, kinds=None, half_width=0.1):
@@ -69,7 +70,7 @@ def drawn(axes):
 
 def test_every_policy_that_matters_stands_in_the_figure_the_best_on_top_with_its_value():
     (axes,) = plots.utilities(evaluation(WIDE, KINDS)).axes
-    shown = {name: utility for name, utility in WIDE.items() if name != "random"}
+    shown = {name: utility for name, utility in WIDE.items() if name not in ("random", "mappo(seed=0)")}
     assert drawn(axes) == sorted(shown, key=shown.get)
     assert {"−3.12 ± 0.10", "−13.60 ± 0.10", "−66.70 ± 0.10"} <= set(all_texts(axes))
     marked = sorted(-line.get_xdata()[0] for line in axes.lines if line.get_marker() not in ("None", None))
@@ -85,7 +86,7 @@ def test_heuristics_far_worse_than_the_best_are_counted_and_not_drawn():
     figure = plots.utilities(evaluation(more, KINDS))
     figure.draw_without_rendering()
     (axes,) = figure.axes
-    assert set(drawn(axes)) == {*WIDE, "nearly"} - {"random"}
+    assert set(drawn(axes)) == {*WIDE, "nearly"} - {"random", "mappo(seed=0)"}
     label = axes.get_yticklabels()[-1]
     (reach,) = [text for text in axes.texts if text.get_text() == "−137 to −2,000"]
     assert label.get_text() == "3 more heuristics, over 10 times worse"
@@ -178,9 +179,10 @@ def test_an_estimate_without_an_interval_is_drawn_as_a_point():
 def test_the_roles_of_policies_are_told_apart_by_marker_and_colour_and_explained():
     figure = plots.utilities(evaluation(WIDE, KINDS))
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == [role.meaning for role in ROLES.values()]
+    drawn_roles = [role for role in ROLES.values() if role is not ROLES["part"]]
+    assert [text.get_text() for text in legend.get_texts()] == [role.meaning for role in drawn_roles]
     looks = {(h.get_marker(), h.get_color(), h.get_markerfacecolor()) for h in legend.legend_handles}
-    assert len(looks) == len(ROLES)
+    assert len(looks) == len(drawn_roles)
 
 
 def test_the_legend_of_all_roles_is_not_wider_than_the_figure():
@@ -188,6 +190,36 @@ def test_the_legend_of_all_roles_is_not_wider_than_the_figure():
     figure.canvas.draw()
     box = figure.legends[0].get_window_extent()
     assert box.x0 >= 0 and box.x1 <= figure.bbox.width
+
+
+def judged_twice(lower_is_better=True):
+    """Policies with response times 1, 2, … in the order of their utility, the worst first."""
+    result = evaluation(WIDE, KINDS)
+    times = {name: 1.0 + rank for rank, name in enumerate(sorted(WIDE, key=WIDE.get))}
+    estimates = {name: Estimate(time, time - 0.2, time + 0.2) for name, time in times.items()}
+    results = tuple(
+        dataclasses.replace(each, columns={**each.columns, "time": estimates[each.name]}) for each in result.results
+    )
+    columns = {**result.columns, "time": ("response time, rounds", "how long")}
+    verdicts = {"time": Verdict("faster", "slower", lower_is_better)}
+    return dataclasses.replace(result, results=results, columns=columns, verdicts=verdicts), times
+
+
+@pytest.mark.parametrize("lower_is_better", [True, False])
+def test_what_else_is_judged_stands_beside_the_utility_in_the_same_rows(lower_is_better):
+    result, times = judged_twice(lower_is_better)
+    figure = plots.utilities(result)
+    figure.draw_without_rendering()
+    utility, time = figure.axes
+    sign = 1 if lower_is_better else -1
+    rows = {sign * line.get_xdata()[0]: line.get_ydata()[0] for line in time.lines if line.get_marker() != "None"}
+    assert [times[name] for name in drawn(utility)] == sorted(rows, key=rows.get)
+    assert "3.00 ± 0.20" in all_texts(time) and not any("−" in text for text in all_texts(time))
+    assert time.xaxis_inverted()  # a cost, or what is better the larger with its sign changed: better is further right
+    assert {label.get_text() for label in time.get_xticklabels()} & {"4", "4.0"}
+    assert "Utility and response time of every policy" in [text.get_text() for text in figure.findobj(Text)]
+    boxes = [text.get_window_extent() for text in utility.texts if "±" in text.get_text()]
+    assert max(box.x1 for box in boxes) <= time.get_window_extent().x0
 
 
 def limited(utility):
@@ -235,6 +267,28 @@ def test_episodes_held_out_are_dots_beside_the_curve():
     figure = plots.learning_curve([0, 50, 100], curves, {"local": -8.0}, held_out=held_out)
     (dots,) = (line for line in figure.axes[0].lines if line.get_label() == "in episodes held out")
     np.testing.assert_allclose(dots.get_ydata(), [5.0, 3.25])
+
+
+def test_what_else_is_judged_has_a_panel_below_with_the_level_of_the_best_heuristic():
+    times = np.array([[7.0, 5.0], [6.0, 4.0], [9.0, 4.5]])
+    judged = plots.HeldOut("response time, rounds", np.array([50.0, 100.0]), times, 5.5, "rule")
+    held_out = (judged.agent_rounds, -times)
+    curves = np.array([[-9.0, -5.0, -4.0]] * 3)
+    figure = plots.learning_curve(
+        [0, 50, 100], curves, {"rule": -8.0}, seconds=[1.0, 2.0, 3.0], held_out=held_out, others=[judged]
+    )
+    figure.draw_without_rendering()
+    above, below = figure.axes
+    (dots,) = (line for line in below.lines if line.get_marker() == "o")
+    np.testing.assert_allclose(dots.get_ydata(), [7.0, 4.5])
+    (spread,) = below.collections
+    np.testing.assert_allclose([path.vertices[:, 1] for path in spread.get_paths()], [[6.0, 9.0], [4.0, 5.0]])
+    assert any(list(line.get_ydata()) == [5.5, 5.5] for line in below.lines)
+    assert "5.50  rule" in all_texts(below)
+    assert below.yaxis_inverted()  # higher is better, as above
+    assert below.get_ylabel().startswith("response time") and below.get_xlabel().startswith("agent-rounds")
+    assert not above.get_xlabel() and above.get_xlim() == below.get_xlim()
+    assert below.get_window_extent().y1 < above.get_window_extent().y0
 
 
 def test_one_seed_has_no_band():

@@ -16,6 +16,7 @@ from jaxdlb.evaluation.report import write_report
 from jaxdlb.evaluation.roles import ROLES, role_of
 from jaxdlb.evaluation.rollouts import evaluate_all
 from jaxdlb.evaluation.seeds import over_seeds
+from jaxdlb.evaluation.statistics import crossed
 
 GAME = jaxdlb.make("dlb", num_nodes=3, capacity=9)
 PARAMS = GAME.default_params()
@@ -66,20 +67,40 @@ def ends(estimate):
     return estimate.mean, estimate.low, estimate.high
 
 
-def test_the_row_over_seeds_has_the_t_interval_of_the_seeds_means(compared):
+def by_scipy(table):
+    """The mean of [k, n], and the ends of its interval, whose half is √(that of seeds² + that of episodes²)."""
+    means = table.mean(axis=1), table.mean(axis=0)
+    halves = [stats.t.interval(0.95, len(each) - 1, scale=stats.sem(each))[1] for each in means]
+    half = np.sqrt(np.square(halves).sum())
+    return table.mean(), table.mean() - half, table.mean() + half
+
+
+def test_the_row_over_seeds_has_an_interval_over_seeds_and_episodes(compared):
     played = evaluate_all(GAME, POLICIES, one_cluster, jax.random.key(0), **SIZES)
     samples = {policy.name: each for policy, each in zip(POLICIES, played, strict=True)}
     row = row_of(compared, ROW)
     assert (row.kind, row.num_seeds, row.part_of) == ("learned", 3, None)
     for column, estimate in row.columns.items():
-        means = [samples[name][column].mean() for name in MEMBERS]
-        low, high = stats.t.interval(0.95, 2, loc=np.mean(means), scale=stats.sem(means))
-        assert ends(estimate) == pytest.approx((np.mean(means), low, high))
+        table = np.array([samples[name][column] for name in MEMBERS])
+        assert ends(estimate) == pytest.approx(by_scipy(table))
     for column, estimate in row.differences.items():
         best = samples[compared.best_heuristic][column]
-        means = [(samples[name][column] - best).mean() for name in MEMBERS]
-        low, high = stats.t.interval(0.95, 2, loc=np.mean(means), scale=stats.sem(means))
-        assert ends(estimate) == pytest.approx((np.mean(means), low, high))
+        table = np.array([samples[name][column] - best for name in MEMBERS])
+        assert ends(estimate) == pytest.approx(by_scipy(table))
+
+
+def test_the_interval_over_seeds_and_episodes_covers_the_mean_as_often_as_it_says():
+    """2,000 tables of effects of seeds, episodes and both: at least 95% of the intervals hold the true mean of 0."""
+    rng = np.random.default_rng(0)
+    for seeds, episodes, both in ((1.0, 0.3, 0.3), (0.1, 1.0, 1.0), (0.5, 2.0, 0.5)):
+        shape = (2000, 5, 16)
+        tables = (
+            rng.normal(scale=seeds, size=(2000, 5, 1))
+            + rng.normal(scale=episodes, size=(2000, 1, 16))
+            + rng.normal(scale=both, size=shape)
+        )
+        found = [crossed(table) for table in tables]
+        assert np.mean([each.low <= 0 <= each.high for each in found]) > 0.94
 
 
 def test_the_rows_of_the_seeds_are_as_they_would_be_alone(compared):
@@ -92,14 +113,16 @@ def test_the_rows_of_the_seeds_are_as_they_would_be_alone(compared):
     assert compared.best_heuristic == alone.best_heuristic
 
 
-def test_the_interval_covers_the_seed_and_not_the_episodes():
-    """Two seeds that do alike in episodes that differ much: nothing is left of the episodes' noise."""
+def test_what_is_left_of_the_episodes_in_a_difference_is_what_the_best_heuristic_does_not_share():
+    """Two seeds that do alike in episodes that differ much, as the best heuristic does: paired, nothing is left."""
     episodes = np.random.default_rng(0).normal(0.0, 100.0, 20)
     best = {"utility": episodes - 10.0}
     row = over_seeds("both", "learned", [{"utility": episodes + x} for x in (1.0, 2.0)], best, ["utility"])
     assert row.differences["utility"].mean == pytest.approx(11.5)
     reach = stats.t.ppf(0.975, 1) * 0.5  # the standard error of 1 and 2 is a half
-    assert [each["utility"].half_width for each in (row.differences, row.columns)] == pytest.approx([reach, reach])
+    own = stats.t.interval(0.95, 19, scale=stats.sem(episodes))[1]
+    assert row.differences["utility"].half_width == pytest.approx(reach)
+    assert row.columns["utility"].half_width == pytest.approx(np.hypot(reach, own))
 
 
 def test_a_column_without_a_number_in_one_seed_has_none_in_the_row():
@@ -125,12 +148,12 @@ def test_table_markdown_figure_and_report_have_the_row_beside_its_seeds(compared
     assert f"`{ROW}` (learned)" in markdown and f"`{MEMBERS[0]}` (one seed of it, or another way to act)" in markdown
     figure = plots.utilities(compared)
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
-    assert {layout.caption(name) for name in (ROW, *MEMBERS)} <= set(labels)
+    assert layout.caption(ROW) in labels and not {*MEMBERS, VARIANT} & set(labels)  # one row speaks for all
     page = tmp_path / "report.html"
     write_report(page, title="t", evaluation=compared, figures={}, config_text="")
     assert page.read_text(encoding="utf-8").count('<tr class="part">') == 4
     for told in (" ".join(text.split()), markdown, page.read_text(encoding="utf-8")):
-        assert "it covers the training seed; the noise of the episodes, which all seeds share, is stated by" in told
+        assert "a row over several seeds covers both which seeds trained and which episodes were played." in told
     assert role_of(row_of(compared, ROW), compared) == ROLES["learned"]
 
 

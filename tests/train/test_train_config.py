@@ -12,7 +12,7 @@ import jaxdlb
 from jaxdlb import compilation, evaluation
 from jaxdlb.games import GAMES
 from jaxdlb.games.dlb import DLB, Params
-from jaxdlb.learners import LEARNERS, MAPPOConfig
+from jaxdlb.learners import LEARNERS, MAPPOConfig, credit
 from jaxdlb.mechanics.arrivals import LAWS
 from jaxdlb.networks import NetworkConfig
 from train import build, cli, compose, config, launch, paths, reference
@@ -34,9 +34,9 @@ def default():
 def test_defaults_are_those_of_the_library(default, group, library):
     settings = getattr(default, group)
     if group == "learner":
-        assert settings.schedule_updates is None  # the run's own length, unless it is given
-        assert settings.num_envs is None  # chosen for the game
-        library_own = {name: getattr(MAPPOConfig(), name) for name in ("schedule_updates", "num_envs")}
+        # Unless they are given: the run's own length, and what is chosen for the game.
+        library_own = {name: getattr(MAPPOConfig(), name) for name in ("schedule_updates", *LEARNERS["mappo"].by_game)}
+        assert all(getattr(settings, name) is None for name in library_own)
         settings = dataclasses.replace(settings, **library_own)
     assert build.library(library, settings) == library()
 
@@ -49,7 +49,7 @@ def test_every_parameter_and_range_of_the_game_can_be_set(default):
 def test_every_key_is_printed_with_its_default_and_what_it_means():
     printed = reference.keys(compose.from_conf([]))
     lines = {line.split(":")[0].strip(): line for line in reversed(printed.splitlines())}
-    for name, default in {"migration_cost": "0.1", "horizon": "500", "num_nodes": "8", "gamma": "0.95"}.items():
+    for name, default in {"migration_cost": "0.1", "horizon": "500", "num_nodes": "8", "gamma": "0.9"}.items():
         assert lines[name].split(":")[1].split("#")[0].strip() == default
     assert "null: linspace(0.2, 0.9, N)" in " ".join(printed.split()).replace("# ", "")
     silent = [line for line in printed.splitlines() if "#" not in line and not line.endswith(":")]
@@ -182,8 +182,22 @@ def test_as_many_agents_play_side_by_side_whatever_their_number_in_a_cluster(num
 
 def test_ippo_is_mappo_with_a_critic_on_the_own_observation():
     mappo, ippo = (vars(composed(f"learner={name}").learner) for name in ("mappo", "ippo"))
-    assert ippo | {"name": "mappo", "critic": "global_state"} == mappo
-    assert ippo["critic"] == "observation"
+    assert ippo | {"name": "mappo", "critic": "global_state", "credit": None} == mappo
+    assert (ippo["critic"], ippo["credit"]) == ("observation", "whole")
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ([], credit.Chosen),
+        (["game=dlb_response"], credit.Whole),
+        (["game=dlb_response", "learner.credit=chosen"], credit.Chosen),
+        (["learner=ippo"], credit.Whole),
+    ],
+)
+def test_the_credit_is_what_suits_the_objective_unless_it_is_given(given, kind):
+    settings = composed(*given)
+    assert type(build.learner(settings, build.scenario(settings.game)).credit) is kind
 
 
 def test_the_budget_is_spent_to_the_end_and_the_schedules_end_with_it():

@@ -257,8 +257,8 @@ def test_the_samples_of_a_run_give_its_table_again_the_row_over_seeds_too(varied
     for name, values in samples.items():
         assert rows[name].columns["utility"] == evaluation.estimate(values)
         assert rows[name].differences["utility"] == evaluation.paired_difference(values, samples["local"])
-    means = [np.mean(samples[f"learned(seed={seed})"]) for seed in range(2)]
-    assert rows["learned (2 seeds)"].columns["utility"] == evaluation.estimate(means)
+    table = [samples[f"learned(seed={seed})"] for seed in range(2)]
+    assert rows["learned (2 seeds)"].columns["utility"] == evaluation.crossed(table)
 
 
 def test_seeds_have_rows_of_metrics_and_parameters_of_their_own(varied_run):
