@@ -21,7 +21,7 @@ class LearnerEntry:
     by_game: Mapping[str, Callable[[Entry, Game, Any], Any]] = dataclasses.field(default_factory=dict)
 
 
-_MINIBATCHES = MAPPOConfig().num_minibatches
+_MINIBATCHES = 16  # where the number of environments does not matter
 _AGENTS = 512  # that play side by side, however many are in a cluster: an update costs about as much at any N
 
 
@@ -38,14 +38,14 @@ def _credit(entry: Entry, game: Game, params: Any) -> str:
     return "auto" if entry.stays_with_chosen(params) else "whole"
 
 
-_IPPO_BY_GAME = {"num_envs": _num_envs, "num_minibatches": _num_minibatches}
-_MAPPO_BY_GAME = _IPPO_BY_GAME | {"credit": _credit}
+_SIZES = {"num_envs": _num_envs, "num_minibatches": _num_minibatches}
+_SIZES_AND_CREDIT = _SIZES | {"credit": _credit}
 
 LEARNERS: Catalogue[LearnerEntry] = Catalogue(
     "learner",
     {
-        "mappo": LearnerEntry(MAPPOConfig, mappo.make, _MAPPO_BY_GAME),
-        "ippo": LearnerEntry(IPPOConfig, mappo.make, _IPPO_BY_GAME),
+        "mappo": LearnerEntry(MAPPOConfig, mappo.make, _SIZES_AND_CREDIT),
+        "ippo": LearnerEntry(IPPOConfig, mappo.make, _SIZES),
     },
     group="jaxdlb.learners",
     of=LearnerEntry,
