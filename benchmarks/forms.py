@@ -88,7 +88,7 @@ def of_an_update(network: str, options: argparse.Namespace) -> dict[str, Any]:
         num_envs=max(options.agents // UPDATE_NODES, 1),
         rollout_length=options.rollout_length,
         num_epochs=defaults.num_epochs,
-        num_minibatches=defaults.num_minibatches,
+        num_minibatches=16,
         critic=defaults.critic,
     )
 

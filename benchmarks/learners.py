@@ -215,8 +215,9 @@ def _parser() -> report.Parser:
     parser.add_argument("--network", choices=("mlp", "pointer"), nargs="+", default=["mlp", "pointer"])
     parser.add_argument("--num-nodes", type=report.count, nargs="+", default=[8, 64])
     parser.add_argument("--num-envs", type=report.count, help=f"by default {AGENTS_AT_ONCE} / N, at least 1")
-    for name in ("rollout_length", "num_epochs", "num_minibatches"):
+    for name in ("rollout_length", "num_epochs"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=report.count, default=getattr(defaults, name))
+    parser.add_argument("--num-minibatches", type=report.count, default=16)
     parser.add_argument("--critic", choices=("global_state", "observation"), default=defaults.critic)
     return parser
 

@@ -36,7 +36,7 @@ class TimeStep(Generic[Observation]):
     last: Bool[Array, ""]
     elapsed: Float[Array, ""]  # the time that this step took, in the game's unit; 1 if all steps take equal time
     metrics: dict[str, Shaped[Array, "..."]]  # of any fixed shape: scalars, one number per agent, a histogram
-    # where rewards are mixed from the agents' own utilities (`mixed_rewards`), these and κ: learners give credit so
+    # own utilities and κ, in games whose rewards are mixed from them (`mixed_rewards`); learners assign credit by them
     utilities: Float[Array, " N"] | None = None
     selfishness: Float[Array, ""] | None = None
 
@@ -112,9 +112,9 @@ class Entry:
     recorded: type | None = None  # settings of a recorded input; its parts(params) gives (training, held-out) params
     viewer: Callable[[], Any] | None = None  # makes a `recording.Viewer`; imports matplotlib only when called
     lengths: Lengths = Lengths(2000, warmup=200)
-    # where time steps state own utilities: whether, with these params, nearly all that an action does to another agent
-    # shows in the utility of the one that it chose, and is not passed on; launchers choose the credit by it
-    stays_with_chosen: Callable[[Any], bool] = lambda params: True
+    # by the game and its params: whether nearly all that an action does to other agents shows in the own utilities of
+    # those that it chose; launchers give credit for the chosen only then
+    stays_with_chosen: Callable[[Any, Any], bool] = lambda game, params: False
 
     @property
     def name(self) -> str:

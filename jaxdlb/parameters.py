@@ -179,7 +179,7 @@ def check(instance: Any, sizes: Any = None) -> None:
             _check_entries(path, type_, name, value, declaration.within(sizes), sizes)
         elif declaration.laws is not None:
             _check_law(path, declaration.laws, type(value), value)
-        elif declaration.allowed is not None:
+        elif declaration.allowed is not None and not (value is None is declaration.default):
             _check_setting(path, declaration.allowed, value)
 
 

@@ -135,10 +135,10 @@ def figures(
     """
     from jaxdlb.evaluation import plots
 
-    made = {"utilities": ("Mean utility of every policy, with 95% intervals", plots.utilities(result))}
+    made = {"utilities": ("Every policy by all that is judged, with 95% intervals", plots.utilities(result))}
     if rows:
         made["learning_curve"] = (
-            "Utility in training, against the heuristics",
+            "Training, against the heuristics",
             _learning_curve(result, rows, held_out),
         )
     if scenario.entry.viewer is None:
@@ -183,7 +183,7 @@ def _learning_curve(result: Evaluation, rows: Sequence[Row], held_out: Sequence[
     if not held_out:
         return plots.learning_curve(*curve, levels, seconds=seconds)
     others = [
-        plots.HeldOut(
+        plots.Judged(
             result.columns[name][0],
             *_curve(held_out, num_seeds, name),
             level=result.best.columns[name].mean,

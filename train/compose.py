@@ -22,7 +22,7 @@ SAVED = "config.yaml"  # the resolved settings in a run's folder
 
 # Where each group of a saved config takes its schema from; the key `name` says which schema it was.
 _SCHEMAS = {"game": "schema/game", "learner": "schema/learner", "network": "schema/network", "logger": "schema/logger"}
-_DECIMAL = re.compile(r"\d[\d_]*(\.\d*)?([eE][+]?\d+)?")
+_DECIMAL = re.compile(r"\d+(_\d+)*(\.\d*)?([eE][+]?\d+)?")
 _ONLY_SCHEMA = {"network": "actor_critic"}
 
 

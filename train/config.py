@@ -78,7 +78,7 @@ class EvaluationSettings:
     actions: list[str] = dataclasses.field(default_factory=lambda: ["drawn", "greedy"])
     seed: int = 1  # of the evaluation
     heuristics: list[Any] | None = None  # names, or mappings of name and options; null: all, tuned
-    # of each member of a grid, and of each finalist of a search over a box; null: 256 agents' worth
+    # episodes of members of grids, and of finalists of searches over boxes; null: 256 agents' worth, at least 8
     tuning_episodes: int | None = None
     tuning_rounds: int = 800  # rounds of each, at most as many as an episode has
     tuning_candidates: int = 48  # in each generation of a search, at most 12 for each option of the box
@@ -111,14 +111,23 @@ class Settings:
     resume_step: int | None = None  # the checkpoint to go on from; null: the newest
 
 
-def schema(name: str, library: type, changed: Fields | None = None, *, base: type = object) -> type:
+def schema(
+    name: str,
+    library: type,
+    changed: Fields | None = None,
+    *,
+    base: type = object,
+    added: Mapping[str, str] | None = None,
+) -> type:
     """A mutable dataclass with the fields and defaults of a dataclass of the library, and those of `changed`.
 
     `changed` maps a field, new or not, to its type and default. hydra can check and override such a class, but not a
-    frozen one, and not types of arrays: of those only their default's type is asked for.
+    frozen one, and not types of arrays: of those only their default's type is asked for. What is `added` to the meaning
+    of a field stands behind the library's words.
     """
     fields = {field.name: (_plain_type(field), field.default) for field in dataclasses.fields(library)}
-    return _dataclass(name, fields | (changed or {}), _words(library), base)
+    words = {key: text + (added or {}).get(key, "") for key, text in _words(library).items()}
+    return _dataclass(name, fields | (changed or {}), words, base)
 
 
 def game_schema(entry: Entry) -> type:
@@ -164,7 +173,8 @@ def learner_schema(name: str, entry: LearnerEntry) -> type:
     changed: Fields = {
         each.name: (_plain_type(each) | None, None) for each in dataclasses.fields(entry.config) if each.name in chosen
     }
-    return schema(f"{name}_learner", entry.config, changed, base=LearnerSettings)
+    added = dict.fromkeys(entry.by_game, "; null: as suits the game")
+    return schema(f"{name}_learner", entry.config, changed, base=LearnerSettings, added=added)
 
 
 def groups() -> dict[str, dict[str, type]]:

@@ -11,7 +11,7 @@ from jaxtyping import PyTree
 
 from jaxdlb.checkpoint.packing import FORMAT, PathLike, checksum, pack, quiet
 from jaxdlb.checkpoint.reader import steps
-from jaxdlb.networks import NetworkConfig
+from jaxdlb.networks import NetworkConfig, suited
 
 
 class Writer:
@@ -85,7 +85,7 @@ def describe(
     """
     return {
         "game": {"name": found_as or game.name, "sizes": dataclasses.asdict(game)},
-        "network": dataclasses.asdict(network),
+        "network": dataclasses.asdict(suited(game, network)),
         "share_parameters": share_parameters,
         "num_seeds": num_seeds,
     }

@@ -30,13 +30,13 @@ MOST_ROLES = 4  # in one line of a legend, unless there is a bound, whose label 
 LIMIT: dict[str, Any] = {"color": INK, "linewidth": 1.2, "linestyle": DOTTED}  # the line that nobody can be beyond
 
 
-class HeldOut(NamedTuple):
+class Judged(NamedTuple):
     """How checkpoints did in a column beside the utility, in episodes that were not trained on."""
 
     header: str  # of the column
     agent_rounds: Shaped[np.ndarray, " K"]
     values: Shaped[np.ndarray, "S K"]
-    level: float  # of the best heuristic in that column
+    level: float  # what the heuristic with the best utility has in that column
     name: str  # of that heuristic
     lower_is_better: bool = True
 
@@ -47,8 +47,8 @@ def utilities(evaluation: Evaluation) -> Figure:
     The best utility is on top, better is further right, and values stand beside the plots. Rows for which another one
     speaks, such as single seeds, are not drawn; nor are heuristics whose utility is more than `FAR_WORSE` times further
     from 0 than the best heuristic's, so that those worth comparing can be told apart: a line at the bottom says how
-    many they are and how far they reach. A scale is logarithmic if the policies drawn differ by more than the factor
-    `LARGE_SPREAD`.
+    many they are and how far they reach. Where less is better, or values are below 0, a scale is logarithmic if the
+    policies drawn differ by more than the factor `LARGE_SPREAD`.
     """
     known = [
         each for each in evaluation.results if each.part_of is None and math.isfinite(each.columns["utility"].mean)
@@ -143,7 +143,7 @@ def learning_curve(
     levels: Mapping[str, float],
     seconds: Shaped[np.ndarray, " T"] | Sequence[float] | None = None,
     held_out: tuple[Shaped[np.ndarray, " K"], Shaped[np.ndarray, "S K"]] | None = None,
-    others: Sequence[HeldOut] = (),
+    others: Sequence[Judged] = (),
 ) -> Figure:
     """The mean utility during training, beside the best of `levels`, which are the utilities of other policies by name.
 
@@ -197,15 +197,16 @@ def learning_curve(
     return figure
 
 
-def _held_out(axes: Axes, judged: HeldOut) -> None:
+def _held_out(axes: Axes, judged: Judged) -> None:
     """Dots at the median of the seeds, lines from the worst to the best, and the level of the best heuristic."""
     least, middle, most = (np.asarray(of(judged.values, axis=0)) for of in (np.min, np.median, np.max))
     axes.vlines(judged.agent_rounds, least, most, color=GREY)
     axes.plot(judged.agent_rounds, middle, color=INK, linestyle="", marker="o", markersize=4, zorder=3)
-    axes.axhline(judged.level, color=ROLES["best"].colour, linewidth=1.4, linestyle=DASHED)
-    style: dict[str, Any] = {"va": "center", "fontsize": SMALL, "color": INK, "fontweight": "bold"}
-    label = f"{layout.number(judged.level)}  {layout.caption(judged.name)}"
-    axes.text(1.05, judged.level, label, transform=axes.get_yaxis_transform(), **style)
+    if math.isfinite(judged.level):
+        axes.axhline(judged.level, color=ROLES["best"].colour, linewidth=1.4, linestyle=DASHED)
+        style: dict[str, Any] = {"va": "center", "fontsize": SMALL, "color": INK, "fontweight": "bold"}
+        label = f"{layout.number(judged.level)}  {layout.caption(judged.name)}"
+        axes.text(1.05, judged.level, label, transform=axes.get_yaxis_transform(), **style)
     axes.margins(y=0.15)
     axes.grid(axis="y", color=PALE, linewidth=0.8)
     if judged.lower_is_better:

@@ -20,7 +20,7 @@ class PolicyResult:
     kind: str  # one of `policies.KINDS`
     columns: Mapping[str, Estimate]
     differences: Mapping[str, Estimate]  # of the utility and what else is judged: its own minus the best heuristic's
-    num_seeds: int = 1  # training seeds that the intervals are over; with 1 they are over episodes
+    num_seeds: int = 1  # training seeds that the row is over, and its intervals, besides episodes
     part_of: str | None = None  # the row that speaks for this one in the conclusion
 
 
@@ -57,7 +57,7 @@ class Evaluation:
 
     @property
     def is_over_seeds(self) -> bool:
-        """Whether there is a row whose intervals are over training seeds."""
+        """Whether there is a row over training seeds."""
         return any(result.num_seeds > 1 for result in self.results)
 
 
@@ -92,7 +92,7 @@ def to_csv(evaluation: Evaluation) -> str:
 
     The fields are `policy`, `episode` (from 0) and the columns, in digits that read back as the same float64; a field
     is empty where an episode had nothing to divide by. Policies stand in the order of the table. A row over training
-    seeds has no samples of its own: they are the means of its seeds.
+    seeds has no samples of its own: they are those of its seeds.
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")

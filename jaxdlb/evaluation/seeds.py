@@ -20,7 +20,7 @@ def over_seeds(
     heuristic's samples, which the columns of `compared` are compared with, in the same episodes.
 
     Raises:
-        ValueError: fewer than 2 seeds.
+        ValueError: fewer than 2 seeds or 2 episodes.
     """
     return PolicyResult(
         name=name,

@@ -47,8 +47,8 @@ def crossed(samples: ArrayLike) -> Estimate:
 
     The half width is √(a² + b²), where a is that of the seeds' means and b that of the episodes' means, each by
     `estimate`. In the model of two crossed random effects, the variance of the mean is σ_s²/k + σ_e²/n + σ_se²/(kn);
-    a² and b² estimate one of the first two terms and the last, which is counted twice, so the interval is rather too
-    wide. All NaN if any sample is NaN.
+    a² and b² estimate one of the first two terms and the last, which is counted twice, so the interval is somewhat too
+    wide (most of all with two seeds). All NaN if any sample is NaN.
 
     Raises:
         ValueError: `samples` is not a table of at least 2 by 2 numbers.

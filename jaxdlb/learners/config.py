@@ -43,10 +43,11 @@ class MAPPOConfig(Hyperparameters):
     rollout_length: int = parameter(POSITIVE_COUNT, 32)  # rounds that each of them plays in an update
     stagger: int = parameter(COUNT, 500)  # rounds; first episodes are cut at random below it, lest all end in one round
     num_epochs: int = parameter(POSITIVE_COUNT, 1)  # passes over a rollout
-    num_minibatches: int = parameter(POSITIVE_COUNT, 16)  # must divide num_envs · rollout_length; with memory, num_envs
+    # must divide num_envs · rollout_length, with memory num_envs; null: the largest divisor up to 16
+    num_minibatches: int | None = parameter(POSITIVE_COUNT, None)
     critic: str = parameter(("global_state", "observation"), "global_state")  # what the critic sees in training
-    # what an action answers for: the agent's whole reward, or the utilities of itself and of the agents that it chose;
-    # auto is chosen where the game allows it
+    # what an action answers for: the agent's whole reward, or the own utilities of itself and of those it chose; auto:
+    # chosen where the game states what that takes
     credit: str = parameter(("auto", "chosen", "whole"), "auto")
     share_parameters: bool = parameter(SWITCH, True)  # one set of parameters for all agents, or one for each
     normalise_observations: bool = parameter(SWITCH, True)  # to mean 0 and variance 1, by running statistics
@@ -59,7 +60,7 @@ class MAPPOConfig(Hyperparameters):
 
 @dataclasses.dataclass(frozen=True)
 class IPPOConfig(MAPPOConfig):
-    """MAPPO with a critic that sees no more than its agent does."""
+    """MAPPO with a critic that sees no more than its agent does, and credit for nothing but the own reward."""
 
     critic: str = parameter(("observation", "global_state"), "observation")  # what the critic sees in training
     credit: str = parameter(("whole", "auto", "chosen"), "whole")  # what an action answers for; here its own reward

@@ -8,9 +8,10 @@ future of agent j depends on a choice of agent i ≠ j only through c, whether t
     E[A_j · ∇ log π_i(choice)] = E[A_j · ∇ log P_i(c)],
 
 where A_j is the advantage in j's own utility and P_i(c) is π_i(j) or 1 − π_i(j). The right side is the mean of the left
-side given c (Rao–Blackwell): no bias, and less noise, since ∇ log(1 − π_i(j)) is small where j was not chosen. Spooner,
-Vadori and Ganesh (*Factored Policy Gradients*, NeurIPS 2021) leave out the advantages that no action of an agent can
-influence; here the action says which of them it influences.
+side given c (Rao–Blackwell): no bias, and less noise in each term, since ∇ log(1 − π_i(j)) is small where j was not
+chosen; so there is less in their sum, unless the advantages of different agents cancel. Spooner, Vadori and Ganesh
+(*Factored Policy Gradients*, NeurIPS 2021) leave out the advantages that no action of an agent can influence; here the
+action says which of them it influences.
 
 Either way the policy's loss is a sum of K terms for each agent, every one with a probability and an advantage.
 """
@@ -22,6 +23,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PyTree
 
 from jaxdlb import spaces
+from jaxdlb.checks import check_choice
 from jaxdlb.game import Game, TimeStep
 from jaxdlb.networks import ActionDistribution
 
@@ -29,6 +31,8 @@ from jaxdlb.networks import ActionDistribution
 @dataclasses.dataclass(frozen=True)
 class Whole:
     """An action answers for the agent's reward, whoever brought it about: K = 1."""
+
+    name = "whole"
 
     def earned(self, timestep: TimeStep) -> Float[Array, "*B N"]:
         """What each agent earned in a step; its advantages are estimated from this."""
@@ -56,8 +60,10 @@ class Chosen:
     """An action answers for the agent's own utility, and for those of others by whether it chose them: K = N.
 
     Rewards are (1 − κ) · mean of u_j + κ · u_i. So the own utility weighs (1 − κ)/N + κ, that of another agent
-    (1 − κ)/N; all advantages are divided by the former.
+    (1 − κ)/N; all are divided by the mean of the former over the batch.
     """
+
+    name = "chosen"
 
     def earned(self, timestep: TimeStep) -> Float[Array, "*B N"]:
         """The agents' own utilities."""
@@ -77,9 +83,9 @@ class Chosen:
 
     def terms(self, advantage: Float[Array, "*B N"], selfishness: Float[Array, "*B"]) -> Float[Array, "*B N N"]:
         """[i, j]: the advantage of j, weighed as in the reward of i."""
-        num_agents = advantage.shape[-1]
-        others = (1 - selfishness) / (1 - selfishness + selfishness * num_agents)
-        weight = jnp.where(jnp.eye(num_agents, dtype=bool), 1.0, others[..., None, None])
+        others = 1 - selfishness[..., None, None]
+        own = others + selfishness[..., None, None] * advantage.shape[-1]
+        weight = jnp.where(jnp.eye(advantage.shape[-1], dtype=bool), own, others) / jnp.mean(own)
         return weight * advantage[..., None, :]
 
 
@@ -87,17 +93,18 @@ Credit = Whole | Chosen
 
 
 def find(game: Game, kind: str) -> Credit:
-    """`Whole` or `Chosen`, by the name of its kind; "auto" is `chosen` in games that say what it must know.
+    """`Whole` or `Chosen`, by its name; "auto" is `Chosen` in games that state own utilities and have such actions.
 
     Raises:
-        ValueError: "chosen" in a game that does not state the agents' own utilities, or has other actions than choices
-            among agents.
+        ValueError: an unknown name, or "chosen" in a game that does not state the agents' own utilities, or has other
+            actions than choices among agents.
     """
+    check_choice("credit", kind, ("auto", *(each.name for each in (Whole, Chosen))))
     known = _is_known(game)
-    if kind == "chosen" and not known:
+    if kind == Chosen.name and not known:
         why = "which states no own utilities or has other actions than choices among agents"
         raise ValueError(f"credit is chosen; it must be auto or whole in {game.name}, {why}")
-    return Whole() if kind == "whole" or not known else Chosen()
+    return Whole() if kind == Whole.name or not known else Chosen()
 
 
 def _is_known(game: Game) -> bool:
@@ -105,5 +112,6 @@ def _is_known(game: Game) -> bool:
     found = spaces.leaves(game.action_space)
     if not all(isinstance(space, spaces.Discrete) and space.over_agents for space in found):
         return False
-    timestep: TimeStep = jax.eval_shape(lambda: game.reset(jax.random.key(0), game.default_params())[1])
+    params = game.default_params()
+    timestep: TimeStep = jax.eval_shape(lambda: game.reset(jax.random.key(0), params)[1])
     return timestep.utilities is not None

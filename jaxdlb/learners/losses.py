@@ -11,7 +11,7 @@ def masked_mean(x: Float[Array, "*B"] | Bool[Array, "*B"], mask: Bool[Array, "*B
 
 def clipped_policy_loss(
     ratio: Float[Array, "*B N K"],
-    advantage: Float[Array, "*B _ K"],
+    advantage: Float[Array, "*B N K"],
     clip_epsilon: Float[Array, ""] | float,
     decides: Bool[Array, "*B N"],
 ) -> Float[Array, ""]:

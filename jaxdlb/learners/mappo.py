@@ -1,4 +1,4 @@
-"""Multi-agent proximal policy optimisation (Yu et al. 2022); IPPO is the same with a critic on the agent's own view."""
+"""Multi-agent proximal policy optimisation (Yu et al. 2022); IPPO is the same with other settings."""
 
 import dataclasses
 import functools
@@ -31,6 +31,8 @@ from jaxdlb.networks import (
 from jaxdlb.networks.actor_critic import forget, unroll
 from jaxdlb.networks.normalisation import Moments, ReturnScale
 from jaxdlb.policies.learned import PolicyVariables
+
+_MOST_MINIBATCHES = 16  # unless told otherwise
 
 
 @struct.dataclass
@@ -82,11 +84,23 @@ class MAPPO:
     credit: Credit
 
     def __post_init__(self) -> None:
-        count, unit = self.config.num_envs, "environments"
-        if not self._has_memory:
-            count, unit = count * self.config.rollout_length, "steps of an update"
-        if count % self.config.num_minibatches:
-            raise ValueError(f"num_minibatches is {self.config.num_minibatches}; it must divide the {count} {unit}")
+        count, unit = self._to_divide
+        if count % self.num_minibatches:
+            raise ValueError(f"num_minibatches is {self.num_minibatches}; it must divide the {count} {unit}")
+
+    @property
+    def num_minibatches(self) -> int:
+        """As the config says or, if it does not, as many as possible up to 16."""
+        count, _ = self._to_divide
+        most = next(number for number in range(_MOST_MINIBATCHES, 0, -1) if count % number == 0)
+        return self.config.num_minibatches or most
+
+    @property
+    def _to_divide(self) -> tuple[int, str]:
+        """What minibatches share: how many there are, and of what."""
+        if self._has_memory:
+            return self.config.num_envs, "environments"
+        return self.config.num_envs * self.config.rollout_length, "steps of an update"
 
     @property
     def agent_rounds_per_update(self) -> int:
@@ -236,7 +250,7 @@ class MAPPO:
         size = batch.decides.shape[1]
         keys = jax.random.split(key, self.config.num_epochs)
         order = jax.vmap(jax.random.permutation, (0, None))(keys, size)
-        order = order.reshape(self.config.num_epochs * self.config.num_minibatches, -1)
+        order = order.reshape(self.config.num_epochs * self.num_minibatches, -1)
         descend = functools.partial(self._descend, state, batch)
         (params, optimiser), metrics = jax.lax.scan(descend, (state.params, state.optimiser), order)
         return params, optimiser, jax.tree.map(jnp.mean, metrics)
@@ -312,7 +326,7 @@ class MAPPO:
 
 
 def make(game: Game, network: NetworkConfig, config: MAPPOConfig, sample_params: SampleParams) -> MAPPO:
-    """The learner, with networks for `game`.
+    """The learner, with networks for `game`; its config says what null and auto came to.
 
     Raises:
         ValueError: the network or the credit does not fit the game, or the number of minibatches does not divide the
@@ -320,7 +334,9 @@ def make(game: Game, network: NetworkConfig, config: MAPPOConfig, sample_params:
     """
     networks = build(game, network, critic=config.critic, share_parameters=config.share_parameters)
     given = credit.find(game, config.credit)
-    return MAPPO(game=game, network=networks, config=config, sample_params=sample_params, credit=given)
+    learner = MAPPO(game=game, network=networks, config=config, sample_params=sample_params, credit=given)
+    resolved = dataclasses.replace(config, num_minibatches=learner.num_minibatches, credit=given.name)
+    return dataclasses.replace(learner, config=resolved)
 
 
 def _optimiser(hyper: Hyperparameters, num_updates: Int[Array, ""]) -> optax.GradientTransformation:

@@ -1,7 +1,6 @@
 """The only list of learners: for each, its settings with their defaults and the function that makes it from them."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,7 +20,6 @@ class LearnerEntry:
     by_game: Mapping[str, Callable[[Entry, Game, Any], Any]] = dataclasses.field(default_factory=dict)
 
 
-_MINIBATCHES = 16  # where the number of environments does not matter
 _AGENTS = 512  # that play side by side, however many are in a cluster: an update costs about as much at any N
 
 
@@ -29,22 +27,16 @@ def _num_envs(entry: Entry, game: Game, params: Any) -> int:
     return 4 * max(1, round(_AGENTS / (4 * game.num_agents)))
 
 
-def _num_minibatches(entry: Entry, game: Game, params: Any) -> int:
-    """Such that a learner with memory, whose minibatches are of whole environments, can divide these."""
-    return math.gcd(_MINIBATCHES, _num_envs(entry, game, params))
-
-
 def _credit(entry: Entry, game: Game, params: Any) -> str:
-    return "auto" if entry.stays_with_chosen(params) else "whole"
+    return "auto" if entry.stays_with_chosen(game, params) else "whole"
 
 
-_SIZES = {"num_envs": _num_envs, "num_minibatches": _num_minibatches}
-_SIZES_AND_CREDIT = _SIZES | {"credit": _credit}
+_SIZES = {"num_envs": _num_envs}
 
 LEARNERS: Catalogue[LearnerEntry] = Catalogue(
     "learner",
     {
-        "mappo": LearnerEntry(MAPPOConfig, mappo.make, _SIZES_AND_CREDIT),
+        "mappo": LearnerEntry(MAPPOConfig, mappo.make, _SIZES | {"credit": _credit}),
         "ippo": LearnerEntry(IPPOConfig, mappo.make, _SIZES),
     },
     group="jaxdlb.learners",

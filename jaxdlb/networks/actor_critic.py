@@ -29,7 +29,7 @@ class NetworkConfig:
     """
 
     # mlp, on the flattened observation; pointer, with weights shared by all peers, for any N;
-    # auto: pointer where agents see peers, otherwise mlp
+    # auto: pointer where agents choose among the peers that they see, otherwise mlp
     kind: str = parameter(None, "auto")
     recurrent: bool = parameter(SWITCH, False)  # with a GRU, which remembers past rounds
     # widths of the hidden layers; the last is also the width of the GRU
@@ -333,8 +333,19 @@ def suited(game: Game, config: NetworkConfig) -> NetworkConfig:
     """The network that `config` stands for in `game`: of a kind that is not auto."""
     if config.kind != _AUTO:
         return config
-    kind = "pointer" if "peers" in features(game.observation_shapes) else "mlp"
-    return dataclasses.replace(config, kind=kind)
+    return dataclasses.replace(config, kind="pointer" if _has_rows_to_point_at(game) else "mlp")
+
+
+def _has_rows_to_point_at(game: Game) -> bool:
+    """Whether an action chooses among the rows of `peers`, and a pointer network takes them."""
+    action_spaces = tuple(spaces.leaves(game.action_space))
+    if not any(map(_is_over_rows, action_spaces)):
+        return False
+    try:
+        _check_observation(game, NetworkConfig(kind="pointer"), action_spaces)
+    except ValueError:
+        return False
+    return True
 
 
 def build_actor(game: Game, config: NetworkConfig, share_parameters: bool = True) -> Actor:

@@ -34,7 +34,7 @@ _INSIDE = 1 - 1e-6  # for a Box scaled to (−1, 1): actions further out get the
 _NODES, _WEIGHTS = np.polynomial.hermite.hermgauss(16)
 _ALPHA_LEAST, _ALPHA_MOST = 0.05, 1000.0
 _SCORE_OF_ONE = math.log(math.expm1(1 - _ALPHA_LEAST))  # added to scores, so that a score of 0 gives concentration 1
-_LEAST_PROB = 1e-9  # where a logarithm is taken
+_ALMOST_SURE = math.log1p(-1e-6)  # beyond that, log(1 − p) is as at this log p
 _LEAST_SHARE = 1e-6  # of a legal entry, so that its logarithm stays finite
 
 
@@ -85,10 +85,10 @@ class Categorical:
     def log_prob(self, action: Int[Array, "*B"]) -> Float[Array, "*B"]:
         return jnp.take_along_axis(self.log_probs, action[..., None], axis=-1)[..., 0]
 
-    def prob_of_chosen(self, action: Int[Array, "*B"]) -> Float[Array, "*B A"]:
-        """For each alternative the probability that it is chosen, if `action` is it, and otherwise that it is not."""
-        probs = jnp.exp(self.log_probs)
-        return jnp.where(action[..., None] == jnp.arange(probs.shape[-1]), probs, 1 - probs)
+    def log_prob_of_chosen(self, action: Int[Array, "*B"]) -> Float[Array, "*B A"]:
+        """For each alternative: if it is `action`, log P that it is chosen; otherwise, that it is not (≥ log 10⁻⁶)."""
+        chosen = action[..., None] == jnp.arange(self.log_probs.shape[-1])
+        return jnp.where(chosen, self.log_probs, jnp.log1p(-jnp.exp(jnp.minimum(self.log_probs, _ALMOST_SURE))))
 
     def entropy(self) -> Float[Array, "*B"]:
         """−Σ p log p; illegal choices add nothing, since p is exactly 0 there."""
@@ -360,12 +360,12 @@ class ActionDistribution:
         """For an action of choices among agents only: [i, j] is the log-probability that i treats j as in `action`.
 
         That is to choose j in the heads that choose j, and not to choose it in the others; [i, i] is `log_prob`, of the
-        whole action. It is kept above log 10⁻⁹.
+        whole action.
         """
-        chosen = [head.prob_of_chosen(each) for head, each in zip(self._leaves, jax.tree.leaves(action), strict=True)]
-        logarithm = jnp.log(jnp.maximum(functools.reduce(jnp.multiply, chosen), _LEAST_PROB))
-        itself = jnp.eye(logarithm.shape[-1], dtype=bool)
-        return jnp.where(itself, self.log_prob(action)[..., None], logarithm)
+        actions = jax.tree.leaves(action)
+        treated = _sum([head.log_prob_of_chosen(each) for head, each in zip(self._leaves, actions, strict=True)])
+        itself = jnp.eye(treated.shape[-1], dtype=bool)
+        return jnp.where(itself, self.log_prob(action)[..., None], treated)
 
     def entropy(self) -> Float[Array, "*B"]:
         """The entropy of each agent's action, summed over heads."""

@@ -271,7 +271,7 @@ def test_episodes_held_out_are_dots_beside_the_curve():
 
 def test_what_else_is_judged_has_a_panel_below_with_the_level_of_the_best_heuristic():
     times = np.array([[7.0, 5.0], [6.0, 4.0], [9.0, 4.5]])
-    judged = plots.HeldOut("response time, rounds", np.array([50.0, 100.0]), times, 5.5, "rule")
+    judged = plots.Judged("response time, rounds", np.array([50.0, 100.0]), times, 5.5, "rule")
     held_out = (judged.agent_rounds, -times)
     curves = np.array([[-9.0, -5.0, -4.0]] * 3)
     figure = plots.learning_curve(

@@ -90,7 +90,7 @@ def test_the_row_over_seeds_has_an_interval_over_seeds_and_episodes(compared):
 
 
 def test_the_interval_over_seeds_and_episodes_covers_the_mean_as_often_as_it_says():
-    """2,000 tables of effects of seeds, episodes and both: at least 95% of the intervals hold the true mean of 0."""
+    """2,000 tables of effects: 95% of the intervals, or a few more, hold the mean of 0."""
     rng = np.random.default_rng(0)
     for seeds, episodes, both in ((1.0, 0.3, 0.3), (0.1, 1.0, 1.0), (0.5, 2.0, 0.5)):
         shape = (2000, 5, 16)
@@ -100,7 +100,7 @@ def test_the_interval_over_seeds_and_episodes_covers_the_mean_as_often_as_it_say
             + rng.normal(scale=both, size=shape)
         )
         found = [crossed(table) for table in tables]
-        assert np.mean([each.low <= 0 <= each.high for each in found]) > 0.94
+        assert 0.94 < np.mean([each.low <= 0 <= each.high for each in found]) < 0.985
 
 
 def test_the_rows_of_the_seeds_are_as_they_would_be_alone(compared):

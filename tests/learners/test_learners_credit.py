@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import jax
@@ -11,7 +12,7 @@ from jaxdlb import learners
 from jaxdlb.game import TimeStep, mixed_rewards
 from jaxdlb.learners import MAPPOConfig, credit, losses
 from jaxdlb.networks import ActionDistribution, NetworkConfig
-from jaxdlb.spaces import Box, Discrete
+from jaxdlb.spaces import Box, Discrete, Simplex
 
 NUM_AGENTS = 3
 CHOICES = Discrete(NUM_AGENTS, over_agents=True)
@@ -66,10 +67,10 @@ def exact_gradient(selfishness):
 @pytest.mark.parametrize("selfishness", [0.0, 0.3, 1.0])
 def test_both_kinds_of_credit_give_the_gradient_of_the_expected_reward(selfishness):
     exact = exact_gradient(selfishness)
-    scale = {"Whole": 1.0, "Chosen": (1 - selfishness) / NUM_AGENTS + selfishness}
+    scale = {"whole": 1.0, "chosen": (1 - selfishness) / NUM_AGENTS + selfishness}
     for kind in (credit.Whole(), credit.Chosen()):
         gradient, probability = estimates(kind, selfishness)
-        mean = np.einsum("a,aij->ij", probability, gradient) * scale[type(kind).__name__]
+        mean = np.einsum("a,aij->ij", probability, gradient) * scale[kind.name]
         np.testing.assert_allclose(mean, exact, atol=2e-6)
 
 
@@ -101,6 +102,17 @@ def test_the_probability_of_treating_another_as_an_action_does():
         np.testing.assert_allclose(got[i, j], np.prod(chosen if i == j else treated), rtol=1e-5)
 
 
+@pytest.mark.parametrize("gap", [0.0, 5.0, 10.0])
+def test_not_choosing_what_is_likely_has_the_right_probability_and_slope(gap):
+    """log(1 − p) and its derivative in the logit, −p, in float64; agent 0 chose 2, and 1 is likely."""
+    scores = jnp.zeros((NUM_AGENTS, NUM_AGENTS)).at[0, 1].set(gap)
+    action = jnp.array([2, 0, 0])
+    value, slope = jax.value_and_grad(lambda s: distribution_of(s).log_prob_of_chosen(action)[0, 1])(scores)
+    p = np.exp(gap) / (np.exp(gap) + 2)
+    np.testing.assert_allclose(value, np.log1p(-p), rtol=2e-3)
+    np.testing.assert_allclose(slope[0, 1], -p, rtol=2e-3)
+
+
 def test_a_certain_choice_has_finite_probabilities_and_gradients():
     scores = jnp.where(jnp.eye(NUM_AGENTS, dtype=bool), 200.0, 0.0)
     action = jnp.array([1, 2, 0])  # none of them the one that is certain
@@ -109,15 +121,44 @@ def test_a_certain_choice_has_finite_probabilities_and_gradients():
     assert np.isfinite(gradient).all()
 
 
+@dataclasses.dataclass(frozen=True)
+class Stating(Matching):
+    """Agents whose rewards are their own utilities, which the game states; its parameters are made on the host."""
+
+    def default_params(self, **fields):
+        return jnp.int32(int(jnp.sum(jnp.array([10, 10]))))
+
+    def reset(self, key, params):
+        return self._stated(*super().reset(key, params))
+
+    def step(self, key, state, action, params):
+        return self._stated(*super().step(key, state, action, params))
+
+    def _stated(self, state, timestep):
+        return state, timestep.replace(utilities=timestep.reward, selfishness=jnp.float32(1))
+
+
 def test_auto_is_the_credit_that_the_game_allows():
-    cooperative = jaxdlb.make("dlb", num_nodes=2)
-    assert credit.find(cooperative, "auto") == credit.find(cooperative, "chosen") == credit.Chosen()
-    assert credit.find(cooperative, "whole") == credit.Whole()
-    for space in (Box(0.0, 1.0), Discrete(3, over_agents=True), Discrete(4)):
-        assert credit.find(Matching(space, num_agents=3), "auto") == credit.Whole()
-    unknown = Matching(Discrete(3, over_agents=True), num_agents=3)
-    with pytest.raises(ValueError, match=r"^credit is chosen; it must be auto or whole in matching, which states no"):
-        credit.find(unknown, "chosen")
+    dlb = jaxdlb.make("dlb", num_nodes=2)
+    assert credit.find(dlb, "auto") == credit.find(dlb, "chosen") == credit.Chosen()
+    assert credit.find(dlb, "whole") == credit.Whole()
+    among_agents = Discrete(3, over_agents=True)
+    assert credit.find(Stating(among_agents, num_agents=3), "auto") == credit.Chosen()
+    assert credit.find(Matching(among_agents, num_agents=3), "auto") == credit.Whole()
+    for other in (Box(0.0, 1.0), Discrete(4), Simplex(3, over_agents=True)):
+        assert credit.find(Stating(other, num_agents=3), "auto") == credit.Whole()
+        with pytest.raises(
+            ValueError, match=r"^credit is chosen; it must be auto or whole in matching, which"
+        ):
+            credit.find(Stating(other, num_agents=3), "chosen")
+    with pytest.raises(ValueError, match=r"^credit is 'none'; it must be one of auto, whole, chosen"):
+        credit.find(dlb, "none")
+
+
+def test_the_config_of_a_learner_says_which_credit_it_gives():
+    dlb = jaxdlb.make("dlb", num_nodes=2)
+    assert learners.make(dlb, MAPPOConfig()).config.credit == "chosen"
+    assert learners.make(dlb, MAPPOConfig(credit="whole")).config.credit == "whole"
 
 
 def test_in_a_large_cluster_credit_for_the_chosen_learns_faster():
@@ -133,9 +174,13 @@ def test_in_a_large_cluster_credit_for_the_chosen_learns_faster():
     assert left["chosen"] < 0.67 * left["whole"], left
 
 
-def test_a_selfish_agent_has_credit_for_itself_alone():
-    terms = credit.Chosen().terms(jnp.array([[1.0, 2.0, 3.0]]), jnp.array([1.0]))
-    np.testing.assert_array_equal(terms[0], np.diag([1, 2, 3]))
+def test_advantages_weigh_as_they_do_in_the_reward():
+    """Two clusters of 4, κ = 0 and 1: all weigh 1/4, or an agent itself 1 and the others 0."""
+    advantage = jnp.array([[1.0, 2.0, 3.0, 4.0]] * 2)
+    terms = credit.Chosen().terms(advantage, jnp.array([0.0, 1.0]))
+    mean_own = (1 / 4 + 1) / 2
+    np.testing.assert_allclose(terms[0], np.tile([1, 2, 3, 4], (4, 1)) / 4 / mean_own, rtol=1e-6)
+    np.testing.assert_allclose(terms[1], np.diag([1, 2, 3, 4]) / mean_own, rtol=1e-6)
 
 
 def test_what_is_earned_is_the_own_utility_or_the_reward():

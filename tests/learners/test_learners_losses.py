@@ -20,7 +20,7 @@ def test_the_terms_of_an_agent_are_clipped_one_by_one_and_added():
     ratio = np.array([[1.5, 0.5], [1.0, 1.0], [9.0, 9.0], [1.1, 3.0]])
     advantage = np.array([2.0, -1.0])  # the same for all agents
     by_hand = -np.mean([2.4 - 0.8, 2 - 1, 2.2 - 3])
-    got = losses.clipped_policy_loss(jnp.asarray(ratio), jnp.asarray(advantage)[None], 0.2, DECIDES)
+    got = losses.clipped_policy_loss(jnp.asarray(ratio), jnp.broadcast_to(jnp.asarray(advantage), (4, 2)), 0.2, DECIDES)
     np.testing.assert_allclose(got, by_hand, rtol=1e-6)
 
 

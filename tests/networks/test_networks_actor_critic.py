@@ -18,7 +18,7 @@ from jaxdlb.networks import (
     build_actor,
     features,
 )
-from jaxdlb.networks.actor_critic import unroll
+from jaxdlb.networks.actor_critic import suited, unroll
 
 SMALL = {"hidden": (8, 8), "critic_hidden": (8,)}
 VARIANTS = [
@@ -301,3 +301,19 @@ def test_actors_of_the_same_settings_are_equal_so_that_programs_are_compiled_onc
 def test_network_settings_out_of_range_are_refused_by_name(options, message):
     with pytest.raises(ValueError, match=message):
         NetworkConfig(**options)
+
+
+@pytest.mark.parametrize(
+    ("space", "num_rows", "kind"),
+    [
+        (spaces.Discrete(3, over_agents=True), 3, "pointer"),
+        (spaces.Discrete(4), 3, "mlp"),  # chooses no row
+        (spaces.Discrete(3, over_agents=True), None, "mlp"),
+        (spaces.Discrete(3, over_agents=True), 5, "mlp"),  # rows that are not the agents
+    ],
+)
+def test_auto_points_where_agents_choose_among_the_peers_that_they_see(space, num_rows, kind):
+    game = Matching(space, num_agents=3, num_rows=num_rows)
+    assert suited(game, NetworkConfig()).kind == kind
+    build(game, NetworkConfig())
+    assert suited(game, NetworkConfig("mlp")).kind == "mlp"

@@ -172,6 +172,28 @@ def test_every_choice_under_conf_makes_a_run_that_can_be_planned(choice, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("given", "number"),
+    [
+        ([], 16),
+        (["game.num_nodes=3"], 16),
+        (["game.num_nodes=64"], 16),
+        (["game.num_nodes=64", "network=pointer_gru"], 8),
+        (["game.num_nodes=12", "network=mlp_gru"], 11),
+        (["network=mlp_gru", "learner.num_envs=6"], 6),
+        (["learner.num_envs=10", "learner.rollout_length=10"], 10),
+        (["learner.num_minibatches=4"], 4),
+    ],
+)
+def test_there_are_as_many_minibatches_as_fit_up_to_16(given, number):
+    settings = composed(*given)
+    assert build.learner(settings, build.scenario(settings.game)).config.num_minibatches == number
+
+
+def test_make_train_trains_what_train_does_by_default():
+    assert dataclasses.asdict(composed("experiment=reference")) == dataclasses.asdict(composed())
+
+
 @pytest.mark.parametrize(("num_nodes", "num_envs"), [(2, 256), (8, 64), (40, 12), (64, 8), (1024, 4)])
 def test_as_many_agents_play_side_by_side_whatever_their_number_in_a_cluster(num_nodes, num_envs):
     settings = composed(f"game.num_nodes={num_nodes}", "network=pointer_gru")
@@ -180,7 +202,7 @@ def test_as_many_agents_play_side_by_side_whatever_their_number_in_a_cluster(num
     assert build.learner(settings, build.scenario(settings.game)).config.num_envs == 7
 
 
-def test_ippo_is_mappo_with_a_critic_on_the_own_observation():
+def test_ippo_is_mappo_whose_agents_know_nothing_of_each_other_in_training():
     mappo, ippo = (vars(composed(f"learner={name}").learner) for name in ("mappo", "ippo"))
     assert ippo | {"name": "mappo", "critic": "global_state", "credit": None} == mappo
     assert (ippo["critic"], ippo["credit"]) == ("observation", "whole")
@@ -191,6 +213,7 @@ def test_ippo_is_mappo_with_a_critic_on_the_own_observation():
     [
         ([], credit.Chosen),
         (["game=dlb_response"], credit.Whole),
+        (["game.imbalance=range"], credit.Whole),
         (["game=dlb_response", "learner.credit=chosen"], credit.Chosen),
         (["learner=ippo"], credit.Whole),
     ],

@@ -16,12 +16,13 @@ def _viewer() -> Viewer:
     return viewer
 
 
-def _imbalance_counts_most(params: Params) -> bool:
-    """A node that gets a task it need not have had sends another one on.
+def _is_own_business(game: DLB, params: Params) -> bool:
+    """Whether what a task does to its node shows in that node's utility.
 
-    That evens out the imbalance, but a task present costs as much wherever it is.
+    The range of drain times is everybody's utility alike. And a node that is sent one more task sends another on: that
+    evens out the imbalance, but a task present costs as much wherever it is.
     """
-    return bool(params.imbalance_weight >= params.holding_weight)
+    return game.imbalance != "range" and bool(params.imbalance_weight >= params.holding_weight)
 
 
 ENTRY = Entry(
@@ -32,7 +33,7 @@ ENTRY = Entry(
     recorded=Recorded,
     viewer=_viewer,
     lengths=Lengths(2000, warmup=200),
-    stays_with_chosen=_imbalance_counts_most,
+    stays_with_chosen=_is_own_business,
 )
 
 __all__ = ["DLB", "ENTRY", "Action", "Observation", "Params", "Recorded", "State"]
