@@ -147,9 +147,7 @@ def test_auto_is_the_credit_that_the_game_allows():
     assert credit.find(Matching(among_agents, num_agents=3), "auto") == credit.Whole()
     for other in (Box(0.0, 1.0), Discrete(4), Simplex(3, over_agents=True)):
         assert credit.find(Stating(other, num_agents=3), "auto") == credit.Whole()
-        with pytest.raises(
-            ValueError, match=r"^credit is chosen; it must be auto or whole in matching, which"
-        ):
+        with pytest.raises(ValueError, match=r"^credit is chosen; it must be auto or whole in matching, which"):
             credit.find(Stating(other, num_agents=3), "chosen")
     with pytest.raises(ValueError, match=r"^credit is 'none'; it must be one of auto, whole, chosen"):
         credit.find(dlb, "none")

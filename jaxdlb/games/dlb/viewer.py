@@ -42,6 +42,7 @@ from jaxdlb.games.dlb.replay import Replay, replay
 from jaxdlb.recording import Recording
 
 MOST_COLUMNS = 600  # of a heat map
+MOST_OF_A_NAME = 32  # characters, in an animation: the rest of the line is for what changes
 
 # Sizes of the animation in pixels; those of the second row are stacked vertically.
 WIDTH, LEFT, RIGHT = 900, 54, 18
@@ -189,7 +190,9 @@ def _panels(figure: Figure, replays: Mapping[str, Replay], scales: Scales, first
         top = height - MARGIN - place * PANEL
         heading = (top - 0.55 * TITLE) / height
         text: dict[str, Any] = {"color": INK, "va": "center"}
-        figure.text(LEFT / WIDTH, heading, layout.caption(name, 60), fontsize=LARGE, fontweight="bold", **text)
+        figure.text(
+            LEFT / WIDTH, heading, layout.caption(name, MOST_OF_A_NAME), fontsize=LARGE, fontweight="bold", **text
+        )
         status = figure.text(1 - RIGHT / WIDTH, heading, "", fontsize=NORMAL, ha="right", **text)
         nodes = _add_axes(figure, top - TITLE - NODES, NODES)
         strip = _add_axes(figure, top - TITLE - NODES - GAP - STRIP, STRIP)

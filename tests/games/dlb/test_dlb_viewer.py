@@ -226,6 +226,16 @@ def test_the_animation_has_as_many_frames_as_asked_for_and_all_differ(recording,
     assert np.all(frames[0][-1, 0] == 255)  # the paper is white
 
 
+def test_a_long_name_leaves_room_for_what_stands_to_its_right(recording, tmp_path):
+    path = tmp_path / "game.gif"
+    VIEWER.animation({"fading_stealing(φ=1.29, τ=0.548, m=5.28, β=1.92, a=1.2)": recording}, path, num_frames=1)
+    (frame,) = frames_of(path)
+    heading = frame[18:40, 54:]  # the line of the name and of the round
+    inked = np.flatnonzero((heading < 128).any(axis=(0, 2)))
+    gaps = np.diff(inked)
+    assert gaps.max() > 25 and 300 < inked[gaps.argmax()] < 560
+
+
 def test_the_animation_ends_with_the_shortest_recording(recording, tmp_path):
     short = jax.tree.map(lambda leaf: leaf[:4], (recording.actions, recording.timesteps))
     states = jax.tree.map(lambda leaf: leaf[:5], recording.states)
