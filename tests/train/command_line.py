@@ -13,6 +13,7 @@ TINY = (
     "logging_interval=4",
     "checkpoint_interval=4",
     "game.num_nodes=3",
+    "network=mlp",
     "learner.num_envs=4",
     "learner.rollout_length=8",
     "learner.num_epochs=2",
