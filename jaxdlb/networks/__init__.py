@@ -5,13 +5,13 @@ from jaxdlb.networks.actor_critic import (
     ActorCritic,
     ActorCriticParams,
     Memories,
-    NetworkConfig,
     Views,
     build,
     build_actor,
     features,
     suited,
 )
+from jaxdlb.networks.config import NetworkConfig
 from jaxdlb.networks.distributions import HEADS, ActionDistribution, Categorical, Dirichlet, SquashedNormal
 
 __all__ = [

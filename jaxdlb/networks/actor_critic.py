@@ -9,39 +9,14 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from jaxdlb import parameters, spaces
-from jaxdlb.checks import POSITIVE_COUNT, SWITCH, check_choice
+from jaxdlb import spaces
+from jaxdlb.checks import check_choice
 from jaxdlb.game import Game
+from jaxdlb.networks.config import AUTO, NetworkConfig
 from jaxdlb.networks.distributions import HEADS, ActionDistribution
 from jaxdlb.networks.torsos import MLP, TORSOS, Affine, Embedding, Features
-from jaxdlb.parameters import parameter
 
-_AUTO = "auto"
 _HEAD_SCALE = 0.01  # initial scores near 0, so that all legal choices are about equally likely
-
-
-@dataclasses.dataclass(frozen=True)
-class NetworkConfig:
-    """Which network reads an observation, and how large it is.
-
-    Raises:
-        ValueError: an unknown `kind` or `precision`, no hidden layer, or a size below 1.
-    """
-
-    # mlp, on the flattened observation; pointer, with weights shared by all peers, for any N;
-    # auto: pointer where agents choose among the peers that they see, otherwise mlp
-    kind: str = parameter(None, "auto")
-    recurrent: bool = parameter(SWITCH, False)  # with a GRU, which remembers past rounds
-    # widths of the hidden layers; the last is also the width of the GRU
-    hidden: tuple[int, ...] = parameter(POSITIVE_COUNT, (32, 32))
-    # widths of the hidden layers of a critic on the global state
-    critic_hidden: tuple[int, ...] = parameter(POSITIVE_COUNT, (128, 128))
-    # of arithmetic; bfloat16 is fast on accelerators. Parameters are always float32
-    precision: str = parameter(("float32", "bfloat16"), "float32")
-
-    def __post_init__(self) -> None:
-        check_choice("kind", self.kind, (_AUTO, *TORSOS))  # not declared, since torsos may be added later
-        parameters.check(self)
 
 
 Leaf = TypeVar("Leaf")
@@ -331,7 +306,7 @@ class ActorCritic:
 
 def suited(game: Game, config: NetworkConfig) -> NetworkConfig:
     """The network that `config` stands for in `game`: of a kind that is not auto."""
-    if config.kind != _AUTO:
+    if config.kind != AUTO:
         return config
     return dataclasses.replace(config, kind="pointer" if _has_rows_to_point_at(game) else "mlp")
 
