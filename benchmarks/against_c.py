@@ -10,7 +10,6 @@ and stealing on, rewards of every node and all metrics added up.
 """
 
 import argparse
-import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,7 @@ def check(game: DLB, c: Reference, params: Any, seed: int) -> None:
     start = games.start(game, variant, clusters, jax.random.key(seed))
     state, theirs, c_params = start.state, c.clusters(start.state), c.params(params, CHECKED_CLUSTERS)
     step = jax.jit(jax.vmap(game.step))
-    played_by = jax.jit(jax.vmap(functools.partial(play_legal, num_nodes=game.num_nodes)))
+    played_by = jax.jit(jax.vmap(play_legal))
     choose = jax.jit(lambda keys, round: games.choose(game, variant, keys, round, clusters))
     fold = jax.jit(jax.vmap(jax.random.fold_in, (0, None)))
     for round in range(CHECKED_ROUNDS):

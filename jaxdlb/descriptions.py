@@ -59,7 +59,7 @@ def _default_text(declaration: Declaration) -> str:
     if default is dataclasses.MISSING:
         return ""
     if declaration.laws is not None:
-        return next(iter(declaration.laws))
+        return declaration.default_kind if isinstance(default, type) else _law_text(declaration)
     if isinstance(default, PerSize):
         return default.text
     if default is None:
@@ -73,6 +73,12 @@ def _default_text(declaration: Declaration) -> str:
         if isinstance(default, float)
         else str(default)
     )
+
+
+def _law_text(declaration: Declaration) -> str:
+    """A law with its fields, as in "exponential(average=0.01)"."""
+    fields = {field.name: getattr(declaration.default, field.name) for field in dataclasses.fields(declaration.default)}
+    return f"{declaration.default_kind}({', '.join(f'{name}={value:g}' for name, value in fields.items())})"
 
 
 def _allowed_text(declaration: Declaration) -> str:

@@ -60,6 +60,12 @@ class Declaration:
     at_most: str | None = None  # the name of the game's size that is its upper bound
     laws: Catalogue | None = None
 
+    @property
+    def default_kind(self) -> str:
+        """The kind of the law that holds by default."""
+        assert self.laws is not None
+        return kind_of(self.laws, self.default if isinstance(self.default, type) else type(self.default))
+
     def within(self, sizes: Any) -> Interval:
         """The range, cut at the game's size if `at_most` names one."""
         assert isinstance(self.allowed, Interval)
@@ -99,10 +105,13 @@ def parameter(
     return _field(Declaration(allowed, default, at_most))
 
 
-def law(laws: Mapping[str, type]) -> Any:
-    """A field that holds one of several laws, which are pytrees with their own fields; the first is the default."""
+def law(laws: Mapping[str, type], default: Any = None) -> Any:
+    """A field that holds one of several laws, which are pytrees with their own fields.
+
+    The default is an instance of one of them; unless it is given, the first as it is by itself.
+    """
     catalogue = Catalogue("kind", dict(laws))
-    return _field(Declaration(None, next(iter(catalogue.values())), laws=catalogue))
+    return _field(Declaration(None, next(iter(catalogue.values())) if default is None else default, laws=catalogue))
 
 
 def per_size(text: str, of: Callable[[Any], Any]) -> PerSize:
@@ -113,7 +122,8 @@ def per_size(text: str, of: Callable[[Any], Any]) -> PerSize:
 def _field(declaration: Declaration) -> Any:
     metadata, default = {_KEY: declaration}, declaration.default
     if declaration.laws is not None:
-        return dataclasses.field(default_factory=default, metadata=metadata)
+        factory = default if isinstance(default, type) else lambda: default
+        return dataclasses.field(default_factory=factory, metadata=metadata)
     if default is dataclasses.MISSING or isinstance(default, PerSize):
         return dataclasses.field(metadata=metadata)
     if isinstance(default, np.ndarray | jax.Array | list):
@@ -234,7 +244,7 @@ def _default_at(declaration: Declaration, sizes: Any) -> Any:
 
 def _make_field(type_: type, name: str, declaration: Declaration, value: Any, sizes: Any) -> Any:
     if declaration.laws is not None:
-        return _make_law(name, declaration.laws, value, sizes)
+        return _make_law(name, declaration, value, sizes)
     if value is dataclasses.MISSING:
         raise ValueError(f"{name} is not given; it must be {declaration.allowed}")
     _refuse_traced(name, value)
@@ -266,27 +276,33 @@ def _refuse_traced(name: str, value: Any) -> None:
         )
 
 
-def _make_law(name: str, laws: Catalogue, value: Any, sizes: Any) -> Any:
-    """The law, with every field as an array."""
-    type_, fields = _law_and_fields(name, laws, value)
+def _make_law(name: str, declaration: Declaration, value: Any, sizes: Any) -> Any:
+    """The law, with every field as an array; what is not given of the default's kind is as in the default."""
+    laws, default = declaration.laws, declaration.default
+    assert laws is not None
+    type_, fields = _law_and_fields(name, declaration, value)
     unknown = [field for field in fields if field not in declarations(type_)]
     if unknown:
         known = ", ".join(declarations(type_)) or "none"
         kind = kind_of(laws, type_)
         hint = did_you_mean(unknown[0], declarations(type_))
         raise ValueError(f"{name}.{unknown[0]} is not a field of the kind {kind!r}; its fields are {known}{hint}")
+    if type(default) is type_:
+        fields = {field: getattr(default, field) for field in declarations(type_)} | fields
     with prefixed(name):
         return make(type_, sizes, fields)
 
 
-def _law_and_fields(name: str, laws: Catalogue, value: Any) -> tuple[type, Mapping[str, Any]]:
+def _law_and_fields(name: str, declaration: Declaration, value: Any) -> tuple[type, dict[str, Any]]:
+    laws = declaration.laws
+    assert laws is not None
     if isinstance(value, str):
         value = {"kind": value}
     if isinstance(value, Mapping):
         kind = value.get("kind")
         with prefixed(name):
-            type_ = laws.find(next(iter(laws)) if kind is None else kind)
-        return type_, {field: each for field, each in value.items() if field != "kind"}
+            type_ = laws.find(declaration.default_kind if kind is None else kind)
+        return type_, {field: each for field, each in value.items() if field != "kind" and each is not None}
     if isinstance(value, type):
         _check_law(name, laws, value, value)
         return value, {}

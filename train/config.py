@@ -261,7 +261,7 @@ def _parameter_type(name: str, field: dataclasses.Field, declared: Mapping[str, 
     """Type and default of a game's parameter."""
     declaration = declared[field.name]
     if declaration.laws is not None:
-        law = law_schema(name, declaration.laws)
+        law = law_schema(name, declaration)
         return law, law
     default = declaration.default
     default = None if default is dataclasses.MISSING or isinstance(default, PerSize) else default
@@ -271,9 +271,11 @@ def _parameter_type(name: str, field: dataclasses.Field, declared: Mapping[str, 
     return number | None, default
 
 
-def law_schema(name: str, laws: Mapping[str, type]) -> type:
+def law_schema(name: str, declaration: Declaration) -> type:
     """The kind of a law, and the fields of all kinds: null leaves the default; another kind's is refused."""
-    fields: Fields = {"kind": (str, next(iter(laws)))}
+    laws = declaration.laws
+    assert laws is not None
+    fields: Fields = {"kind": (str, declaration.default_kind)}
     words = {"kind": f"one of {', '.join(laws)}"}
     for kind, law in laws.items():
         for each in descriptions.describe(law):

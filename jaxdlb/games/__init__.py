@@ -11,12 +11,12 @@ import numpy as np
 
 from jaxdlb.catalogue import Catalogue, did_you_mean
 from jaxdlb.game import Entry, Game
-from jaxdlb.games import dlb
+from jaxdlb.games import dlb, rack
 from jaxdlb.policies import Policy, make_heuristic
 from jaxdlb.ranges import sampler
 
 GAMES: Catalogue[Entry] = Catalogue(
-    "game", {each.ENTRY.name: each.ENTRY for each in (dlb,)}, group="jaxdlb.games", of=Entry
+    "game", {each.ENTRY.name: each.ENTRY for each in (dlb, rack)}, group="jaxdlb.games", of=Entry
 )
 
 

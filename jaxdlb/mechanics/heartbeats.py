@@ -7,7 +7,7 @@ if each link can lose heartbeats independently (entry [i, j] is what i has heard
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxdlb.mechanics import chance
+from jaxdlb.mechanics import chance, transit
 
 NOTHING_SENT = -1
 
@@ -23,8 +23,30 @@ def sends_now(
     return alive & (phase % period == round % period)
 
 
+def launch(
+    in_flight: Int[Array, "D N"], launched: Int[Array, " N"], delay: Int[Array, "*N"]
+) -> tuple[Int[Array, " N"], Int[Array, "D N"]]:
+    """What arrives this round (or NOTHING_SENT), and what is in flight after it; see `transit.advance`."""
+    return transit.advance(in_flight, launched, delay, nothing=NOTHING_SENT, combine=jnp.maximum)
+
+
+def hear(
+    key: PRNGKeyArray,
+    heard_load: Int[Array, "*I N"],
+    heard_age: Int[Array, "*I N"],
+    arriving: Int[Array, " N"],
+    delay: Int[Array, "*N"],
+    loss: Float[Array, ""],
+    load: Int[Array, " N"],
+) -> tuple[Int[Array, "*I N"], Int[Array, "*I N"]]:
+    """Heard loads and ages after the heartbeats `arriving` this round: `hear_shared` or `hear_per_link`, by shape."""
+    if heard_load.ndim == 1:
+        return hear_shared(heard_load, heard_age, arriving, delay)
+    return hear_per_link(key, heard_load, heard_age, arriving, delay, loss, load)
+
+
 def hear_shared(
-    heard_load: Int[Array, " N"], heard_age: Int[Array, " N"], arriving: Int[Array, " N"], delay: Int[Array, ""]
+    heard_load: Int[Array, " N"], heard_age: Int[Array, " N"], arriving: Int[Array, " N"], delay: Int[Array, "*N"]
 ) -> tuple[Int[Array, " N"], Int[Array, " N"]]:
     """Heard load and age after the heartbeats `arriving` this round (a load, or NOTHING_SENT), sent `delay` rounds ago.
 
@@ -38,7 +60,7 @@ def hear_per_link(
     heard_load: Int[Array, "N N"],
     heard_age: Int[Array, "N N"],
     arriving: Int[Array, " N"],
-    delay: Int[Array, ""],
+    delay: Int[Array, "*N"],
     loss: Float[Array, ""],
     load: Int[Array, " N"],
 ) -> tuple[Int[Array, "N N"], Int[Array, "N N"]]:
@@ -58,7 +80,7 @@ def _refresh(
     heard_load: Int[Array, "*I N"],
     heard_age: Int[Array, "*I N"],
     arriving: Int[Array, " N"],
-    delay: Int[Array, ""],
+    delay: Int[Array, "*N"],
     heard: Bool[Array, "*I N"],
 ) -> tuple[Int[Array, "*I N"], Int[Array, "*I N"]]:
     return jnp.where(heard, arriving, heard_load), jnp.where(heard, delay, heard_age + 1)

@@ -91,3 +91,15 @@ def observe(
     columns = [jnp.where(itself, load, heard_load), jnp.where(itself, 0, heard_age), rate, itself]
     peers = jnp.stack([jnp.broadcast_to(column, itself.shape) for column in columns], axis=-1, dtype=jnp.float32)
     return Observation(own=own, peers=peers, legal=legal_actions(arrived, completed))
+
+
+def play_legal(action: Action, may_dispatch: Bool[Array, " N"], may_steal: Bool[Array, " N"]) -> Action:
+    """The action as it is played: an illegal choice, whatever its value, becomes the no-op (the node's own index)."""
+    num_nodes = may_dispatch.shape[0]
+    itself = jnp.arange(num_nodes, dtype=jnp.int32)
+
+    def play(choice: Int[Array, " N"], may_choose: Bool[Array, " N"]) -> Int[Array, " N"]:
+        is_legal = may_choose & (choice >= 0) & (choice < num_nodes)
+        return jnp.where(is_legal, choice, itself).astype(jnp.int32)
+
+    return Action(dispatch=play(action.dispatch, may_dispatch), steal=play(action.steal, may_steal))

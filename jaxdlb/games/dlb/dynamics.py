@@ -3,9 +3,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxdlb.games.dlb import utility
 from jaxdlb.games.dlb.types import Params, State
-from jaxdlb.mechanics import chance, heartbeats, indexing, stealing, transit
+from jaxdlb.mechanics import chance, heartbeats, indexing, peer_view, stealing, transit, utility
 from jaxdlb.mechanics.churn import churn
 from jaxdlb.mechanics.peer_view import Action
 
@@ -15,15 +14,9 @@ _HEARTBEATS, _MODULATION, _CHURN = range(3)
 Events = tuple[Int[Array, ""], Bool[Array, " N"], Bool[Array, " N"]]  # state of the modulation, arrived, completed
 
 
-def play_legal(state: State, action: Action, num_nodes: int) -> Action:
-    """The action as it is played: an illegal choice, whatever its value, becomes the no-op (the node's own index)."""
-    itself = jnp.arange(num_nodes, dtype=jnp.int32)
-
-    def play(choice: Int[Array, " N"], may_choose: Bool[Array, " N"]) -> Int[Array, " N"]:
-        is_legal = may_choose & state.alive & (choice >= 0) & (choice < num_nodes)
-        return jnp.where(is_legal, choice, itself).astype(jnp.int32)
-
-    return Action(dispatch=play(action.dispatch, state.arrived), steal=play(action.steal, state.completed))
+def play_legal(state: State, action: Action) -> Action:
+    """The action as it is played: an illegal choice becomes the no-op, as does any choice of a node that is down."""
+    return peer_view.play_legal(action, state.arrived & state.alive, state.completed & state.alive)
 
 
 def complete(load: Int[Array, " N"], completed: Bool[Array, " N"]) -> Int[Array, " N"]:
@@ -83,14 +76,10 @@ def hear(
     sends = heartbeats.sends_now(state.round, params.heartbeat_phase, params.heartbeat_period, alive)
     launched = jnp.where(sends, load, heartbeats.NOTHING_SENT)
     delay = transit.within_rows(params.heartbeat_delay, state.heartbeats_in_flight)
-    arriving, in_flight = transit.advance(
-        state.heartbeats_in_flight, launched, delay, nothing=heartbeats.NOTHING_SENT, combine=jnp.maximum
-    )
-    heard = (state.heard_load, state.heard_age)
-    if state.heard_load.ndim == 1:
-        return *heartbeats.hear_shared(*heard, arriving, delay), in_flight
+    arriving, in_flight = heartbeats.launch(state.heartbeats_in_flight, launched, delay)
     key = chance.fold_in(key, _HEARTBEATS)
-    return *heartbeats.hear_per_link(key, *heard, arriving, delay, params.heartbeat_loss, load), in_flight
+    heard = (state.heard_load, state.heard_age)
+    return *heartbeats.hear(key, *heard, arriving, delay, params.heartbeat_loss, load), in_flight
 
 
 def utilities(
@@ -103,8 +92,17 @@ def utilities(
     params: Params,
 ) -> Float[Array, " N"]:
     """7. Each node's utility, from the tasks bound for it after landing; `imbalance` names the measure."""
-    bound = utility.bound_for(load, in_transit)
-    return utility.utilities(utility.imbalance(imbalance, bound, params), bound, migrated, asked, drops, params)
+    bound = bound_for(load, in_transit)
+    uneven = utility.imbalance(imbalance, bound, params.completion_prob)
+    return utility.utilities(uneven, bound, migrated, asked, drops, params)
+
+
+def bound_for(load: Int[Array, " N"], in_transit: Int[Array, "D N"]) -> Int[Array, " N"]:
+    """y_j = x_j + Σ_k in_transit[k, j]: the tasks at node j, and those in transit to it: int32 [N].
+
+    If nobody were charged for tasks in transit, juggling them would lower the imbalance.
+    """
+    return load + jnp.sum(in_transit, axis=0)
 
 
 def next_events(

@@ -11,11 +11,11 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from jaxdlb import parameters
 from jaxdlb.checks import COUNT, POSITIVE_COUNT
 from jaxdlb.game import Bound, Column, TimeStep, Verdict, mean_of, mixed_rewards
-from jaxdlb.games.dlb import dynamics, generator, utility
+from jaxdlb.games.dlb import dynamics, generator
 from jaxdlb.games.dlb.pooled import PooledQueue
 from jaxdlb.games.dlb.types import Params, State
 from jaxdlb.games.dlb.views import global_state, observe, true_observation
-from jaxdlb.mechanics import heartbeats, peer_view
+from jaxdlb.mechanics import heartbeats, peer_view, utility
 from jaxdlb.mechanics.peer_view import Action, Observation
 from jaxdlb.parameters import parameter
 
@@ -149,7 +149,7 @@ class DLB:
         self, key: PRNGKeyArray, state: State, action: Action, params: Params
     ) -> tuple[State, TimeStep[Observation]]:
         """One round: complete, steal, dispatch, land, churn, heartbeats, utility, next events."""
-        action = dynamics.play_legal(state, action, self.num_nodes)
+        action = dynamics.play_legal(state, action)
         load = dynamics.complete(state.load, state.completed)
         load, asked, granted = dynamics.steal(load, action, state.alive, state.round)
         kept, migrated, sent_to = dynamics.dispatch(state.arrived, action, granted)
@@ -190,14 +190,14 @@ class DLB:
         drops: Int[Array, " N"],
         utilities: Float[Array, " N"],
     ) -> TimeStep[Observation]:
-        bound = utility.bound_for(state.load, state.in_transit)
+        bound = dynamics.bound_for(state.load, state.in_transit)
         metrics = {name: jnp.sum(flag) for name, flag in flags.items()}
         metrics |= {
             "nodes_up": jnp.sum(state.alive),
             "drops": jnp.sum(drops),
             "total_load": jnp.sum(state.load),
             "total_in_transit": jnp.sum(state.in_transit),
-            "imbalance": jnp.mean(utility.imbalance(self.imbalance, bound, params)),
+            "imbalance": jnp.mean(utility.imbalance(self.imbalance, bound, params.completion_prob)),
             "utility": jnp.mean(utilities),
         }
         return TimeStep(

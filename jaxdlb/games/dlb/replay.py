@@ -115,7 +115,7 @@ def eased(share: Float[np.ndarray, "*M"]) -> Float[np.ndarray, "*M"]:
 @partial(jax.vmap, in_axes=(0, 0))
 def _requests_and_grants(state: State, action: Action) -> tuple[Action, Array, Array, Array]:
     """What each node played; and which nodes sent a task away, asked for one and got it: bool [T, N] each."""
-    played = dynamics.play_legal(state, action, state.load.shape[0])
+    played = dynamics.play_legal(state, action)
     load = dynamics.complete(state.load, state.completed)
     _, asked, granted = dynamics.steal(load, played, state.alive, state.round)
     _, migrated, _ = dynamics.dispatch(state.arrived, played, granted)

@@ -1,9 +1,19 @@
 """Malcolm's utility: load imbalance plus linear costs of migrations, steal requests and drops."""
 
+from typing import Protocol
+
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdlb.games.dlb.types import Params
+
+class Costs(Protocol):
+    """What a game's parameters say of costs and weights; every field is a float32 ()."""
+
+    imbalance_weight: Float[Array, ""]
+    holding_weight: Float[Array, ""]
+    migration_cost: Float[Array, ""]
+    steal_cost: Float[Array, ""]
+    drop_cost: Float[Array, ""]
 
 
 def _variance(drain_time: Float[Array, " N"]) -> Float[Array, " N"]:
@@ -21,37 +31,29 @@ def _range(drain_time: Float[Array, " N"]) -> Float[Array, " N"]:
 IMBALANCES = {"variance": _variance, "mean_absolute": _mean_absolute, "range": _range}
 
 
-def bound_for(load: Int[Array, " N"], in_transit: Int[Array, "D N"]) -> Int[Array, " N"]:
-    """y_j = x_j + Σ_k in_transit[k, j]: the tasks at node j, and those in transit to it: int32 [N].
-
-    If nobody were charged for tasks in transit, juggling them would lower the imbalance.
-    """
-    return load + jnp.sum(in_transit, axis=0)
-
-
-def imbalance(kind: str, bound: Int[Array, " N"], params: Params) -> Float[Array, " N"]:
+def imbalance(kind: str, bound: Int[Array, " N"], rate: Float[Array, " N"]) -> Float[Array, " N"]:
     """Each node's share of the imbalance of ℓ_j = y_j / q_j, the expected rounds to drain node j: float32 [N].
 
-    `bound` is y, as `bound_for` gives it.
+    `bound` is y, the tasks at a node and those in transit to it; `rate` is q, the tasks that it completes in a round.
 
     `variance`: (ℓ_i − ℓ̄)², `mean_absolute`: |ℓ_i − ℓ̄|, `range`: max ℓ − min ℓ for every node.
     """
-    return IMBALANCES[kind](bound / params.completion_prob)
+    return IMBALANCES[kind](bound / rate)
 
 
 def utilities(
     imbalance: Float[Array, " N"],
     bound: Int[Array, " N"],
-    migrated: Bool[Array, " N"],
+    migrated: Bool[Array, " N"] | Int[Array, " N"],
     asked: Bool[Array, " N"],
     drops: Int[Array, " N"],
-    params: Params,
+    costs: Costs,
 ) -> Float[Array, " N"]:
-    """u_i = −(w_I · imbalance_i + w_H · y_i + c_m · [i migrated] + c_s · [i asked] + c_d · drops_i): float32 [N]."""
+    """u_i = −(w_I · imbalance_i + w_H · y_i + c_m · migrated_i + c_s · [i asked] + c_d · drops_i): float32 [N]."""
     return -(
-        params.imbalance_weight * imbalance
-        + params.holding_weight * bound
-        + params.migration_cost * migrated
-        + params.steal_cost * asked
-        + params.drop_cost * drops
+        costs.imbalance_weight * imbalance
+        + costs.holding_weight * bound
+        + costs.migration_cost * migrated
+        + costs.steal_cost * asked
+        + costs.drop_cost * drops
     )
