@@ -29,10 +29,15 @@ Figures = Mapping[str, tuple[str, Any]]  # file name without its end: caption an
 
 def heuristics(scenario: Scenario, settings: Any) -> list[Policy]:
     """The heuristics that an evaluation's `settings` list; without a list all, tuned on the clusters to train on."""
+    return list(labelled_heuristics(scenario, settings).values())
+
+
+def labelled_heuristics(scenario: Scenario, settings: Any) -> dict[str, Policy]:
+    """The same by what they are called on any clusters: those that are tuned by their families' names."""
     families = scenario.entry.heuristics
     if settings.heuristics is not None:
-        return build.heuristics(settings.heuristics, families)
-    return list(tuned(scenario, settings, families).values())
+        return {policy.name: policy for policy in build.heuristics(settings.heuristics, families)}
+    return tuned(scenario, settings, families)
 
 
 def tuned(scenario: Scenario, settings: Any, families: Mapping[str, Family]) -> dict[str, Policy]:

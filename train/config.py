@@ -67,6 +67,19 @@ class WandbSettings(LoggerSettings):
 
 
 @dataclasses.dataclass
+class SweepSettings:
+    """Comparisons as one parameter of the game is swept, after the comparison itself."""
+
+    over: str | None = None  # a parameter of the game that is one number; null: nothing is swept
+    values: list[float] = dataclasses.field(default_factory=list)  # of it, ascending
+    gain: str = MISSING  # the column on the horizontal axis: what is gained
+    cost: str = MISSING  # the column on the vertical axis, where less is better: what it costs
+    up_to: float | None = None  # factors in cost are stated for values up to here; null: the one in the middle
+    # folders of other runs in the same game, whose policies are drawn too, by the name of their learner
+    beside: list[str] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
 class EvaluationSettings:
     """How policies are compared, at the end of training and by train.evaluate."""
 
@@ -88,6 +101,7 @@ class EvaluationSettings:
     )
     held_out_rounds: int = 1000  # rounds of each, at most as many as an episode has
     recorded_rounds: int = 200  # rounds that the pictures of a game show
+    sweep: SweepSettings = dataclasses.field(default_factory=SweepSettings)
 
 
 @dataclasses.dataclass

@@ -18,7 +18,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from jaxdlb import checkpoint, evaluation
-from train import build, cli, comparison, compose, config, provenance, run_folder
+from train import build, cli, comparison, compose, config, provenance, run_folder, sweep
 from train.build import Scenario
 
 FOLDER = "evaluations"  # in a run's folder
@@ -54,6 +54,7 @@ def prepare(overrides: Sequence[str]) -> Plan:
     """
     given, settings, located = from_run(overrides, EvaluateSettings)
     build.check(settings)
+    sweep.check(settings)
     scenario = build.scenario(settings.game)
     learned = comparison.learned(located.folder, scenario, settings.evaluation, located.step)
     step = checkpoint.steps(located.folder)[-1] if located.step is None else located.step
@@ -91,6 +92,7 @@ def execute(plan: Plan) -> None:
     compose.save(plan.given, folder)
     provenance.write(folder, plan.settings, plan.scenario, plan.command, update=plan.step)
     print(evaluation.to_text(result))
+    sweep.execute(plan.settings, plan.learned, folder)
     print(f"written to {folder}")
 
 

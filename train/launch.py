@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from jaxdlb import checkpoint, evaluation
 from jaxdlb.networks import NetworkConfig, suited
-from train import build, comparison, compose, config, loggers, loop, provenance, run_folder
+from train import build, comparison, compose, config, loggers, loop, provenance, run_folder, sweep
 from train.build import Scenario
 from train.held_out import HeldOut
 from train.loggers import metrics_file
@@ -60,6 +60,7 @@ def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
         given, overrides = _resumed_config(folder, overrides)
     settings = compose.settings(given, overrides)
     build.check(settings)
+    sweep.check(settings)
     loggers.check(settings.logger)
     scenario = build.scenario(settings.game)
     population = Population(build.learner(settings, scenario), settings.seed, settings.learner.num_seeds)
@@ -183,6 +184,7 @@ def _evaluate(plan: Plan, folder: Path, listening: Sequence[loggers.Logger]) -> 
     for logger in listening:
         logger.evaluation(result, paths)
     print(evaluation.to_text(result))
+    sweep.execute(plan.settings, learned, folder)
     for name in comparison.beaten(result):
         _tell(listening, f"warning: {name} ends below the best heuristic, {result.best_heuristic}")
 

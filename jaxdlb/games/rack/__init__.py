@@ -3,16 +3,26 @@
 from jaxdlb.game import Entry, Lengths
 from jaxdlb.games.rack.game import Rack
 from jaxdlb.games.rack.generator import SHORTHANDS
+from jaxdlb.games.rack.heuristics import HEURISTICS
 from jaxdlb.games.rack.types import Params, State
 from jaxdlb.mechanics.peer_view import Action, Observation
-from jaxdlb.policies.heuristics import NODE_HEURISTICS
+
+
+def _is_own_business(game: Rack, params: Params) -> bool:
+    """Whether what a task does to its node shows in that node's utility: all but the range of drain times does.
+
+    A task that has landed stays, unless it is stolen, and so its waiting counts where it was sent.
+    """
+    return game.imbalance != "range"
+
 
 ENTRY = Entry(
     game=Rack,
     params=Params,
-    heuristics=NODE_HEURISTICS,
+    heuristics=HEURISTICS,
     shorthands=SHORTHANDS,
-    lengths=Lengths(4000, warmup=1000),
+    lengths=Lengths(3000, warmup=1000),
+    stays_with_chosen=_is_own_business,
 )
 
 __all__ = ["ENTRY", "Action", "Observation", "Params", "Rack", "State"]

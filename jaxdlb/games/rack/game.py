@@ -276,7 +276,7 @@ def _percentile(percent: float) -> Column:
         f"p{percent:g}, ms",
         f"the response time that {percent:g}% of the completed tasks do not exceed",
         lambda sums: responses.percentile(sums["responses"], percent),
-        Verdict(better="shorter", worse="longer") if percent == 99 else None,
+        Verdict(better="faster at p99", worse="slower at p99") if percent == 99 else None,
     )
 
 
