@@ -187,7 +187,7 @@ def _learning_curve(result: Evaluation, rows: Sequence[Row], held_out: Sequence[
             result.columns[name][0],
             *_curve(held_out, num_seeds, name),
             level=result.best.columns[name].mean,
-            name=result.best_heuristic,
+            name=result.best.name,
             lower_is_better=verdict.lower_is_better,
         )
         for name, verdict in result.verdicts.items()
