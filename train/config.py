@@ -267,7 +267,7 @@ def _parameter_type(name: str, field: dataclasses.Field, declared: Mapping[str, 
     default = None if default is dataclasses.MISSING or isinstance(default, PerSize) else default
     if parameters.shape_of(field.type):
         return Any, default
-    number = int if parameters.dtype_of(field.type) == jnp.int32 else float
+    number: Any = {"i": int, "b": bool}.get(jnp.dtype(parameters.dtype_of(field.type)).kind, float)
     return number | None, default
 
 
