@@ -79,6 +79,11 @@ def learned(folder: Path, scenario: Scenario, settings: Any, step: int | None = 
     }
 
 
+def step_of(located: checkpoint.Location) -> int:
+    """The step whose policies are loaded: the best in episodes held out, where none is asked for."""
+    return checkpoint.best_step(located.folder) if located.step is None else located.step
+
+
 def everyone(rules: Sequence[Policy], learned: Learned) -> list[Policy]:
     """Who plays: the rules, and every training seed's policy in every way to act."""
     return [*rules, *itertools.chain.from_iterable(learned.values())]

@@ -118,6 +118,8 @@ def test_evaluating_a_run_again_gives_the_same_table_in_a_new_folder(pointer_run
         "table.txt",
     }
     assert {path: files_of(run)[path] for path in before} == before
+    (launch,) = json.loads((made / "provenance.json").read_text(encoding="utf-8"))["launches"]
+    assert launch["update"] == checkpoint.best_step(run / "checkpoints")
 
 
 def test_a_pointer_policy_is_evaluated_elsewhere_by_overrides(pointer_run, evaluate_, here):
