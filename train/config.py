@@ -88,6 +88,8 @@ class EvaluationSettings:
     )
     held_out_rounds: int = 1000  # rounds of each, at most as many as an episode has
     recorded_rounds: int = 200  # rounds that the pictures of a game show
+    # figures besides those that are always drawn: timeline (each metric over the recorded rounds)
+    plots: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass

@@ -132,8 +132,11 @@ def test_a_pointer_policy_is_evaluated_elsewhere_by_overrides(pointer_run, evalu
         "game.params.heartbeat_period=20",
         "evaluation.heuristics=[threshold]",
         "evaluation.actions=[greedy]",
+        "evaluation.plots=[timeline]",
     )
     assert outcome.status == 0, outcome.err
+    assert (here / "elsewhere" / "figures" / "timeline.png").exists()
+    assert "What happened on one cluster" in (here / "elsewhere" / "report.html").read_text(encoding="utf-8")
     config = OmegaConf.load(here / "elsewhere" / "config.yaml")
     assert (config.game.num_nodes, config.game.params.load, config.game.params.heartbeat_period) == (5, 0.4, 20)
     assert config.learner.num_envs == 4  # as saved
