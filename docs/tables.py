@@ -21,7 +21,7 @@ from jaxdlb.learners import LEARNERS
 from jaxdlb.networks import NetworkConfig
 from jaxdlb.parameters import declarations
 from jaxdlb.ranges import flat
-from train import build, compose, config, evaluate, render, robustness
+from train import build, compose, config, evaluate, render, robustness, simulate
 
 ROOT = Path(__file__).resolve().parents[1]
 Rows = list[list[str]]
@@ -76,6 +76,7 @@ def tables() -> dict[str, Callable[[], Rows]]:
         "config logger=wandb": lambda: keys("logger", config.WandbSettings, "logger=wandb"),
         "config evaluate": lambda: own_keys(evaluate.EvaluateSettings, evaluate.EvaluateSettings()),
         "config robustness": lambda: own_keys(robustness.RobustnessSettings, robustness.RobustnessSettings()),
+        "config simulate": lambda: own_keys(simulate.SimulateSettings, simulate.SimulateSettings()),
         "config render": lambda: own_keys(render.RenderSettings, render.RenderSettings()),
     }
 

@@ -4,7 +4,7 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from jaxdlb.checks import check_size
-from jaxdlb.game import Game
+from jaxdlb.game import Game, TimeStep
 from jaxdlb.policies import Policy
 
 
@@ -82,17 +82,37 @@ def record(game: Game, policy: Policy, params: Any, key: PRNGKeyArray, num_round
     return Recording(jax.device_get(params), states, actions, timesteps)
 
 
+class Moment(NamedTuple):
+    """One cluster between two rounds."""
+
+    memory: PyTree  # of the policy
+    state: PyTree
+    timestep: TimeStep  # what the game reported last
+
+
+def begin(game: Game, policy: Policy, params: Any, key: PRNGKeyArray) -> Moment:
+    """The start of what `record` records with the same `key`."""
+    game_key, _ = jax.random.split(key)
+    return Moment(policy.init(game), *game.reset(jax.random.fold_in(game_key, 0), params))
+
+
+def play_round(
+    game: Game, policy: Policy, params: Any, key: PRNGKeyArray, now: Moment, round: Int[Array, ""]
+) -> tuple[Moment, PyTree]:
+    """What follows upon the moment before a round, the rounds counting from 0, and the action in between."""
+    game_key, policy_key = jax.random.split(key)
+    seen = game.true_observation(now.state, params) if policy.kind == "oracle" else now.timestep.observation
+    memory, action = policy.act(jax.random.fold_in(policy_key, round), now.memory, seen, params)
+    after = game.step(jax.random.fold_in(game_key, round + 1), now.state, action, params)
+    return Moment(memory, *after), action
+
+
 def _history(game: Game, policy: Policy, num_rounds: int, params: Any, key: PRNGKeyArray) -> tuple[Any, tuple]:
     """The state at reset; and for each round, the state after it, the action and the time step."""
-    game_key, policy_key = jax.random.split(key)
-    state, timestep = game.reset(jax.random.fold_in(game_key, 0), params)
 
-    def play_round(carry: tuple, round: Int[Array, ""]) -> tuple[tuple, tuple]:
-        memory, state, observation = carry
-        seen = game.true_observation(state, params) if policy.kind == "oracle" else observation
-        memory, action = policy.act(jax.random.fold_in(policy_key, round), memory, seen, params)
-        after, timestep = game.step(jax.random.fold_in(game_key, round + 1), state, action, params)
-        return (memory, after, timestep.observation), (after, action, timestep)
+    def play(now: Moment, round: Int[Array, ""]) -> tuple[Moment, tuple]:
+        after, action = play_round(game, policy, params, key, now, round)
+        return after, (after.state, action, after.timestep)
 
-    start = (policy.init(game), state, timestep.observation)
-    return state, jax.lax.scan(play_round, start, jnp.arange(num_rounds))[1]
+    first = begin(game, policy, params, key)
+    return first.state, jax.lax.scan(play, first, jnp.arange(num_rounds))[1]

@@ -1,1 +1,1 @@
-"""The launchers: `python -m train`, `python -m train.evaluate` and `python -m train.render`."""
+"""The launchers: `python -m train`, `train.evaluate`, `train.simulate`, `train.render` and `train.robustness`."""

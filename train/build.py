@@ -25,6 +25,7 @@ SampleParams = Callable[[jax.Array], Any]
 Built = TypeVar("Built")
 
 ACTIONS = ("drawn", "greedy")  # ways for a learned policy to act
+PLOTS = ("timeline",)  # figures of an evaluation besides those that are always drawn
 _SEED = Interval(0, 2**32 - 1, integer=True)
 
 
@@ -180,6 +181,8 @@ def check(settings: Any) -> None:
         check_size("tuning_candidates", evaluation.tuning_candidates, 2)
         check_size("tuning_generations", evaluation.tuning_generations, 1)
         _check_actions(evaluation.actions)
+        for index, each in enumerate(evaluation.plots):
+            check_choice(f"plots[{index}]", each, PLOTS)
     if evaluation.heuristics is not None:
         heuristics(evaluation.heuristics, entry.heuristics)
 

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 
 from jaxdlb import checkpoint, evaluation, recording
-from jaxdlb.evaluation import Evaluation, Tuned
+from jaxdlb.evaluation import Evaluation, Tuned, series
 from jaxdlb.evaluation.report import write_report
+from jaxdlb.evaluation.series import Series
 from jaxdlb.policies import Family, Policy
 from jaxdlb.recording import Recording
 from jaxdlb.writing import quantity, write_whole
@@ -84,6 +85,11 @@ def learned(folder: Path, scenario: Scenario, settings: Any, step: int | None = 
     }
 
 
+def step_of(located: checkpoint.Location) -> int:
+    """The step whose policies are loaded: the best in episodes held out, where none is asked for."""
+    return checkpoint.best_step(located.folder) if located.step is None else located.step
+
+
 def everyone(rules: Sequence[Policy], learned: Learned) -> list[Policy]:
     """Who plays: the rules, and every training seed's policy in every way to act."""
     return [*rules, *itertools.chain.from_iterable(learned.values())]
@@ -134,9 +140,9 @@ def figures(
     rows: Sequence[Row] = (),
     held_out: Sequence[Row] = (),
 ) -> dict[str, tuple[str, Any]]:
-    """Utilities, loads over time and, given the `rows` of metrics.csv (and of held_out.csv), the learning curve.
+    """Utilities and, given the `rows` of metrics.csv (and of held_out.csv), the learning curve; the game's own figures.
 
-    Of the learned `policies`, the first is the one whose loads are shown.
+    Those, and the timeline where `settings` ask for it, show the best heuristic and the first learned policy.
     """
     from jaxdlb.evaluation import plots
 
@@ -146,26 +152,51 @@ def figures(
             "Training, against the heuristics",
             _learning_curve(result, rows, held_out),
         )
-    if scenario.entry.viewer is None:
-        return made
     learned = [policy for policy in policies if policy.kind == "learned"]
     best = [policy for policy in policies if policy.name == result.best_heuristic]
-    recordings = {
-        policy.name: record(scenario, policy, settings.seed, settings.recorded_rounds)
-        for policy in (*learned[:1], *best)
-    }
-    return made | scenario.entry.viewer().figures(recordings)
+    shown = [*learned[:1], *best]
+    if scenario.entry.viewer is not None:
+        recordings = {each.name: record(scenario, each, settings.seed, settings.recorded_rounds) for each in shown}
+        made |= scenario.entry.viewer().figures(recordings)
+    if "timeline" in settings.plots:
+        played = over_time(scenario, shown, settings.seed, num_rounds=settings.recorded_rounds)
+        made |= timelines(scenario, played)
+    return made
+
+
+def timelines(scenario: Scenario, played: Mapping[str, Series], warmup: float = 0.0) -> dict[str, tuple[str, Any]]:
+    """Each metric over time, by the name of the policy that played; until `warmup` the background is shaded."""
+    from jaxdlb.evaluation import timelines
+
+    return timelines.figures(played, scenario.game.metrics, warmup)
 
 
 def record(scenario: Scenario, policy: Policy, seed: int, num_rounds: int) -> Recording:
     """One episode of one of the clusters to evaluate on, the same for every policy."""
+    return recording.record(scenario.game, policy, *_episode(scenario, seed), num_rounds)
+
+
+def over_time(scenario: Scenario, policies: Sequence[Policy], seed: int, **length: Any) -> dict[str, Series]:
+    """The series of the episode that `record` records; `length` as `series.play` takes it."""
+    return series.play(scenario.game, policies, *_episode(scenario, seed), **length)
+
+
+def _episode(scenario: Scenario, seed: int) -> tuple[Any, jax.Array]:
+    """A cluster of those to evaluate on, and the key of an episode on it."""
     cluster_key, episode_key = (jax.random.fold_in(jax.random.key(seed), k) for k in (_CLUSTER, _EPISODE))
-    params = jax.jit(scenario.test)(cluster_key)
-    return recording.record(scenario.game, policy, params, episode_key, num_rounds)
+    return jax.jit(scenario.test)(cluster_key), episode_key
 
 
 def write(folder: Path, title: str, result: Evaluation, drawn: Figures, config_text: str) -> dict[str, Path]:
     """Write evaluation.json, samples.csv, table.txt, report.html and the figures; return the figures' paths."""
+    paths = write_table_and_figures(folder, result, drawn)
+    pictures = dict(drawn.values())  # by caption
+    write_report(folder / "report.html", title=title, evaluation=result, figures=pictures, config_text=config_text)
+    return paths
+
+
+def write_table_and_figures(folder: Path, result: Evaluation, drawn: Figures) -> dict[str, Path]:
+    """Write evaluation.json, samples.csv, table.txt and the figures; return the figures' paths."""
     (folder / FIGURES).mkdir(parents=True, exist_ok=True)
     write_whole(folder / "evaluation.json", json.dumps(evaluation.to_json(result), indent=2) + "\n")
     write_whole(folder / "samples.csv", evaluation.to_csv(result))
@@ -173,8 +204,6 @@ def write(folder: Path, title: str, result: Evaluation, drawn: Figures, config_t
     paths = {name: folder / FIGURES / f"{name}.png" for name in drawn}
     for name, path in paths.items():
         drawn[name][1].savefig(path)
-    pictures = dict(drawn.values())  # by caption
-    write_report(folder / "report.html", title=title, evaluation=result, figures=pictures, config_text=config_text)
     return paths
 
 
@@ -192,7 +221,7 @@ def _learning_curve(result: Evaluation, rows: Sequence[Row], held_out: Sequence[
             result.columns[name][0],
             *_curve(held_out, num_seeds, name),
             level=result.best.columns[name].mean,
-            name=result.best_heuristic,
+            name=result.best.name,
             lower_is_better=verdict.lower_is_better,
         )
         for name, verdict in result.verdicts.items()

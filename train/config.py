@@ -102,6 +102,8 @@ class EvaluationSettings:
     held_out_rounds: int = 1000  # rounds of each, at most as many as an episode has
     recorded_rounds: int = 200  # rounds that the pictures of a game show
     sweep: SweepSettings = dataclasses.field(default_factory=SweepSettings)
+    # figures besides those that are always drawn: timeline (each metric over the recorded rounds)
+    plots: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
@@ -281,7 +283,7 @@ def _parameter_type(name: str, field: dataclasses.Field, declared: Mapping[str, 
     default = None if default is dataclasses.MISSING or isinstance(default, PerSize) else default
     if parameters.shape_of(field.type):
         return Any, default
-    number = int if parameters.dtype_of(field.type) == jnp.int32 else float
+    number: Any = {"i": int, "b": bool}.get(jnp.dtype(parameters.dtype_of(field.type)).kind, float)
     return number | None, default
 
 

@@ -144,7 +144,7 @@ def _of_override(error: OverrideParseException) -> str:
     if Path(text).is_dir():
         return (
             f"{text!r} stands alone; it must be written resume={text} (python -m train goes on with that run) or "
-            f"checkpoint={text} (train.evaluate and train.render)"
+            f"checkpoint={text} (train.evaluate, train.render and train.simulate)"
         )
     return f"{text!r} cannot be read; it must be written key=value, with {_QUOTES}"
 

@@ -57,7 +57,7 @@ def prepare(overrides: Sequence[str]) -> Plan:
     sweep.check(settings)
     scenario = build.scenario(settings.game)
     learned = comparison.learned(located.folder, scenario, settings.evaluation, located.step)
-    step = checkpoint.steps(located.folder)[-1] if located.step is None else located.step
+    step = comparison.step_of(located)
     if settings.output is None:
         folder = located.folder.parent / FOLDER / run_folder.stamp()
     else:

@@ -30,7 +30,7 @@ class HeldOut:
     settings: Any  # those of the evaluation
 
     @functools.cached_property
-    def sizes(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, Any]:
         """How many episodes, how long, and what is left out of each."""
         lengths = build.lengths(self.settings, self.scenario.entry)
         num_rounds = min(self.settings.held_out_rounds, lengths.num_rounds)

@@ -148,7 +148,7 @@ def _tell_provenance(plan: Plan, folder: Path) -> None:
         "training": {"num_updates": plan.schedule.num_updates},
     }
     update = 0 if plan.resumed is None else plan.resumed.step
-    provenance.write(folder, plan.settings, plan.scenario, plan.command, update=update, trained=trained)
+    provenance.write(folder, plan.settings, plan.scenario, plan.command, update=update, further=trained)
 
 
 def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], seconds: float) -> None:

@@ -36,19 +36,19 @@ def write(
     scenario: Scenario,
     command: str,
     *,
-    update: int,
-    trained: Mapping[str, Any] | None = None,
+    update: int | None,
+    further: Mapping[str, Any] | None = None,
 ) -> None:
     """Write provenance.json into `folder`; launches that are told of there already are kept.
 
-    `command` is the command line of this launch, which begins at, or evaluates, what `update` updates have made;
-    `trained` are further settings that only training comes to, by group.
+    `command` is the command line of this launch, which begins at, or evaluates, what `update` updates have made, None
+    where nothing learned takes part; `further` are settings that only this launcher comes to, by group.
     """
     launch = {"command": command, "update": update, "versions": versions(), "device": device()}
     told = {
         "seed": settings.seed,
         "num_seeds": settings.learner.num_seeds,
-        "resolved": resolved(settings, scenario) | dict(trained or {}),
+        "resolved": resolved(settings, scenario) | dict(further or {}),
         "launches": [*_launches(folder), launch],
     }
     write_whole(folder / FILE, json.dumps(told, indent=2, ensure_ascii=False) + "\n")

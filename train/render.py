@@ -14,13 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxdlb import checkpoint
 from jaxdlb.checks import check_size
-from jaxdlb.policies import Policy, find_family
-from train import build, cli, comparison, compose, config, evaluate
+from jaxdlb.policies import Policy
+from train import build, cli, comparison, config, players
 from train.build import Scenario
-
-LEARNED = "learned"
 
 
 @dataclasses.dataclass
@@ -53,7 +50,7 @@ def prepare(overrides: Sequence[str]) -> Plan:
     Raises:
         ValueError, OmegaConfBaseException: something given is wrong.
     """
-    settings, located = _settings(overrides)
+    _, settings, located = players.settings(overrides, RenderSettings)
     build.check(settings)
     for name, least in {"rounds": 1, "first_round": 0, "frames_per_round": 1}.items():
         check_size(name, getattr(settings, name), least)
@@ -63,11 +60,8 @@ def prepare(overrides: Sequence[str]) -> Plan:
     scenario = build.scenario(settings.game)
     if scenario.entry.viewer is None:
         raise ValueError(f"game.name is {settings.game.name!r}; it must be a game that can be drawn")
-    wanted = settings.policy if isinstance(settings.policy, list) else [settings.policy or LEARNED]
-    if not wanted:
-        raise ValueError("policy is empty; it must be learned, a heuristic, or a list of these")
-    _check_rules(wanted, scenario)
-    learned = _learned(settings, scenario, located) if LEARNED in wanted else None
+    wanted = players.entries(settings.policy, scenario)
+    learned = players.learned(settings, scenario, located) if players.LEARNED in wanted else None
     return Plan(settings, scenario, wanted, learned)
 
 
@@ -75,11 +69,9 @@ def execute(plan: Plan) -> None:
     """Play, draw and write."""
     settings, scenario = plan.settings, plan.scenario
     num_rounds = settings.first_round + settings.rounds
-    policies = [plan.learned if entry == LEARNED else _rule(entry, plan) for entry in plan.wanted]
     recordings = {
         policy.name: comparison.record(scenario, policy, settings.evaluation.seed, num_rounds)
-        for policy in policies
-        if policy is not None
+        for policy in players.policies(plan.wanted, plan.learned, scenario, settings.evaluation, tune=True)
     }
     assert scenario.entry.viewer is not None
     scenario.entry.viewer().animation(
@@ -95,43 +87,6 @@ def execute(plan: Plan) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (without the program's name), and return the exit status."""
     return cli.main(__doc__, RenderSettings, prepare, execute, arguments)
-
-
-def _settings(overrides: Sequence[str]) -> tuple[Any, Any]:
-    """The settings of the run that is named, and the step to load; without a run those of the command line."""
-    if any(text.startswith("checkpoint=") for text in overrides):
-        _, settings, located = evaluate.from_run(overrides, RenderSettings)
-        return settings, located
-    given = compose.from_conf(overrides, RenderSettings)
-    return compose.settings(given, overrides), None
-
-
-def _learned(settings: Any, scenario: Scenario, located: Any) -> Policy:
-    if located is None:
-        raise ValueError(
-            f"checkpoint is not given; it must be where policy is {LEARNED} (a heuristic is drawn without: policy=…)"
-        )
-    greedy = settings.evaluation.actions[0] == "greedy"
-    learned = checkpoint.load_policies(located.folder, game=scenario.game, step=located.step, greedy=greedy)
-    if not 0 <= settings.seed_index < len(learned):
-        raise ValueError(f"seed_index is {settings.seed_index}; it must be an integer in [0, {len(learned) - 1}]")
-    return learned[settings.seed_index]
-
-
-def _check_rules(wanted: Sequence[Any], scenario: Scenario) -> None:
-    """Raise ValueError for an entry that names no heuristic of the game, or options that it refuses."""
-    for entry in wanted:
-        if entry != LEARNED:
-            build.heuristic(entry, "policy", scenario.entry.heuristics)
-
-
-def _rule(entry: Any, plan: Plan) -> Policy:
-    """The heuristic that an entry asks for: tuned where it stands without options, as in the tables."""
-    families = plan.scenario.entry.heuristics
-    if not isinstance(entry, str):
-        return build.heuristic(entry, "policy", families)
-    family = {entry: find_family(families, entry)}
-    return comparison.tuned(plan.scenario, plan.settings.evaluation, family)[entry]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ marker or a label carries it too.
 
 PAPER, INK, GREY, PALE = "#ffffff", "#22303c", "#6b7885", "#e4e8ec"
 BLUE, GREEN, VERMILION, PURPLE = "#0072b2", "#009e73", "#d55e00", "#cc79a7"
+OCHRE, VIOLET = "#a67c00", "#6a51a3"
 BAR, SHADE = "#a9cbe4", "#d5dade"
 
 # Replaces each colour on a dark background: the same hue, with as much contrast as the colour has against white.
@@ -19,10 +20,15 @@ DARK = {
     GREEN: "#4fd1a9",
     VERMILION: "#ff9d5c",
     PURPLE: "#e0a3c6",
+    OCHRE: "#e3bf4f",
+    VIOLET: "#b09ae0",
     BAR: "#2c5a7c",
     SHADE: "#39434e",
     "#000000": "#e3e8ed",
 }
+
+LINES = (VERMILION, BLUE, GREEN, OCHRE, VIOLET, PURPLE, INK, GREY)  # of lines in one panel, in turn
+MARKERS = ("D", "o", "s", "^", "v", "P", "X", "*")  # that go with them, where lines are few
 
 LOADS = "YlGnBu"  # matplotlib's colour map for heat maps: darker means more
 AGES = "YlOrBr"  # and for the age of news, from fresh to old

@@ -3,7 +3,7 @@
 `jaxdlb.evaluation.plots` draws what stands here; it is imported on its own, since it needs matplotlib.
 """
 
-from jaxdlb.evaluation.results import to_csv
+from jaxdlb.evaluation.results import to_csv, to_table_csv
 from jaxdlb.evaluation.rollouts import columns_of, evaluate, evaluate_all, sums
 from jaxdlb.evaluation.statistics import Estimate, crossed, estimate, paired_difference
 from jaxdlb.evaluation.tables import (
@@ -36,6 +36,7 @@ __all__ = [
     "to_csv",
     "to_json",
     "to_markdown",
+    "to_table_csv",
     "to_text",
     "tune",
 ]

@@ -30,7 +30,7 @@ class Nobody:
 NOBODY = Nobody()
 
 
-def bounds(game: Game, sample_params: SampleParams, key: PRNGKeyArray, **sizes: int) -> dict[str, BoundResult]:
+def bounds(game: Game, sample_params: SampleParams, key: PRNGKeyArray, **sizes: Any) -> dict[str, BoundResult]:
     """The bound of each column that has one, by the column's name; without those that say nothing here (NaN).
 
     The easier game that gives a bound faces the same clusters, arrivals and chances as any policy that is evaluated
@@ -45,7 +45,7 @@ def bounds(game: Game, sample_params: SampleParams, key: PRNGKeyArray, **sizes: 
     return {name: each for name, each in found.items() if not math.isnan(each.value.mean)}
 
 
-def bound_samples(game: Game, sample_params: SampleParams, key: PRNGKeyArray, **sizes: int) -> dict[str, np.ndarray]:
+def bound_samples(game: Game, sample_params: SampleParams, key: PRNGKeyArray, **sizes: Any) -> dict[str, np.ndarray]:
     """The bound of each column that has one, in each episode: float64 [num_episodes]."""
     games = {name: column.bound.game for name, column in game.columns.items() if column.bound is not None}
     played: dict[Any, Samples] = {

@@ -25,8 +25,10 @@ def compare(
     key: PRNGKeyArray,
     *,
     num_episodes: int,
-    num_rounds: int,
-    warmup: int,
+    num_rounds: float,
+    warmup: float,
+    by_time: bool = False,
+    judged: bool = True,
     seeds: Seeds | None = None,
     variants: Mapping[str, str] | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -34,7 +36,8 @@ def compare(
     """Play all policies in the same episodes (see `evaluate_all`) and compare each with the best heuristic.
 
     They are compared by their utility, and by each column of the game that has a verdict. Only policies of the kind
-    `heuristic` can be the best heuristic, which is the one with the best utility.
+    `heuristic` can be the best heuristic, which is the one with the best utility. Unless `judged`, nobody is compared
+    with anybody: there need be no heuristic, and there is no conclusion.
 
     `seeds` maps the names of further rows to the names of policies that one learner found from several training seeds:
     such a row is over the seeds (see `seeds.over_seeds`), and it speaks for them in the conclusion. `variants` maps the
@@ -46,28 +49,30 @@ def compare(
             names of policies, or sizes that `evaluate_all` refuses.
     """
     seeds, variants = seeds or {}, variants or {}
-    _check(policies)
+    _check(policies, judged)
     training_seeds.check([policy.name for policy in policies], seeds, variants)
-    sizes = {"num_episodes": num_episodes, "num_rounds": num_rounds, "warmup": warmup}
+    sizes: Any = {"num_episodes": num_episodes, "num_rounds": num_rounds, "warmup": warmup, "by_time": by_time}
     played = evaluate_all(game, policies, sample_params, key, **sizes)
     samples = {policy.name: each for policy, each in zip(policies, played, strict=True)}
     kinds = {policy.name: policy.kind for policy in policies}
-    best = _best([name for name, kind in kinds.items() if kind == "heuristic"], samples)
+    best = _best([name for name, kind in kinds.items() if kind == "heuristic"], samples) if judged else None
     verdicts = {name: column.verdict for name, column in game.columns.items() if column.verdict is not None}
-    compared, spoken_for = ("utility", *verdicts), training_seeds.parts(seeds, variants)
+    compared = () if best is None else ("utility", *verdicts)
+    yardstick: Samples = {} if best is None else samples[best]
+    spoken_for = training_seeds.parts(seeds, variants)
     results = [
         PolicyResult(
             name=name,
             kind=kinds[name],
             columns={column: estimate(values) for column, values in each.items()},
-            differences={column: paired_difference(each[column], samples[best][column]) for column in compared},
+            differences={column: paired_difference(each[column], yardstick[column]) for column in compared},
             part_of=spoken_for.get(name),
         )
         for name, each in samples.items()
     ]
     results += [
         over_seeds(
-            row, kinds[members[0]], [samples[each] for each in members], samples[best], compared, spoken_for.get(row)
+            row, kinds[members[0]], [samples[each] for each in members], yardstick, compared, spoken_for.get(row)
         )
         for row, members in seeds.items()
     ]
@@ -83,13 +88,13 @@ def compare(
     )
 
 
-def _check(policies: Sequence[Policy]) -> None:
-    """Raise ValueError unless names differ and there is a heuristic to compare with."""
+def _check(policies: Sequence[Policy], judged: bool) -> None:
+    """Raise ValueError unless names differ and there is a heuristic to compare with, if there must be one."""
     names = [policy.name for policy in policies]
     repeated = [name for name in names if names.count(name) > 1]
     if repeated:
         raise ValueError(f"policies holds {repeated[0]!r} twice; every policy must have a name of its own")
-    if all(policy.kind != "heuristic" for policy in policies):
+    if judged and all(policy.kind != "heuristic" for policy in policies):
         raise ValueError("policies holds no heuristic; there must be one to compare the others with")
 
 

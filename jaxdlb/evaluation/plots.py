@@ -21,6 +21,7 @@ from jaxdlb.drawing.style import DASHED, DOTTED, DPI, GREY, INK, NORMAL, PALE, P
 from jaxdlb.evaluation.numerals import mean_and_error
 from jaxdlb.evaluation.results import BoundResult, Evaluation, PolicyResult
 from jaxdlb.evaluation.roles import ROLES, Role, present, role_of
+from jaxdlb.evaluation.sentences import episodes
 from jaxdlb.evaluation.statistics import Estimate
 
 LARGE_SPREAD = 20  # utilities that differ by more than this factor are drawn on a logarithmic scale
@@ -229,10 +230,7 @@ def _wall_time(axes: Axes, x: Float[np.ndarray, " T"], seconds: Float[np.ndarray
 
 
 def _setting(evaluation: Evaluation) -> str:
-    return (
-        f"{evaluation.num_episodes:,} episodes of {evaluation.num_rounds:,} rounds, the first {evaluation.warmup:,} "
-        "left out; bars: 95% intervals"
-    )
+    return f"{episodes(evaluation)}; bars: 95% intervals"
 
 
 def _interval(axes: Axes, row: int, sign: int, estimate: Estimate, role: Role) -> None:

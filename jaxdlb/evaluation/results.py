@@ -39,20 +39,21 @@ class Evaluation:
     """How several policies did in the same episodes, best utility first."""
 
     results: tuple[PolicyResult, ...]
-    best_heuristic: str  # the name of the heuristic with the best mean utility; oracles do not count
+    best_heuristic: str | None  # with the best mean utility; oracles do not count; None where nobody is judged
     columns: Mapping[str, tuple[str, str]]  # by name: the header in tables (with the unit), and the meaning
     num_episodes: int
-    num_rounds: int
-    warmup: int
+    num_rounds: float  # of an episode; where it is measured by time, its duration
+    warmup: float
     settings: Mapping[str, Any]
     verdicts: Mapping[str, Verdict] = dataclasses.field(default_factory=dict)  # of columns judged beside the utility
     # by policy: what its row rests on, for each column float64 [num_episodes]; none where it was read from JSON
     samples: Mapping[str, Samples] = dataclasses.field(default_factory=dict, compare=False, repr=False)
     bounds: Mapping[str, BoundResult] = dataclasses.field(default_factory=dict)  # of the columns that have one
+    by_time: bool = False  # whether episodes and their warm-up are measured in the game's own unit of time
 
     @property
     def best(self) -> PolicyResult:
-        """The result of the best heuristic."""
+        """The result of the best heuristic; there must be one."""
         return next(result for result in self.results if result.name == self.best_heuristic)
 
     @property
@@ -100,6 +101,22 @@ def to_csv(evaluation: Evaluation) -> str:
     for name in [result.name for result in evaluation.results if result.name in evaluation.samples]:
         values = zip(*(evaluation.samples[name][column].tolist() for column in evaluation.columns), strict=True)
         writer.writerows([name, episode, *map(_digits, each)] for episode, each in enumerate(values))
+    return file.getvalue()
+
+
+def to_table_csv(evaluation: Evaluation) -> str:
+    """The table as CSV: a line for each policy, best utility first.
+
+    The fields are `policy`, `kind` and of each column the mean, and as `…_low` and `…_high` the ends of its 95%
+    interval; a field is empty where there is nothing to average.
+    """
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    names = list(evaluation.columns)
+    writer.writerow(["policy", "kind", *(f"{name}{end}" for name in names for end in ("", "_low", "_high"))])
+    for result in evaluation.results:
+        ends = [end for name in names for end in dataclasses.astuple(result.columns[name])]
+        writer.writerow([result.name, result.kind, *map(_digits, ends)])
     return file.getvalue()
 
 

@@ -1,13 +1,14 @@
 """Plays policies in independent episodes under common random numbers, and sums up what happened."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from jaxdlb.checks import check_size
+from jaxdlb.checks import NON_NEGATIVE, POSITIVE, check_array, check_size
 from jaxdlb.evaluation.side_by_side import SampleParams, play, teams_of
 from jaxdlb.game import Game
 from jaxdlb.policies import Policy
@@ -26,11 +27,12 @@ def evaluate(
     key: PRNGKeyArray,
     *,
     num_episodes: int,
-    num_rounds: int,
-    warmup: int,
+    num_rounds: float,
+    warmup: float,
+    by_time: bool = False,
 ) -> Samples:
     """Like `evaluate_all`, for one policy; the numbers are the same as there."""
-    sizes = {"num_episodes": num_episodes, "num_rounds": num_rounds, "warmup": warmup}
+    sizes: Any = {"num_episodes": num_episodes, "num_rounds": num_rounds, "warmup": warmup, "by_time": by_time}
     return evaluate_all(game, [policy], sample_params, key, **sizes)[0]
 
 
@@ -41,8 +43,9 @@ def evaluate_all(
     key: PRNGKeyArray,
     *,
     num_episodes: int,
-    num_rounds: int,
-    warmup: int,
+    num_rounds: float,
+    warmup: float,
+    by_time: bool = False,
 ) -> list[Samples]:
     """The game's columns in independent episodes: for each policy, a dict of float64 [num_episodes].
 
@@ -51,7 +54,7 @@ def evaluate_all(
     Raises:
         ValueError: see `sums`.
     """
-    sizes = {"num_episodes": num_episodes, "num_rounds": num_rounds, "warmup": warmup}
+    sizes: Any = {"num_episodes": num_episodes, "num_rounds": num_rounds, "warmup": warmup, "by_time": by_time}
     return [columns_of(game, each) for each in sums(game, policies, sample_params, key, **sizes)]
 
 
@@ -73,20 +76,22 @@ def sums(
     key: PRNGKeyArray,
     *,
     num_episodes: int,
-    num_rounds: int,
-    warmup: int,
+    num_rounds: float,
+    warmup: float,
+    by_time: bool = False,
 ) -> list[EpisodeSums]:
     """What happened in independent episodes: for each policy, every metric summed over the counted steps.
 
     Each episode plays one cluster, which `sample_params` draws from the episode's own key, for `num_rounds` rounds
     without a reset. The first `warmup` rounds are not counted, nor is anything after a true end; play continues past a
-    time limit of the game. All policies face the same clusters, arrivals and chances of completion. Besides the metrics
-    there are `steps`, the number of counted steps, and `elapsed`, the time that they took.
+    time limit of the game. `by_time`, both are in the game's own unit of time, and a round counts by when it begins.
+    All policies face the same clusters, arrivals and chances of completion. Besides the metrics there are `steps`, the
+    number of counted steps, and `elapsed`, the time that they took.
 
     Raises:
         ValueError: no policies, fewer than 2 episodes, no rounds, or a warm-up that leaves none to count.
     """
-    check_sizes(num_episodes, num_rounds, warmup)
+    check_sizes(num_episodes, num_rounds, warmup, by_time)
     if not policies:
         raise ValueError("policies is empty; there must be at least 1 policy to evaluate")
     teams, places = teams_of(policies)
@@ -94,22 +99,27 @@ def sums(
     tally = play(
         teams,
         key,
-        jnp.int32(num_rounds),
-        jnp.int32(warmup),
+        jnp.float32(num_rounds),
+        jnp.float32(warmup),
         game=game,
         sample_params=sample_params,
         num_episodes=num_episodes,
         at_once=min(max(at_once, 1), num_episodes),
+        by_time=by_time,
     )
     total = jax.tree.map(lambda sum_, excess: np.float64(sum_) - np.float64(excess), tally.total, tally.excess)
     order = np.argsort(places)  # where each policy stands among the members of all teams
     return [{name: values[:, place] for name, values in total.items()} for place in order]
 
 
-def check_sizes(num_episodes: int, num_rounds: int, warmup: int) -> None:
+def check_sizes(num_episodes: int, num_rounds: float, warmup: float, by_time: bool = False) -> None:
     """Raise ValueError unless there are enough episodes for an interval and the warm-up leaves a round to count."""
     check_size("num_episodes", num_episodes, 2)
-    check_size("num_rounds", num_rounds, 1)
-    check_size("warmup", warmup, 0)
+    if by_time:
+        check_array("num_rounds", num_rounds, (), POSITIVE)
+        check_array("warmup", warmup, (), NON_NEGATIVE)
+    else:
+        check_size("num_rounds", num_rounds, 1)
+        check_size("warmup", warmup, 0)
     if warmup >= num_rounds:
         raise ValueError(f"warmup is {warmup}; it must be below num_rounds, which is {num_rounds}")

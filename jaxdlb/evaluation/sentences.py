@@ -20,13 +20,22 @@ _IN_UTILITY = {
 def conclusion(evaluation: Evaluation) -> str:
     """Who won, in a sentence for each learned policy that no other row speaks for: it, the best heuristic, or neither.
 
-    Training seeds have one sentence together, that of the row over them.
+    Training seeds have one sentence together, that of the row over them. Where nobody is judged, there is none.
     The best heuristic is so by its utility; the heuristic that is furthest ahead of it in what else is judged, as in
     response time, has a sentence too.
     """
+    if evaluation.best_heuristic is None:
+        return ""
     learned = [result for result in evaluation.results if result.kind == "learned" and result.part_of is None]
     sentences = [_verdict(result, evaluation) for result in (*learned, *_ahead_elsewhere(evaluation))]
     return " ".join(sentences if learned else [_leader(evaluation), *sentences])
+
+
+def episodes(evaluation: Evaluation) -> str:
+    """What was played, as in "64 episodes of 2,000 rounds, the first 200 left out"."""
+    length, warmup = (f"{each:,.10g}" for each in (evaluation.num_rounds, evaluation.warmup))
+    each = f"of duration {length}" if evaluation.by_time else f"of {length} rounds"
+    return f"{evaluation.num_episodes:,} episodes {each}, the first {warmup} left out"
 
 
 def about_seeds(evaluation: Evaluation) -> str:

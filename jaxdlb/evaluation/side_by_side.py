@@ -99,22 +99,24 @@ def _is_opaque(policy: Policy) -> bool:
     return len(leaves) == 1 and leaves[0] is policy
 
 
-@partial(jax.jit, static_argnames=("game", "sample_params", "num_episodes", "at_once"))
+@partial(jax.jit, static_argnames=("game", "sample_params", "num_episodes", "at_once", "by_time"))
 def play(
     teams: tuple[Team, ...],
     key: PRNGKeyArray,
-    num_rounds: Int[Array, ""],
-    warmup: Int[Array, ""],
+    num_rounds: Float[Array, ""],
+    warmup: Float[Array, ""],
     *,
     game: Game,
     sample_params: SampleParams,
     num_episodes: int,
     at_once: int,
+    by_time: bool = False,
 ) -> Tally:
     """The sums of all metrics over the counted rounds, for each episode and policy: leaves [E, P, …].
 
-    Rounds count from `warmup` on, up to and including a true end (`discount` 0); a time limit ends nothing. `steps` and
-    `elapsed` are summed too. Policies are in the order of the teams. Only `at_once` episodes are played together and
+    Rounds count from `warmup` on, up to and including a true end (`discount` 0); a time limit ends nothing. `by_time`,
+    `num_rounds` and `warmup` are instants of the game's own time (see `began`). `steps` and `elapsed` are summed too.
+    Policies are in the order of the teams. Only `at_once` episodes are played together and
     the rest take turns, which bounds memory and does not change results. The numbers of rounds are traced, so changing
     them does not recompile the program.
     """
@@ -123,7 +125,7 @@ def play(
     def play_one(episode: Int[Array, ""]) -> Tally:
         params_key, game_key, policy_key = jax.vmap(chance.fold_in, (0, None))(keys, episode)
         params = sample_params(params_key)
-        return _play_episode(teams, game_key, policy_key, params, num_rounds, warmup, game)
+        return _play_episode(teams, game_key, policy_key, params, num_rounds, warmup, game, by_time)
 
     return jax.lax.map(play_one, jnp.arange(num_episodes), batch_size=at_once)
 
@@ -133,9 +135,10 @@ def _play_episode(
     game_key: PRNGKeyArray,
     policy_key: PRNGKeyArray,
     params: Any,
-    num_rounds: Int[Array, ""],
-    warmup: Int[Array, ""],
+    num_rounds: Float[Array, ""],
+    warmup: Float[Array, ""],
     game: Game,
+    by_time: bool,
 ) -> Tally:
     """One episode of one cluster, played by P policies side by side: sums with the leading axis P."""
     sizes = [team.size for team in teams]
@@ -145,9 +148,10 @@ def _play_episode(
     memories = tuple(team.each(lambda policy: policy.init(game)) for team in teams)
     goes_on = jnp.ones(sum(sizes), bool)
     nothing = jax.tree.map(jnp.zeros_like, _contributions(timestep, goes_on))
+    clock = Tally(jnp.zeros(sum(sizes)), jnp.zeros(sum(sizes)))  # what each policy has played, in rounds or in time
 
     def play_round(carry: tuple) -> tuple:
-        round, goes_on, memories, state, timestep, tally = carry
+        round, clock, goes_on, memories, state, timestep, tally = carry
         round_key = chance.fold_in(policy_key, round)
         played = []
         for team, row, memory in zip(teams, rows, memories, strict=True):
@@ -157,15 +161,26 @@ def _play_episode(
         action = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *actions)
         step_key = chance.fold_in(game_key, round + 1)
         state, timestep = jax.vmap(game.step, (None, 0, 0, None))(step_key, state, action, params)
-        tally = tally.add(_contributions(timestep, goes_on & (round >= warmup)))
-        return round + 1, goes_on & (timestep.discount > 0), memories, state, timestep, tally
+        took = timestep.elapsed if by_time else jnp.ones_like(timestep.elapsed)
+        start = began(clock, took)
+        tally = tally.add(_contributions(timestep, goes_on & (start >= warmup) & (start < num_rounds)))
+        return round + 1, clock.add(took), goes_on & (timestep.discount > 0), memories, state, timestep, tally
 
     def somebody_plays(carry: tuple) -> Bool[Array, ""]:
-        round, goes_on, *_ = carry
-        return (round < num_rounds) & jnp.any(goes_on)
+        _, clock, goes_on, *_ = carry
+        return jnp.any(goes_on & (clock.total < num_rounds))
 
-    start = (jnp.int32(0), goes_on, memories, state, timestep, Tally(nothing, nothing))
-    return jax.lax.while_loop(somebody_plays, play_round, start)[-1]
+    first = (jnp.int32(0), clock, goes_on, memories, state, timestep, Tally(nothing, nothing))
+    return jax.lax.while_loop(somebody_plays, play_round, first)[-1]
+
+
+def began(clock: Tally, took: Float[Array, "*P"]) -> Float[Array, "*P"]:
+    """When a step began that `took` so long, for comparison with an instant: it counts from there on, or until there.
+
+    So of steps that all take e, ceil(d / e) count in a duration of d. A step that begins a thousandth of itself before
+    the instant counts as beginning there, since float32 may have rounded down what came before.
+    """
+    return clock.total + took / 1000
 
 
 def _contributions(timestep: TimeStep, counts: Bool[Array, " P"]) -> dict[str, Float[Array, "P ..."]]:

@@ -107,7 +107,7 @@ def more_gain(line: Line, others: Sequence[Line]) -> Finding:
 
 
 def _gain_at(levels: np.ndarray, gain: np.ndarray, cost: np.ndarray) -> np.ndarray:
-    """The most that is gained at a cost of at most each level; what is gained at the least, where even that costs more."""
+    """The most that is gained at a cost of at most each level; where none is as low, what is gained at the lowest."""
     return np.interp(levels, np.maximum.accumulate(cost), np.maximum.accumulate(gain))
 
 
@@ -155,10 +155,11 @@ def conclusion(sweep: Sweep, line: Line, up_to: float) -> str:
     rows.sort(key=lambda row: row[1].ratio.mean)
     rows = [(name if len(name) <= _WIDEST else f"{name[: _WIDEST - 1]}…", *findings) for name, *findings in rows]
     width = max(len("rule"), *(len(name) for name, *_ in rows))
+    lower = f"{cost} lower by a factor of, at {sweep.over} ≤ {up_to:g}"
     lines = [
         f"{line.name}, as {sweep.over} is swept ({len(sweep.values)} values from {sweep.values[0]:g} to "
         f"{sweep.values[-1]:g}):",
-        f"  {'beside':{width}}  {f'{cost} lower by a factor of, at {sweep.over} ≤ {up_to:g}':44}  times the {gain} at a {cost} of",
+        f"  {'beside':{width}}  {lower:44}  times the {gain} at the same {cost}",
         *(f"  {name:{width}}  {_written(low, sweep.over):44}  {_written(more, 'at')}" for name, low, more in rows),
         f"  {'the best rule at each ' + cost:{width + 46}}  {_written(most, 'at')}",
     ]

@@ -34,6 +34,7 @@ def frontier(sweep: Sweep) -> Figure:
     most = max(float(np.max(sweeps.curve(line)[1])) for line in sweep.lines)
     axes.set_yscale("log")
     axes.set_ylim(least * 0.85, min(most * 1.15, least * _HIGHEST))
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 3, 5)))
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(ticker.NullFormatter())
     axes.grid(color=PALE, linewidth=0.8)

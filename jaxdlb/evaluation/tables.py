@@ -7,7 +7,7 @@ from jaxdlb.evaluation.comparison import compare
 from jaxdlb.evaluation.numerals import mean_and_error, written
 from jaxdlb.evaluation.results import Evaluation, PolicyResult, from_json, to_json
 from jaxdlb.evaluation.roles import present, role_of
-from jaxdlb.evaluation.sentences import about_seeds, conclusion, limits
+from jaxdlb.evaluation.sentences import about_seeds, conclusion, episodes, limits
 from jaxdlb.evaluation.statistics import Estimate
 
 __all__ = [
@@ -37,7 +37,9 @@ def to_text(evaluation: Evaluation) -> str:
     """A table at most `MAX_WIDTH` characters wide for the terminal, with a legend and the conclusion."""
     drawn = [_draw(evaluation, *layout) for layout in _LAYOUTS]
     lines = next((lines for lines in drawn if len(lines[0]) <= MAX_WIDTH), drawn[-1])
-    prose = [_legend(evaluation), _measured(evaluation), *_limits(evaluation), "", conclusion(evaluation)]
+    told = ["", conclusion(evaluation)] if evaluation.best_heuristic is not None else []
+    legend = [_legend(evaluation)] if _legend(evaluation) else []
+    prose = [*legend, _measured(evaluation), *_limits(evaluation), *told]
     wrapped = [line for paragraph in prose for line in textwrap.wrap(paragraph, MAX_WIDTH) or [""]]
     return "\n".join([*(line.rstrip() for line in lines), *wrapped])
 
@@ -45,7 +47,7 @@ def to_text(evaluation: Evaluation) -> str:
 def to_markdown(evaluation: Evaluation) -> str:
     """The table in Markdown, with the conclusion below it."""
     shown = _shown(evaluation)
-    headers = ["policy", *(evaluation.columns[name][0] for name in shown), DIFFERENCE]
+    headers = ["policy", *_headers(evaluation, shown)]
     lines = [headers, ["---", *["---:"] * (len(headers) - 1)]]
     for result in evaluation.results:
         role = role_of(result, evaluation)
@@ -53,7 +55,7 @@ def to_markdown(evaluation: Evaluation) -> str:
         lines.append([name, *(written(*cell) for cell in _cells(result, evaluation, shown))])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     prose = [_measured(evaluation), *_limits(evaluation), conclusion(evaluation)]
-    return "\n\n".join([table, *prose]) + "\n"
+    return "\n\n".join([table, *filter(None, prose)]) + "\n"
 
 
 def _draw(evaluation: Evaluation, decimals: int, gap: str, shortest: int) -> list[str]:
@@ -62,8 +64,7 @@ def _draw(evaluation: Evaluation, decimals: int, gap: str, shortest: int) -> lis
     names = [f"{role_of(result, evaluation).mark} {result.name}" for result in ranked]
     rows = [_cells(result, evaluation, shown) for result in ranked]
     columns = [_column(list(cells), decimals, gap) for cells in zip(*rows, strict=True)]
-    headers = [evaluation.columns[name][0] for name in shown] + [DIFFERENCE]
-    blocks = [_under(header, column) for header, column in zip(headers, columns, strict=True)]
+    blocks = [_under(header, column) for header, column in zip(_headers(evaluation, shown), columns, strict=True)]
     height = max(len(block) for block in blocks) - len(ranked)
     room = MAX_WIDTH - sum(len(block[0]) + 2 for block in blocks)
     widest = max(len("  policy"), min(max(map(len, names)), max(room, shortest)))
@@ -90,10 +91,18 @@ def _column(cells: list[tuple[Estimate | None, bool]], decimals: int, gap: str) 
     return [f"{mean:>{mean_width}}{join[bool(error)]}{error:<{error_width}}" for mean, error in texts]
 
 
+def _headers(evaluation: Evaluation, shown: Sequence[str]) -> list[str]:
+    """The headers of a row's `_cells`."""
+    difference = [DIFFERENCE] if evaluation.best_heuristic is not None else []
+    return [*(evaluation.columns[name][0] for name in shown), *difference]
+
+
 def _cells(result: PolicyResult, evaluation: Evaluation, shown: Sequence[str]) -> list[tuple[Estimate | None, bool]]:
     """The estimates in a row, and whether each is written with its sign."""
-    difference = None if result.name == evaluation.best_heuristic else result.differences["utility"]
-    return [*((result.columns.get(name), False) for name in shown), (difference, True)]
+    cells = [(result.columns.get(name), False) for name in shown]
+    if evaluation.best_heuristic is None:
+        return cells
+    return [*cells, (None if result.name == evaluation.best_heuristic else result.differences["utility"], True)]
 
 
 def _shown(evaluation: Evaluation) -> list[str]:
@@ -110,7 +119,6 @@ def _limits(evaluation: Evaluation) -> list[str]:
 
 def _measured(evaluation: Evaluation) -> str:
     return (
-        f"Means of {evaluation.num_episodes:,} episodes of {evaluation.num_rounds:,} rounds, the first "
-        f"{evaluation.warmup:,} left out; ± is half the width of the 95% interval. All policies play the same episodes."
-        f" {about_seeds(evaluation)}"
+        f"Means of {episodes(evaluation)}; ± is half the width of the 95% interval. "
+        f"All policies play the same episodes. {about_seeds(evaluation)}"
     ).rstrip()

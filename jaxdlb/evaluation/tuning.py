@@ -140,7 +140,8 @@ class _Arena:
     """Where candidates play, and what has been played there so far."""
 
     def __init__(self, game: Game, sample_params: SampleParams, num_rounds: int, warmup: int) -> None:
-        self._play = (game, sample_params, {"num_rounds": num_rounds, "warmup": warmup})
+        lengths: dict[str, Any] = {"num_rounds": num_rounds, "warmup": warmup}
+        self._play = (game, sample_params, lengths)
         self._agent_rounds_each = num_rounds * game.num_agents  # of an episode
         self._began = time.monotonic()
         self._done, self._total = 0, 0

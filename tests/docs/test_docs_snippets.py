@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 import jaxdlb
 from jaxdlb import checkpoint
 from jaxdlb.networks.torsos import TORSOS
-from train import compose, evaluate, launch, paths, render, robustness
+from train import compose, evaluate, launch, paths, render, robustness, simulate
 
 STEPS = (100, 200)
 PLACEHOLDERS = {"<run>": "example", "<step>": str(STEPS[-1]), "<N>": "16"}
@@ -139,6 +139,7 @@ COMMANDS = {
     "python -m train.evaluate": evaluate.prepare,
     "python -m train.render": render.prepare,
     "python -m train.robustness": robustness.prepare,
+    "python -m train.simulate": simulate.prepare,
     **{
         f"python -m benchmarks.{name}": check_benchmark(f"benchmarks.{name}")
         for name in ("games", "learners", "against_c", "growth", "forms", "training")
@@ -195,6 +196,7 @@ def located(page, line):
         "python -m train.evaluate checkpoint=runs/<run> game.num_nodez=3",
         "python -m train.evaluate checkpoint=runs/nowhere",
         "python -m train.render checkpoint=runs/<run> frames=3",
+        "python -m train.simulate policy=fading_stealing duration=soon",
         "python -m train resume=runs/<run> resume_step=7",
         "python -m benchmarks.games --num-nodez 8",
         "pip install '.[cuda]'",
@@ -211,7 +213,8 @@ def test_a_command_line_that_is_wrong_would_be_noticed(line, here, capsys):
 def keys():
     """Every key of the command line, whichever choices of the groups are taken."""
     composed = [compose.from_conf(["logger=wandb"])]
-    for schema in (evaluate.EvaluateSettings, render.RenderSettings, robustness.RobustnessSettings):
+    launchers = (evaluate.EvaluateSettings, render.RenderSettings, robustness.RobustnessSettings)
+    for schema in (*launchers, simulate.SimulateSettings):
         composed.append(OmegaConf.create({name: None for name in schema.__annotations__}))
     groups = {folder.relative_to(paths.CONF).as_posix() for folder in paths.CONF.rglob("*") if folder.is_dir()}
     return groups.union(*map(dotted, composed))

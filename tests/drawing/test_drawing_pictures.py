@@ -87,7 +87,9 @@ def test_for_dark_paper_the_house_colours_and_black_change_and_others_stay():
     assert references and all(f'id="{reference}"' in dark for reference in references)
 
 
-@pytest.mark.parametrize("colour", [style.INK, style.GREY, style.BLUE, style.GREEN, style.VERMILION, style.PURPLE])
+@pytest.mark.parametrize(
+    "colour", [style.INK, style.GREY, style.BLUE, style.GREEN, style.VERMILION, style.PURPLE, style.OCHRE, style.VIOLET]
+)
 def test_what_carries_meaning_stands_out_from_either_paper(colour):
     least = {style.INK: 7.0, style.GREY: 4.5}.get(colour, 2.9)  # of graphics WCAG 2 asks 3, of text 4.5
     assert contrast(colour, style.PAPER) > least

@@ -118,6 +118,8 @@ def test_evaluating_a_run_again_gives_the_same_table_in_a_new_folder(pointer_run
         "table.txt",
     }
     assert {path: files_of(run)[path] for path in before} == before
+    (launch,) = json.loads((made / "provenance.json").read_text(encoding="utf-8"))["launches"]
+    assert launch["update"] == checkpoint.best_step(run / "checkpoints")
 
 
 def test_a_pointer_policy_is_evaluated_elsewhere_by_overrides(pointer_run, evaluate_, here):
@@ -130,8 +132,11 @@ def test_a_pointer_policy_is_evaluated_elsewhere_by_overrides(pointer_run, evalu
         "game.params.heartbeat_period=20",
         "evaluation.heuristics=[threshold]",
         "evaluation.actions=[greedy]",
+        "evaluation.plots=[timeline]",
     )
     assert outcome.status == 0, outcome.err
+    assert (here / "elsewhere" / "figures" / "timeline.png").exists()
+    assert "What happened on one cluster" in (here / "elsewhere" / "report.html").read_text(encoding="utf-8")
     config = OmegaConf.load(here / "elsewhere" / "config.yaml")
     assert (config.game.num_nodes, config.game.params.load, config.game.params.heartbeat_period) == (5, 0.4, 20)
     assert config.learner.num_envs == 4  # as saved
