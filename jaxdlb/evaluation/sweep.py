@@ -153,17 +153,21 @@ def conclusion(sweep: Sweep, line: Line, up_to: float) -> str:
     most = more_gain(line, sweep.rules)
     rows = [(rule.name, lower_cost(line, rule, sweep.values, up_to), more_gain(line, [rule])) for rule in sweep.rules]
     rows.sort(key=lambda row: row[1].ratio.mean)
-    rows = [(name if len(name) <= _WIDEST else f"{name[: _WIDEST - 1]}…", *findings) for name, *findings in rows]
+    rows = [(_cut(name), lower, more) for name, lower, more in rows]
     width = max(len("rule"), *(len(name) for name, *_ in rows))
-    lower = f"{cost} lower by a factor of, at {sweep.over} ≤ {up_to:g}"
+    words = f"{cost} lower by a factor of, at {sweep.over} ≤ {up_to:g}"
     lines = [
         f"{line.name}, as {sweep.over} is swept ({len(sweep.values)} values from {sweep.values[0]:g} to "
         f"{sweep.values[-1]:g}):",
-        f"  {'beside':{width}}  {lower:44}  times the {gain} at the same {cost}",
+        f"  {'beside':{width}}  {words:44}  times the {gain} at the same {cost}",
         *(f"  {name:{width}}  {_written(low, sweep.over):44}  {_written(more, 'at')}" for name, low, more in rows),
         f"  {'the best rule at each ' + cost:{width + 46}}  {_written(most, 'at')}",
     ]
     return "\n".join(lines)
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _WIDEST else f"{name[: _WIDEST - 1]}…"
 
 
 def _written(finding: Finding, where: str) -> str:
