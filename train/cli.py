@@ -4,6 +4,7 @@ import dataclasses
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -45,9 +46,16 @@ def helped(description: str, arguments: Sequence[str], schema: type = config.Set
 
 
 def tune() -> None:
-    """What a process of a launcher sets up before its first computation: XLA's options, and where programs are kept."""
+    """What a process of a launcher sets up before its first computation.
+
+    XLA's options, where programs are kept, and that warnings meant for users come without a place in the code.
+    """
     compilation.tune_for_cpu()
     compilation.use_cache()
+    as_usual = warnings.formatwarning
+    warnings.formatwarning = lambda message, category, *rest: (
+        f"warning: {message}\n" if category is UserWarning else as_usual(message, category, *rest)
+    )
 
 
 def run(prepare: Callable[[], Prepared], work: Callable[[Prepared], object], overrides: Sequence[str]) -> int:

@@ -72,8 +72,8 @@ class SweepSettings:
 
     over: str | None = None  # a parameter of the game that is one number; null: nothing is swept
     values: list[float] = dataclasses.field(default_factory=list)  # of it, ascending
-    gain: str = MISSING  # the column on the horizontal axis: what is gained
-    cost: str = MISSING  # the column on the vertical axis, where less is better: what it costs
+    gain: str | None = None  # the column on the horizontal axis: what is gained
+    cost: str | None = None  # the column on the vertical axis, where less is better: what it costs
     up_to: float | None = None  # factors in cost are stated for values up to here; null: the one in the middle
     # folders of other runs in the same game, whose policies are drawn too, by the name of their learner
     beside: list[str] = dataclasses.field(default_factory=list)

@@ -17,7 +17,7 @@ from jaxdlb.parameters import parameter
 
 Scalar = Float[Array, ""] | float
 ABOVE_ONE = Interval(1, low_open=True)
-_HALF_STEP = 2.0**-25  # uniform numbers are multiples of 2⁻²⁴; in the middle of their steps none is 0 or 1
+_LEAST = 2.0**-25  # stands for 0 among uniform numbers, which are multiples of 2⁻²⁴, where 0 has no quantile
 
 
 @runtime_checkable
@@ -63,7 +63,7 @@ class Normal:
     std: Scalar = parameter(NON_NEGATIVE, 0.25)  # standard deviation before clamping
 
     def quantile(self, u: Float[Array, "*S"]) -> Float[Array, "*S"]:
-        return jnp.maximum(self.center + self.std * norm.ppf(u + _HALF_STEP), 0.0)
+        return jnp.maximum(self.center + self.std * norm.ppf(jnp.maximum(u, _LEAST)), 0.0)
 
     def mean(self) -> Float[Array, ""]:
         """m Φ(m/s) + s φ(m/s); max(m, 0) if s = 0."""
@@ -93,7 +93,7 @@ class Lognormal:
     sigma: Scalar = parameter(NON_NEGATIVE, 1.0)  # standard deviation of the logarithm
 
     def quantile(self, u: Float[Array, "*S"]) -> Float[Array, "*S"]:
-        return self.average * jnp.exp(self.sigma * norm.ppf(u + _HALF_STEP) - jnp.square(self.sigma) / 2)
+        return self.average * jnp.exp(self.sigma * norm.ppf(jnp.maximum(u, _LEAST)) - jnp.square(self.sigma) / 2)
 
     def mean(self) -> Float[Array, ""]:
         return jnp.asarray(self.average, jnp.float32)

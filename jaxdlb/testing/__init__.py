@@ -1,5 +1,6 @@
 """A check of everything that a game must satisfy; it needs no test framework and works for users' own games too."""
 
+import warnings
 from typing import Any
 
 import jax
@@ -36,6 +37,12 @@ def check_game(game: Game, entry: Entry | None = None, *, seed: int = 0) -> None
     Raises:
         AssertionError: something does not hold; the message says what.
     """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # parameters that are allowed may be unwise
+        _check(game, entry, seed)
+
+
+def _check(game: Game, entry: Entry | None, seed: int) -> None:
     check_facts(game)
     params = game.default_params()
     check_types(game, params)

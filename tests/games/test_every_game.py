@@ -62,7 +62,7 @@ def test_every_field_says_what_it_means(name):
 def test_its_folder_has_the_rooms_of_every_game(name):
     folder = ROOT / "jaxdlb" / "games" / name
     rooms = {file.stem for file in folder.glob("*.py")}
-    assert {"__init__", "types", "dynamics", "utility", "views", "generator", "game"} <= rooms
+    assert {"__init__", "types", "dynamics", "views", "generator", "game"} <= rooms
     assert GAMES[name].game.__module__ == f"jaxdlb.games.{name}.game"
     assert GAMES[name].params.__module__ == f"jaxdlb.games.{name}.types"
 

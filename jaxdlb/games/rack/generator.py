@@ -127,17 +127,17 @@ def make_params(game: Any, **fields: Any) -> Params:
 
     Raises:
         ValueError: an unknown field, an entry out of range or of the wrong length, or what `validate` refuses.
+
+    Warns if more tasks arrive than the rack can complete.
     """
     params = parameters.make(Params, game, fields, SHORTHANDS)
     validate(params, game)
+    _warn_if_unstable(params)
     return params
 
 
 def validate(params: Params, game: Any) -> None:
-    """Check every field of one rack's `params`; raises ValueError with the field, the entry and the range.
-
-    Warns if more tasks arrive than the rack can complete.
-    """
+    """Check every field of one rack's `params`; raises ValueError with the field, the entry and the range."""
     parameters.check(params, game)
     with jax.ensure_compile_time_eval():
         _check_fields_together(params, game)
@@ -171,10 +171,14 @@ def _check_fields_together(params: Params, game: Any) -> None:
             f"arrival_rate is {float(params.arrival_rate):g}, {per_slice:g} tasks a slice; it must be at most "
             f"max_arrivals / dt, {game.max_arrivals / float(params.dt):g} ({most:.0f} leaves room for bursts)"
         )
-    load = float(params.arrival_rate / capacity(params))
+
+
+def _warn_if_unstable(params: Params) -> None:
+    with jax.ensure_compile_time_eval():
+        load = float(params.arrival_rate / capacity(params))
     if load >= 1:
         warnings.warn(
             f"the offered load is {load:.3g}: more tasks arrive than the rack can complete, so queues grow until tasks "
             "find no free slot and are dropped",
-            stacklevel=2,
+            stacklevel=3,
         )
