@@ -47,6 +47,7 @@ class Switch(Interval):
 
 PROBABILITY = Interval(0, 1)
 POSITIVE_PROBABILITY = Interval(0, 1, low_open=True)
+SHARE = Interval(0, 1, low_open=True, high_open=True)  # of a whole: neither nothing nor everything
 NON_NEGATIVE = Interval(0)
 LARGEST_INT = 2**31 - 1  # counts are stored as int32; a larger number would wrap around silently
 COUNT = Interval(0, LARGEST_INT, integer=True)

@@ -101,6 +101,22 @@ class Lengths:
     warmup: int = 0  # steps at the start that are not counted
 
 
+@runtime_checkable
+class RecordedInput(Protocol):
+    """Settings of a recorded input, as a frozen dataclass that may well say that there is none."""
+
+    def with_record(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The `fields` to make parameters of, with whatever the record says of them beforehand.
+
+        So a shorthand such as the load can refer to what is recorded; most records say nothing.
+        """
+        ...
+
+    def parts(self, params: Any) -> tuple[Any, Any]:
+        """Parameters with the part of the record to train on, and with the part held out."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Entry:
     """What the registry holds for a game: everything that other code needs to know about it."""
@@ -109,7 +125,7 @@ class Entry:
     params: type  # its fields are what may be swept
     heuristics: Mapping[str, Any]  # each a `policies.Family`, by name
     shorthands: Shorthands = dataclasses.field(default_factory=dict)  # further keywords of default_params
-    recorded: type | None = None  # settings of a recorded input; its parts(params) gives (training, held-out) params
+    recorded: type["RecordedInput"] | None = None  # its fields are the settings of a recorded input
     viewer: Callable[[], Any] | None = None  # makes a `recording.Viewer`; imports matplotlib only when called
     lengths: Lengths = Lengths(2000, warmup=200)
     # by the game and its params: whether nearly all that an action does to other agents shows in the own utilities of

@@ -4,34 +4,22 @@ A recording is read into a `Workload`, split into a training part and a later he
 arrival probability using the training part alone.
 """
 
-import csv
 import dataclasses
-import datetime
 import math
-import os
 import warnings
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxdlb.checks import POSITIVE_COUNT, PROBABILITY, Interval, check_array, check_choice
+from jaxdlb.checks import POSITIVE_COUNT, PROBABILITY, SHARE, Interval, check_array
+from jaxdlb.columns import Column, PathLike, Table, check_in_order, read_csv
 from jaxdlb.mechanics.arrivals import Trace
 
 MOST_SAMPLES = 10_000_000  # a longer record means wrong times, and would fill the memory
-MOST_SECONDS = 1e12  # before or after zero; beyond that, a float no longer resolves milliseconds
 REGULAR = 0.05  # rows are regular if all gaps are within this many spacings of a whole number of spacings
-
-_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
-_UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
-SHARE = Interval(0, 1, low_open=True, high_open=True)  # of a record, to be held out
-TIME_UNITS = ("auto", *_PER_SECOND)
-_FROM_1990_TO_2100 = Interval(631_152_000, 4_102_444_800, high_open=True)  # in seconds since 1970
-
-PathLike = str | os.PathLike[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,24 +29,6 @@ class Workload:
     counts: Float[np.ndarray, " K"]  # float64, requests in each sample, ≥ 0 and not all 0
     seconds_per_sample: float
     source: str  # where it was read from, for messages and reports
-
-
-@dataclasses.dataclass(frozen=True)
-class _Columns:
-    """What to read from a CSV file."""
-
-    time: str
-    value: str | None  # None: only the times
-    time_unit: str
-
-
-@dataclasses.dataclass(frozen=True)
-class _Rows:
-    """The parsed rows of a CSV file: seconds since the first row and, if read, values."""
-
-    lines: list[int]  # each row's line number in the file, counting from 1
-    seconds: Float[np.ndarray, " R"]
-    values: Float[np.ndarray, " R"]
 
 
 def read_counts(
@@ -81,21 +51,20 @@ def read_counts(
             times that do not increase, or counts that are all 0; the message names the file, the line and what is
             allowed. Also if a column's name is not a string, or `time_unit` is unknown.
     """
-    _check_column_name("value_column", value_column)
-    columns = _columns(time_column, value_column, time_unit)
-    rows = _read_rows(path, columns)
-    _check_increasing(path, rows, columns, strictly=True)
-    if len(rows.lines) < 2:
+    value = Column("value_column", value_column)
+    rows = read_csv(path, Column("time_column", time_column), [value], time_unit)
+    check_in_order(rows, strictly=True)
+    if len(rows.places) < 2:
         raise ValueError(f"{path}: it has 1 row; it must have at least 2, to know the time between two samples")
     gaps = np.diff(rows.seconds)
     spacing = float(np.median(gaps))
     samples_between = np.maximum(np.rint(gaps / spacing), 1)  # at least 1, even for rows closer than half a spacing
     num_uneven = int(np.sum(np.abs(gaps / spacing - samples_between) > REGULAR))
     if not num_uneven:
-        return _workload(path, _interpolated(path, rows, samples_between, spacing), spacing)
-    counts = _spread(path, rows, spacing)
+        return _workload(path, _interpolated(rows, rows.values[value.key], samples_between, spacing), spacing)
+    counts = _spread(rows, rows.values[value.key], spacing)
     warnings.warn(
-        f"{path}: its times are uneven ({num_uneven} of {len(rows.lines)} rows not a multiple of {spacing:g} s after "
+        f"{path}: its times are uneven ({num_uneven} of {len(rows.places)} rows not a multiple of {spacing:g} s after "
         "the row before), so each count was spread evenly over the time until the next row",
         stacklevel=2,
     )
@@ -115,9 +84,8 @@ def read_instants(
             longer than the record.
     """
     check_array("bin_seconds", bin_seconds, (), Interval(0, low_open=True))
-    columns = _columns(time_column, None, time_unit)
-    rows = _read_rows(path, columns)
-    _check_increasing(path, rows, columns, strictly=False)
+    rows = read_csv(path, Column("time_column", time_column), [], time_unit)
+    check_in_order(rows, strictly=False)
     span = float(rows.seconds[-1])
     num_bins = math.floor(min(span / bin_seconds, 1e300))
     if num_bins < 1:
@@ -231,18 +199,18 @@ def _bisect(increasing: Callable[[float], float], target: float, low: float, hig
 
 
 def _interpolated(
-    path: PathLike, rows: _Rows, samples_between: Float[np.ndarray, " G"], spacing: float
+    rows: Table, values: Float[np.ndarray, " R"], samples_between: Float[np.ndarray, " G"], spacing: float
 ) -> Float[np.ndarray, " K"]:
     """The counts of regular rows, linearly interpolated over samples whose rows are missing."""
     sample_of_row = np.concatenate([[0], np.cumsum(samples_between)])
-    _check_length(path, sample_of_row[-1] + 1, f"with {spacing:g} s between two rows")
-    return np.interp(np.arange(sample_of_row[-1] + 1), sample_of_row, rows.values)
+    _check_length(rows.path, sample_of_row[-1] + 1, f"with {spacing:g} s between two rows")
+    return np.interp(np.arange(sample_of_row[-1] + 1), sample_of_row, values)
 
 
-def _spread(path: PathLike, rows: _Rows, spacing: float) -> Float[np.ndarray, " K"]:
+def _spread(rows: Table, values: Float[np.ndarray, " R"], spacing: float) -> Float[np.ndarray, " K"]:
     """The counts of uneven rows, each spread evenly over the time until the next row."""
     num_samples = np.rint(rows.seconds[-1] / spacing) + 1
-    _check_length(path, num_samples, f"with {spacing:g} s between two rows")
+    _check_length(rows.path, num_samples, f"with {spacing:g} s between two rows")
     borders = np.arange(num_samples + 1) * spacing
     edges = np.append(rows.seconds, borders[-1])
     cuts = np.union1d(edges, borders)  # each piece between two cuts belongs to one row and one sample
@@ -250,7 +218,7 @@ def _spread(path: PathLike, rows: _Rows, spacing: float) -> Float[np.ndarray, " 
     sample_of_piece = np.searchsorted(borders, cuts[:-1], side="right") - 1
     share = np.diff(cuts) / np.diff(edges)[row_of_piece]
     share[share < 1e-9] = 0  # due to rounding: an edge that should lie on a border
-    return np.bincount(sample_of_piece, weights=rows.values[row_of_piece] * share, minlength=int(num_samples))
+    return np.bincount(sample_of_piece, weights=values[row_of_piece] * share, minlength=int(num_samples))
 
 
 def _workload(path: PathLike, counts: Float[np.ndarray, " K"], seconds_per_sample: float) -> Workload:
@@ -259,136 +227,6 @@ def _workload(path: PathLike, counts: Float[np.ndarray, " K"], seconds_per_sampl
     return Workload(counts=counts, seconds_per_sample=seconds_per_sample, source=str(path))
 
 
-def _columns(time: str, value: str | None, time_unit: str) -> _Columns:
-    _check_column_name("time_column", time)
-    check_choice("time_unit", time_unit, TIME_UNITS)
-    return _Columns(time, value, time_unit)
-
-
-def _check_column_name(key: str, name: Any) -> None:
-    if not isinstance(name, str) or not name.strip():
-        raise ValueError(f"{key} is {name!r}; it must be the name of a column")
-
-
 def _check_length(path: PathLike, num_samples: float, when: str) -> None:
     if num_samples > MOST_SAMPLES:
         raise ValueError(f"{path}: {when} it would be {num_samples:g} samples; it must be at most {MOST_SAMPLES}")
-
-
-def _check_increasing(path: PathLike, rows: _Rows, columns: _Columns, *, strictly: bool) -> None:
-    steps = np.diff(rows.seconds)
-    bad = np.flatnonzero(steps <= 0 if strictly else steps < 0)
-    if len(bad):
-        where, rule = f"{path}, line {rows.lines[bad[0] + 1]}", "later than" if strictly else "no earlier than"
-        raise ValueError(f"{where}: the {columns.time} must be {rule} that of the row before")
-
-
-def _read_rows(path: PathLike, columns: _Columns) -> _Rows:
-    try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            return _parse(path, csv.reader(file, strict=True), columns)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}); it must be a CSV file") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not text; it must be a CSV file in UTF-8") from None
-
-
-def _parse(path: PathLike, reader: Any, columns: _Columns) -> _Rows:
-    records = _records(path, reader)
-    header = [name.strip() for name in next(records, (0, []))[1]]
-    time_index = _column(path, header, "time_column", columns.time)
-    value_index = None if columns.value is None else _column(path, header, "value_column", columns.value)
-    lines: list[int] = []
-    times: list[str] = []
-    values: list[float] = []
-    for line, record in records:
-        where = f"{path}, line {line}"
-        if len(record) != len(header):
-            raise ValueError(f"{where}: it has {len(record)} fields; it must have {len(header)}, as the header")
-        lines.append(line)
-        times.append(record[time_index])
-        values.append(0.0 if value_index is None else _value(where, columns.value, record[value_index]))
-    if not times:
-        raise ValueError(f"{path}: it has no rows; it must have at least one below the header")
-    seconds = _seconds_since_first(path, lines, times, columns)
-    return _Rows(lines=lines, seconds=seconds, values=np.asarray(values, np.float64))
-
-
-def _records(path: PathLike, reader: Any) -> Iterator[tuple[int, list[str]]]:
-    """Line number and fields of each row that is not blank."""
-    try:
-        for record in reader:
-            if record:
-                yield reader.line_num, record
-    except csv.Error as error:
-        raise ValueError(f"{path}, line {reader.line_num}: {error}; it must be a line of a CSV file") from None
-
-
-def _column(path: PathLike, header: list[str], key: str, name: str) -> int:
-    """The index of the only column of that name, in any case; `key` is the setting that can give another name."""
-    lowered = [each.lower() for each in header]
-    wanted = name.strip().lower()
-    if lowered.count(wanted) != 1:
-        raise ValueError(
-            f"{path}, line 1: its columns are {', '.join(header) or 'none'}; "
-            f"it must have one column named {name}, or {key} must name another"
-        )
-    return lowered.index(wanted)
-
-
-def _value(where: str, column: str | None, text: str) -> float:
-    value = _number(text)
-    if value is None or not 0 <= value < math.inf:
-        raise ValueError(f"{where}: the {column} is {text!r}; it must be a finite number ≥ 0")
-    return value
-
-
-def _seconds_since_first(
-    path: PathLike, lines: list[int], texts: list[str], columns: _Columns
-) -> Float[np.ndarray, " R"]:
-    unit = _unit(texts[0]) if columns.time_unit == "auto" else columns.time_unit
-    times: list[Any] = []
-    for line, text in zip(lines, texts, strict=True):
-        where = f"{path}, line {line}: the {columns.time} is {text!r}"
-        times.append(_time(where, text, unit))
-        if type(times[-1]) is not type(times[0]):
-            raise ValueError(f"{where}; all must be ISO dates and times, or all numbers")
-    if isinstance(times[0], datetime.datetime):
-        return np.asarray([(time - times[0]).total_seconds() for time in times])
-    # Subtract before dividing: times since 1970 are exact in whole milliseconds, but not in seconds.
-    return (np.asarray(times) - times[0]) / _PER_SECOND[unit]
-
-
-def _unit(text: str) -> str:
-    """The unit in which the number is a plausible time since 1970, or else seconds."""
-    number = _number(text)
-    for unit in ("ms", "us", "ns"):
-        if number is not None and _FROM_1990_TO_2100.contains(np.asarray(number / _PER_SECOND[unit])):
-            return unit
-    return "s"
-
-
-def _time(where: str, text: str, unit: str) -> float | datetime.datetime:
-    """A number in that unit, or a date and time (in UTC, if it has no time zone)."""
-    number = _number(text)
-    time = _datetime(text) if number is None else number
-    if time is None or (number is not None and not abs(number) / _PER_SECOND[unit] < MOST_SECONDS):
-        raise ValueError(
-            f"{where}; it must be an ISO date and time, or a number of {_UNIT_NAMES[unit]} within ±{MOST_SECONDS:g} s"
-        )
-    return time
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _datetime(text: str) -> datetime.datetime | None:
-    try:
-        time = datetime.datetime.fromisoformat(text.strip())
-    except ValueError:
-        return None
-    return time if time.tzinfo else time.replace(tzinfo=datetime.UTC)

@@ -13,9 +13,9 @@ from jaxdlb.learners import LEARNERS
 
 # From the ground up: a room may import those of lower floors, and of its own as far as BESIDE allows.
 FLOORS = (
-    {"checks", "compilation", "writing"},
+    {"checks", "compilation", "writing", "columns"},
     {"game", "spaces", "parameters", "catalogue", "ranges", "descriptions"},
-    {"mechanics", "networks", "drawing", "traces"},
+    {"mechanics", "networks", "drawing", "traces", "task_records"},
     {"policies", "recording"},
     {"games", "learners", "evaluation"},
     {"theory", "checkpoint", "live", "testing"},

@@ -49,12 +49,7 @@ def scenario(settings: Any) -> Scenario:
     entry = GAMES.find(settings.name)
     with named("game", settings):
         game = jaxdlb.make(settings.name, **_fields_of(entry.game, settings))
-    with named("game.params", settings.params):
-        base = _parameters(entry, game, settings.params)
-    train, test = base, base
-    if entry.recorded is not None:
-        with named("game.trace", settings.trace), named("game.params", settings.params):
-            train, test = library(entry.recorded, settings.trace).parts(base)
+    train, test = _parts(entry, game, settings)
     with named("game.randomise", settings.randomise):
         given = given_ranges(settings.randomise)
         clusters = [ranges.sampler(each, given, entry.shorthands, validate=game.validate) for each in (train, test)]
@@ -236,12 +231,24 @@ def _fields_of(type_: Any, settings: Any) -> dict[str, Any]:
     return {field.name: _frozen(getattr(settings, field.name)) for field in dataclasses.fields(type_)}
 
 
-def _parameters(entry: Entry, game: Game, settings: Any) -> Any:
-    """The parameters of one cluster; what is null is as the game has it."""
+def _parts(entry: Entry, game: Game, settings: Any) -> tuple[Any, Any]:
+    """The parameters of one cluster to train on, and those to evaluate on; the same where no record is played."""
+    fields = _given_fields(entry, settings.params)
+    if entry.recorded is None:
+        with named("game.params", settings.params):
+            params = game.default_params(**fields)
+        return params, params
+    with named("game.trace", settings.trace):
+        recorded = library(entry.recorded, settings.trace)
+        with named("game.params", settings.params):
+            return recorded.parts(game.default_params(**recorded.with_record(fields)))
+
+
+def _given_fields(entry: Entry, settings: Any) -> dict[str, Any]:
+    """The parameters that are given; what is null is as the game has it."""
     laws = [name for name, each in declarations(entry.params).items() if each.laws is not None]
     fields = {name: value for name, value in vars(settings).items() if value is not None}
-    fields |= {name: {k: v for k, v in vars(fields[name]).items() if v is not None} for name in laws}
-    return game.default_params(**fields)
+    return fields | {name: {k: v for k, v in vars(fields[name]).items() if v is not None} for name in laws}
 
 
 def _frozen(value: Any) -> Any:

@@ -77,7 +77,9 @@ def here(runs, tmp_path, monkeypatch):
     """A working directory as the pages presume it, in which the run of the examples lies."""
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / PLACEHOLDERS["<run>"]).symlink_to(runs / PLACEHOLDERS["<run>"])
-    (tmp_path / "requests.csv").write_text("timestamp,value\n" + "".join(f"{60 * k},{1 + k % 3}\n" for k in range(40)))
+    requests = "".join(f"{60 * k},{1 + k % 3},100,{k}\n" for k in range(40))
+    (tmp_path / "requests.csv").write_text("timestamp,value,ContextTokens,GeneratedTokens\n" + requests)
+    (tmp_path / "tasks.csv").write_text("timestamp,runtime\n" + "".join(f"{k},{1 + k % 3}\n" for k in range(40)))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")  # where nobody is logged in
     return tmp_path

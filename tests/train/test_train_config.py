@@ -156,10 +156,26 @@ def test_a_parameter_of_each_node_is_one_number_or_a_list():
         assert build.scenario(settings.game).params.completion_prob.tolist() == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(
+    ("given", "load"), [([], 0.8), (["game.params.load=0.5"], 0.5), (["game.params.arrival_rate=0.007"], None)]
+)
+def test_the_load_is_what_a_rack_can_complete_of_recorded_requests(given, load, tmp_path):
+    path = tmp_path / "requests.csv"
+    path.write_text(
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "".join(f"{k / 5},1000,{k + 1}\n" for k in range(300))
+    )
+    scenario = build.scenario(composed("game=rack_llm", f"game.trace.path={path}", *given).game)
+    params = scenario.train(jax.random.key(0))
+    mean_runtime = 0.08 * 1000 + 28 * np.mean(np.arange(1, 211))  # of the part to train on
+    capacity = 4 * 8 * (1 + 0.68) / mean_runtime
+    assert float(params.arrival_rate) == pytest.approx(0.007 if load is None else load * capacity, rel=1e-5)
+    assert scenario.test(jax.random.key(0)).arrival_rate == params.arrival_rate
+
+
 CHOICES = [
     f"{path.relative_to(paths.CONF).parent}={path.stem}"
     for path in sorted(paths.CONF.rglob("*.yaml"))
-    if path.parent != paths.CONF and path.stem != "dlb_trace"
+    if path.parent != paths.CONF and 'path: ""' not in path.read_text()  # a recording must be given
 ]
 
 

@@ -1,9 +1,11 @@
 """A recorded workload as the arrivals of the DLB game, split into a training part and a held-out part."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
-from jaxdlb import parameters, traces
-from jaxdlb.checks import POSITIVE, POSITIVE_COUNT
+from jaxdlb import columns, parameters, traces
+from jaxdlb.checks import POSITIVE, POSITIVE_COUNT, SHARE
 from jaxdlb.games.dlb.types import Params
 from jaxdlb.mechanics.arrivals import Constant
 from jaxdlb.parameters import parameter
@@ -23,14 +25,18 @@ class Recorded:
     time_column: str = parameter(None, "timestamp")
     value_column: str = parameter(None, "value")  # for `counts`: the column of request counts (its name in any case)
     # unit of times given as numbers: `s`, `ms`, `us`, `ns`, or `auto` to infer it
-    time_unit: str = parameter(traces.TIME_UNITS, "auto")
+    time_unit: str = parameter(columns.TIME_UNITS, "auto")
     bin_seconds: float = parameter(POSITIVE, 60.0)  # for `instants`: arrivals are counted in bins of this many seconds
     rounds_per_sample: int = parameter(POSITIVE_COUNT, 10)  # rounds that one sample lasts
     # share at the end of the record that policies are evaluated on but not trained on
-    held_out: float = parameter(traces.SHARE, 0.3)
+    held_out: float = parameter(SHARE, 0.3)
 
     def __post_init__(self) -> None:
         parameters.check(self)
+
+    def with_record(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The fields as they are: the record varies the arrivals that parameters say, and sets none."""
+        return fields
 
     def parts(self, params: Params) -> tuple[Params, Params]:
         """`params` with the training part of the record as its law of arrivals, and `params` with the held-out part.

@@ -4,6 +4,7 @@ from jaxdlb.game import Entry, Lengths
 from jaxdlb.games.rack.game import Rack
 from jaxdlb.games.rack.generator import SHORTHANDS
 from jaxdlb.games.rack.heuristics import HEURISTICS
+from jaxdlb.games.rack.recorded import Recorded
 from jaxdlb.games.rack.types import Params, State
 from jaxdlb.mechanics.peer_view import Action, Observation
 
@@ -21,8 +22,9 @@ ENTRY = Entry(
     params=Params,
     heuristics=HEURISTICS,
     shorthands=SHORTHANDS,
+    recorded=Recorded,
     lengths=Lengths(3000, warmup=1000),
     stays_with_chosen=_is_own_business,
 )
 
-__all__ = ["ENTRY", "Action", "Observation", "Params", "Rack", "State"]
+__all__ = ["ENTRY", "Action", "Observation", "Params", "Rack", "Recorded", "State"]

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxdlb import parameters
 from jaxdlb.checks import POSITIVE
+from jaxdlb.games.rack.sources import Recorded
 from jaxdlb.games.rack.types import Arrivals, Generator, Params
 from jaxdlb.mechanics import chance
 from jaxdlb.mechanics.distributions import Uniform
@@ -144,15 +145,32 @@ def validate(params: Params, game: Any) -> None:
 
 
 def _check_fields_together(params: Params, game: Any) -> None:
+    _check_tasks(params)
+    _check_network(params, game)
+    per_slice = float(params.arrival_rate * params.dt)
+    most = per_slice + _HARDLY_EVER * per_slice**0.5
+    if per_slice > game.max_arrivals:
+        raise ValueError(
+            f"arrival_rate is {float(params.arrival_rate):g}, {per_slice:g} tasks a slice; it must be at most "
+            f"max_arrivals / dt, {game.max_arrivals / float(params.dt):g} ({most:.0f} leaves room for bursts)"
+        )
+
+
+def _check_tasks(params: Params) -> None:
     for name in ("rate_variation", "runtime", "io_time", "payload"):
         each = getattr(params, name)
         if isinstance(each, Uniform) and float(each.low) > float(each.high):
             raise ValueError(f"{name}.low is {float(each.low):g}; it must be at most {name}.high, {float(each.high):g}")
     if float(params.tasks.mean_runtime(params)) <= 0:
         raise ValueError("runtime has the mean 0; it must be above 0, since nodes tell their speeds by it")
+    if isinstance(params.tasks, Recorded):
+        _check_record(params.tasks)
     weights = getattr(params.dealing, "weights", None)
     if weights is not None and float(np.sum(weights)) <= 0:
         raise ValueError("dealing.weights are all 0; at least one must be above 0")
+
+
+def _check_network(params: Params, game: Any) -> None:
     if game.heartbeats == "shared" and float(params.heartbeat_loss) > 0:
         raise ValueError(
             f"heartbeat_loss is {float(params.heartbeat_loss):g}; it must be 0 with heartbeats=shared, "
@@ -163,13 +181,6 @@ def _check_fields_together(params: Params, game: Any) -> None:
         raise ValueError(
             f"latency[{slow[0]}] is {float(params.latency[slow[0]]):g}; it must be at most max_delay slices of dt, "
             f"{float(params.dt) * game.max_delay:g} ms, so that heartbeats arrive"
-        )
-    per_slice = float(params.arrival_rate * params.dt)
-    most = per_slice + _HARDLY_EVER * per_slice**0.5
-    if per_slice > game.max_arrivals:
-        raise ValueError(
-            f"arrival_rate is {float(params.arrival_rate):g}, {per_slice:g} tasks a slice; it must be at most "
-            f"max_arrivals / dt, {game.max_arrivals / float(params.dt):g} ({most:.0f} leaves room for bursts)"
         )
 
 
@@ -182,3 +193,13 @@ def _warn_if_unstable(params: Params) -> None:
             "find no free slot and are dropped",
             stacklevel=3,
         )
+
+
+def _check_record(record: Recorded) -> None:
+    """Raise ValueError unless all arrays are of one length, and time passes when the record is played."""
+    for name in ("runtimes", "io_times", "payloads"):
+        has, must = np.shape(getattr(record, name))[0], np.shape(record.gap)[0]
+        if has != must:
+            raise ValueError(f"tasks.{name} has {has} entries; it must have {must}, as tasks.gap")
+    if not np.any(np.asarray(record.gap)):
+        raise ValueError("tasks.gap is all 0; at least one must be above 0")

@@ -72,15 +72,16 @@ class Random:
 class Recorded:
     """A record of K tasks, which repeats; its gaps are stretched to the rate that the parameters ask for.
 
-    With `random_start`, an episode starts at a random task; otherwise, at the first one.
+    With `random_start`, an episode starts at a random task; otherwise, at the first one. The means are those of the
+    whole that the load refers to: of the record itself, or of the part that was trained on (`recorded`).
     """
 
-    gap: Float[Array, " K"] = parameter(NON_NEGATIVE)  # from each task to the next, in units of their mean
+    gap: Float[Array, " K"] = parameter(NON_NEGATIVE)  # from each task to the next, in mean gaps
     runtimes: Float[Array, " K"] = parameter(NON_NEGATIVE)  # ms of work of each task
     io_times: Float[Array, " K"] = parameter(NON_NEGATIVE)  # ms of I/O of each task
     payloads: Float[Array, " K"] = parameter(NON_NEGATIVE)  # bytes of each task
-    average_runtime: Float[Array, ""] = parameter(POSITIVE)  # ms, of the record
-    average_io_time: Float[Array, ""] = parameter(NON_NEGATIVE, 0.0)  # ms, of the record
+    average_runtime: Float[Array, ""] = parameter(POSITIVE)  # ms of work, by which the load is reckoned
+    average_io_time: Float[Array, ""] = parameter(NON_NEGATIVE, 0.0)  # ms of I/O, by which it is reckoned
     random_start: Bool[Array, ""] = parameter(SWITCH, True)  # start at a random task
 
     def start(self, key: PRNGKeyArray) -> tuple[Int[Array, ""], Float[Array, ""]]:
