@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import jaxdlb
 from jaxdlb import checkpoint
+from jaxdlb.learners import LEARNERS
 from jaxdlb.networks.torsos import TORSOS
 from train import compose, evaluate, launch, paths, render, robustness
 
@@ -210,7 +211,7 @@ def test_a_command_line_that_is_wrong_would_be_noticed(line, here, capsys):
 @pytest.fixture(scope="module")
 def keys():
     """Every key of the command line, whichever choices of the groups are taken."""
-    composed = [compose.from_conf(["logger=wandb"])]
+    composed = [compose.from_conf(["logger=wandb", f"learner={name}"]) for name in LEARNERS]
     for schema in (evaluate.EvaluateSettings, render.RenderSettings, robustness.RobustnessSettings):
         composed.append(OmegaConf.create({name: None for name in schema.__annotations__}))
     groups = {folder.relative_to(paths.CONF).as_posix() for folder in paths.CONF.rglob("*") if folder.is_dir()}
