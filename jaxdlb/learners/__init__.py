@@ -1,6 +1,7 @@
 """Learners: pure functions over a single state pytree, and the registry that finds them by name."""
 
 from jaxdlb.learners.config import Hyperparameters, IPPOConfig, MAPPOConfig
+from jaxdlb.learners.consensus import Consensus, ConsensusConfig
 from jaxdlb.learners.mappo import MAPPO, LearnerState
 from jaxdlb.learners.registry import LEARNERS, LearnerEntry
 from jaxdlb.learners.rollout import Rollout, Steps
@@ -9,6 +10,8 @@ from jaxdlb.learners.training import make, train
 __all__ = [
     "LEARNERS",
     "MAPPO",
+    "Consensus",
+    "ConsensusConfig",
     "Hyperparameters",
     "IPPOConfig",
     "LearnerEntry",

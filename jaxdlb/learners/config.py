@@ -3,14 +3,11 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float
 
 from jaxdlb import parameters
 from jaxdlb.checks import COUNT, NON_NEGATIVE, POSITIVE, POSITIVE_COUNT, PROBABILITY, SWITCH
+from jaxdlb.learners.hyper import Scalar, sweepable
 from jaxdlb.parameters import parameter
-
-Scalar = Float[Array, ""] | float
 
 
 @jax.tree_util.register_dataclass
@@ -68,5 +65,4 @@ class IPPOConfig(MAPPOConfig):
 
 def hyperparameters(config: MAPPOConfig) -> Hyperparameters:
     """The sweepable part of `config` as float32 scalars."""
-    names = [field.name for field in dataclasses.fields(Hyperparameters)]
-    return Hyperparameters(**{name: jnp.float32(getattr(config, name)) for name in names})
+    return sweepable(config, Hyperparameters)

@@ -16,8 +16,8 @@ from jaxdlb.learners.advantage import generalised_advantages
 from jaxdlb.learners.config import Hyperparameters, MAPPOConfig, hyperparameters
 from jaxdlb.learners.credit import Credit
 from jaxdlb.learners.environments import Environments, SampleParams
-from jaxdlb.learners.rollout import Rollout, Steps
-from jaxdlb.mechanics import chance
+from jaxdlb.learners.hyper import anneal, clipped
+from jaxdlb.learners.rollout import Rollout, Steps, draw_actions
 from jaxdlb.networks import (
     ActorCritic,
     ActorCriticParams,
@@ -166,8 +166,7 @@ class MAPPO:
         views, legal = self._normalise(state, seen), at.observation.legal
         actor_memory, distribution = self.network.actor.apply(state.params.actor, memories.actor, views.agent, legal)
         critic_memory, value = self._apply_critic(state, memories.critic, views)
-        keys = jax.vmap(chance.fold_in, (None, 0))(key, jnp.arange(self.config.num_envs))
-        action = jax.vmap(lambda distribution, key: distribution.sample(key))(distribution, keys)
+        action = draw_actions(distribution, key, self.config.num_envs)
         following, timestep, end = environments.step(self.game, self.sample_params, at, action)
         end_value = jax.lax.cond(
             jnp.any(timestep.last),
@@ -207,8 +206,8 @@ class MAPPO:
             "utility": jnp.mean(steps.metrics["utility"]),
             "reward": jnp.mean(steps.reward),
             "explained_variance": 1 - jnp.var(target - steps.value) / jnp.maximum(jnp.var(target), 1e-8),
-            "learning_rate": _anneal(state.hyperparameters, "learning_rate", state.num_updates),
-            "entropy_coef": _anneal(state.hyperparameters, "entropy_coef", state.num_updates),
+            "learning_rate": anneal(state.hyperparameters, "learning_rate", state.num_updates),
+            "entropy_coef": anneal(state.hyperparameters, "entropy_coef", state.num_updates),
         }
         state = dataclasses.replace(
             state,
@@ -286,7 +285,7 @@ class MAPPO:
 
         log_ratio = self.credit.of_action(log_ratios)
         ratio = jnp.exp(log_ratio)
-        entropy_coef = _anneal(hyper, "entropy_coef", state.num_updates)
+        entropy_coef = anneal(hyper, "entropy_coef", state.num_updates)
         loss = policy_loss + hyper.value_coef * value_loss - entropy_coef * entropy
         return loss, {
             "loss": loss,
@@ -340,16 +339,7 @@ def make(game: Game, network: NetworkConfig, config: MAPPOConfig, sample_params:
 
 
 def _optimiser(hyper: Hyperparameters, num_updates: Int[Array, ""]) -> optax.GradientTransformation:
-    """Adam on clipped gradients; made wherever it is used, since its settings are arrays in the state."""
-    rate = _anneal(hyper, "learning_rate", num_updates)
-    return optax.chain(optax.clip_by_global_norm(hyper.max_grad_norm), optax.adam(rate, eps=1e-5))
-
-
-def _anneal(hyper: Hyperparameters, name: str, num_updates: Int[Array, ""]) -> Float[Array, ""]:
-    """A linear schedule from the hyper-parameter to its `final_…`, over `schedule_updates` updates."""
-    progress = jnp.clip(num_updates / hyper.schedule_updates, 0, 1)
-    start, end = getattr(hyper, name), getattr(hyper, f"final_{name}")
-    return start + progress * (end - start)
+    return clipped("adam", anneal(hyper, "learning_rate", num_updates), hyper.max_grad_norm)
 
 
 def _merge(past: Views[Moments], seen: Views[Moments]) -> Views[Moments]:

@@ -6,8 +6,9 @@ from typing import Any
 
 from jaxdlb.catalogue import Catalogue
 from jaxdlb.game import Entry, Game
-from jaxdlb.learners import mappo
+from jaxdlb.learners import consensus, mappo
 from jaxdlb.learners.config import IPPOConfig, MAPPOConfig
+from jaxdlb.learners.consensus import ConsensusConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,7 @@ LEARNERS: Catalogue[LearnerEntry] = Catalogue(
     {
         "mappo": LearnerEntry(MAPPOConfig, mappo.make, _SIZES | {"credit": _credit}),
         "ippo": LearnerEntry(IPPOConfig, mappo.make, _SIZES),
+        "consensus": LearnerEntry(ConsensusConfig, consensus.make, _SIZES),
     },
     group="jaxdlb.learners",
     of=LearnerEntry,

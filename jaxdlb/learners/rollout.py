@@ -1,10 +1,12 @@
-"""What a learner records of the steps that it has played, or that were played for it elsewhere."""
+"""How a learner's agents act, and what it records of the steps that they or others have played."""
 
+import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, PyTree
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
-from jaxdlb.networks import Memories, Views
+from jaxdlb.mechanics import chance
+from jaxdlb.networks import ActionDistribution, Memories, Views
 from jaxdlb.networks.normalisation import Moments
 
 
@@ -43,3 +45,9 @@ class Rollout:
         """The value of the state that each step led to; where an episode ended, of the state before its reset."""
         following = jnp.concatenate([self.steps.value[1:], self.following_value[None]])
         return jnp.where(self.steps.last[..., None], self.steps.end_value, following)
+
+
+def draw_actions(distribution: ActionDistribution, key: PRNGKeyArray, num_envs: int) -> PyTree:
+    """An action of all agents in each of E environments; those of an environment do not depend on E."""
+    keys = jax.vmap(chance.fold_in, (None, 0))(key, jnp.arange(num_envs))
+    return jax.vmap(lambda distribution, key: distribution.sample(key))(distribution, keys)

@@ -19,6 +19,8 @@ from omegaconf import DictConfig, OmegaConf
 
 import jaxdlb
 from jaxdlb import checkpoint
+from jaxdlb.games import GAMES
+from jaxdlb.learners import LEARNERS
 from jaxdlb.networks.torsos import TORSOS
 from train import compose, evaluate, launch, paths, render, robustness, simulate
 
@@ -214,7 +216,8 @@ def test_a_command_line_that_is_wrong_would_be_noticed(line, here, capsys):
 @pytest.fixture(scope="module")
 def keys():
     """Every key of the command line, whichever choices of the groups are taken."""
-    composed = [compose.from_conf(["logger=wandb"])]
+    composed = [compose.from_conf(["logger=wandb", f"learner={name}"]) for name in LEARNERS]
+    composed += [compose.from_conf([f"game={name}"]) for name in GAMES]
     launchers = (evaluate.EvaluateSettings, render.RenderSettings, robustness.RobustnessSettings)
     for schema in (*launchers, simulate.SimulateSettings):
         composed.append(OmegaConf.create({name: None for name in schema.__annotations__}))

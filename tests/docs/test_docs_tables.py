@@ -15,6 +15,7 @@ from docs import tables, validation
 from jaxdlb import evaluation
 from jaxdlb.games import GAMES
 from jaxdlb.games.dlb import DLB
+from jaxdlb.learners import LEARNERS
 from jaxdlb.mechanics.peer_view import Own, Peer
 from jaxdlb.policies import make_heuristic
 from train import build, compose, paths, provenance
@@ -139,7 +140,9 @@ def test_every_named_table_is_written_or_checked_once():
 def test_every_game_and_learner_has_its_tables():
     for name in GAMES:
         assert {f"{name} {what}" for what in ("sizes", "params", "metrics", "columns")} <= set(NAMED)
-    assert "mappo settings" in NAMED
+    for name, entry in LEARNERS.items():
+        same = [other for other, each in LEARNERS.items() if issubclass(entry.config, each.config)]
+        assert any(f"{each} settings" in NAMED for each in same), name
 
 
 @pytest.mark.parametrize("name", CHECKS)

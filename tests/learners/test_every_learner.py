@@ -65,7 +65,8 @@ def saved(name, tmp_path_factory):
     """The folder of a run that was saved after two updates."""
     folder = tmp_path_factory.mktemp(name)
     state, metrics = trained(name)
-    about = checkpoint.describe(GAME, NETWORK, True, 1)
+    shared = getattr(learner_of(name).config, "share_parameters", True)
+    about = checkpoint.describe(GAME, NETWORK, shared, 1)
     with checkpoint.Writer(folder / checkpoint.FOLDER, about) as writer:
         writer.save(2, state, learner_of(name).policy_variables(state), float(metrics["utility"]))
     return folder

@@ -8,11 +8,13 @@ import shutil
 import pytest
 from command_line import TINY, files_of
 
+from jaxdlb.learners import LEARNERS
+
 BAD = {
     # unknown names
     "game=dlbb": "game is 'dlbb'; it must be one of dlb, dlb_randomised, dlb_response, dlb_trace; did you mean 'dlb'?",
     "game.name=dbl": "game is 'dbl'; it must be one of dlb; did you mean 'dlb'?",
-    "learner=mapo": "learner is 'mapo'; it must be one of ippo, mappo; did you mean 'mappo'?",
+    "learner=mapo": f"learner is 'mapo'; it must be one of {', '.join(sorted(LEARNERS))}; did you mean 'mappo'?",
     "network=transformer": "network is 'transformer'; it must be one of",
     "network.kind=transformer": "network.kind is 'transformer'; it must be one of auto, mlp, pointer",
     "logger=tensorboard": "logger is 'tensorboard'; it must be one of console, wandb",
@@ -110,7 +112,7 @@ BAD = {
     "total_agent_rounds=2.5": "total_agent_rounds is 2.5; it must be an integer",
     "num_seeds=2": "did you mean learner.num_seeds?",
     "+num_seeds=2": "did you mean learner.num_seeds?",
-    "learner.name=mapo": "learner is 'mapo'; it must be one of mappo, ippo; did you mean 'mappo'?",
+    "learner.name=mapo": f"learner is 'mapo'; it must be one of {', '.join(LEARNERS)}; did you mean 'mappo'?",
     "resume_step=3": "resume_step is 3; it must not be given without resume",
     "game.randomise.arrival_modulation.period=[1,2]": "game.randomise.arrival_modulation",
     "-m learner.learning_rate=1e-3,fast": "learner.learning_rate is 'fast'; it must be a number",
