@@ -1,11 +1,12 @@
 """Malcolm's utility: load imbalance plus linear costs of migrations, steal requests and drops."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 
+@runtime_checkable
 class Costs(Protocol):
     """What a game's parameters say of costs and weights; every field is a float32 ()."""
 

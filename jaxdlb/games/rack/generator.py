@@ -169,7 +169,8 @@ def _check_fields_together(params: Params, game: Any) -> None:
     if per_slice > game.max_arrivals:
         raise ValueError(
             f"arrival_rate is {float(params.arrival_rate):g}, {per_slice:g} tasks a slice; it must be at most "
-            f"max_arrivals / dt, {game.max_arrivals / float(params.dt):g} (max_arrivals {most:.0f} leaves room for bursts)"
+            f"max_arrivals / dt, {game.max_arrivals / float(params.dt):g} (max_arrivals {most:.0f} leaves "
+            "room for bursts)"
         )
     load = float(params.arrival_rate / capacity(params))
     if load >= 1:

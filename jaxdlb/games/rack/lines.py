@@ -28,8 +28,8 @@ def append(
     lines: Lines,
     following: Int[Array, " M"],
     into: Bool[Array, "N S"],
-    first: Int[Array, "*B S"],
-    last: Int[Array, "*B S"],
+    first: Int[Array, "*B"],
+    last: Int[Array, "*B"],
     feeder_axis: int,
 ) -> tuple[Lines, Int[Array, " M"]]:
     """`lines` with chains of tasks, from `first` to `last`, at the end of those lines that they go `into`.
