@@ -113,7 +113,15 @@ STEALING = {
         anybody(17),
     ),
 }
-CASES = ALONE | MIGRATING | STEALING
+REFUSED = {
+    "both from the one who gets nothing": (
+        dict(tasks=tasks("normal"), dt=0.25, arrival_rate=2.0, dealing=Weighted([1.0, 0.0, 1.0]))
+        | dict(bandwidth=[1e7, 4.137e5, 1e7], latency=0.1037, packet_overhead=20.0),
+        None,
+        np.broadcast_to(np.int32([1, 1, 1]), (NUM_SLICES, NODES)),
+    ),
+}
+CASES = ALONE | MIGRATING | STEALING | REFUSED
 
 
 def params_of(fields):
@@ -160,6 +168,8 @@ def test_the_cases_are_what_they_are_called():
     assert np.max(waits("slow links")) > 20 * 0.25
     assert min(metrics(case)["migrations"].sum() for case in MIGRATING) > 100
     assert min(metrics(case)["steals"].sum() for case in STEALING) > 20
+    assert metrics(*REFUSED)["steal_requests"].sum() > 50
+    assert metrics(*REFUSED)["steals"].sum() == 0
     assert all(metrics(case)["steal_requests"].sum() > metrics(case)["steals"].sum() for case in STEALING)
     assert max(task.dealt - task.born for task in modelled("bursts").all_tasks()) > 1.9
 
