@@ -26,8 +26,15 @@ def sends_now(
 def launch(
     in_flight: Int[Array, "D N"], launched: Int[Array, " N"], delay: Int[Array, "*N"]
 ) -> tuple[Int[Array, " N"], Int[Array, "D N"]]:
-    """What arrives this round (or NOTHING_SENT), and what is in flight after it; see `transit.advance`."""
-    return transit.advance(in_flight, launched, delay, nothing=NOTHING_SENT, combine=jnp.maximum)
+    """What arrives this round (or NOTHING_SENT), and what is in flight after it; see `transit.advance`.
+
+    Of two heartbeats of a node that arrive in the same round, the later one is heard.
+    """
+    return transit.advance(in_flight, launched, delay, nothing=NOTHING_SENT, combine=_latest)
+
+
+def _latest(before: Int[Array, "*S"], launched: Int[Array, "*S"]) -> Int[Array, "*S"]:
+    return jnp.where(launched == NOTHING_SENT, before, launched)
 
 
 def hear(

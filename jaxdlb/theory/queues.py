@@ -1,6 +1,9 @@
-"""Queues in rounds, in closed form or by small chains: what simulations of nodes that serve tasks must meet.
+"""Queues in closed form or by small chains: what simulations of nodes that serve tasks must meet.
 
-All of them play a round as `dlb` does. At its end a node holds n tasks, and events of the next round are drawn: a task
+Queues of one server or of many (`one_server_…`, `many_server_…`) live in continuous time, as the rack does: tasks
+arrive as a Poisson process with the rate λ and are served first come, first served, all times in one unit.
+
+All others play rounds. At the end of a round a node holds n tasks, and events of the next round are drawn: a task
 arrives with probability p, and if n ≥ 1 one completes with probability q, independently. In the next round the
 completed task leaves and the arrived one lands, so that n becomes n − C + A: a task that lands in one round completes
 in the next at the earliest. Loads are counted at the end of a round, after landing. By Little's law, L/p is a task's
@@ -20,6 +23,7 @@ Rates = Float[np.ndarray, " N"] | Sequence[float]
 
 _SETTLED = 1e-13  # how little a law may change in a step of the iteration towards its fixed point
 _MOST_STEPS = 100_000
+_ROUNDING = 1e-9  # by how much a mean square may fall short of the squared mean
 
 
 def one_node_law(arrival_prob: float, completion_prob: float, longest: int) -> Law:
@@ -147,6 +151,75 @@ def power_of_d_limit(arrival_prob: float, completion_prob: float, choices: int, 
             break
         law = after
     return after
+
+
+def many_server_waiting_probability(arrival_rate: float, mean_service: float, num_servers: int) -> float:
+    """C, the probability that a task has to wait for one of c servers with exponential service: Erlang's C formula.
+
+    With a = λ E[S] and Erlang's B formula, B_0 = 1 and B_k = a B_{k−1}/(k + a B_{k−1}), it is c B_c/(c − a (1 − B_c))
+    (Kleinrock 1975, *Queueing Systems*, volume 1, section 3.5).
+
+    Raises:
+        ValueError: unless 0 < λ E[S] < c.
+    """
+    offered = _offered(arrival_rate, mean_service, num_servers)
+    blocked = 1.0
+    for k in range(1, num_servers + 1):
+        blocked = offered * blocked / (k + offered * blocked)
+    return num_servers * blocked / (num_servers - offered * (1 - blocked))
+
+
+def many_server_response(arrival_rate: float, mean_service: float, num_servers: int) -> float:
+    """The mean response time in the same queue: E[S] + C E[S]/(c − λ E[S]).
+
+    Raises:
+        ValueError: unless 0 < λ E[S] < c.
+    """
+    waits = many_server_waiting_probability(arrival_rate, mean_service, num_servers)
+    return mean_service + waits * mean_service / (num_servers - arrival_rate * mean_service)
+
+
+def one_server_response(arrival_rate: float, mean_service: float, mean_square_service: float) -> float:
+    """The mean response time at one server with any law of service: E[S] + λ E[S²]/(2 (1 − λ E[S])).
+
+    The formula of Pollaczek (1930) and Khinchine (1932); Kleinrock 1975, section 5.6.
+
+    Raises:
+        ValueError: unless 0 < λ E[S] < 1 and E[S]² ≤ E[S²] < ∞.
+    """
+    offered = _offered(arrival_rate, mean_service, 1)
+    if not mean_service**2 * (1 - _ROUNDING) <= mean_square_service < np.inf:
+        raise ValueError(
+            f"mean_square_service is {mean_square_service:g}; it must be finite and at least the square of "
+            f"mean_service, {mean_service**2:g}"
+        )
+    return mean_service + arrival_rate * mean_square_service / (2 * (1 - offered))
+
+
+def one_server_response_quantile(arrival_rate: float, mean_service: float, share: float) -> float:
+    """The response time that a share of tasks does not exceed, at one server with exponential service.
+
+    The response time is exponential with the rate 1/E[S] − λ, so the quantile is −log(1 − share)/(1/E[S] − λ)
+    (Kleinrock 1975, section 5.6).
+
+    Raises:
+        ValueError: unless 0 < λ E[S] < 1 and 0 ≤ share < 1.
+    """
+    _offered(arrival_rate, mean_service, 1)
+    if not 0 <= share < 1:
+        raise ValueError(f"share is {share:g}; it must be in [0, 1)")
+    return float(-np.log1p(-share) / (1 / mean_service - arrival_rate))
+
+
+def _offered(arrival_rate: float, mean_service: float, num_servers: int) -> float:
+    """λ E[S], of servers that keep up with their arrivals."""
+    offered = float(arrival_rate) * float(mean_service)
+    if not (arrival_rate > 0 and 0 < offered < num_servers):
+        raise ValueError(
+            f"arrival_rate is {arrival_rate:g} and mean_service {mean_service:g}; both must be above 0, and their "
+            f"product below num_servers, {num_servers}"
+        )
+    return offered
 
 
 def _round_of_power_of_d(law: Law, p: float, q: float, choices: int) -> Law:

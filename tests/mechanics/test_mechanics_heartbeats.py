@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks.reference import plain
-from jaxdlb.mechanics.heartbeats import NOTHING_SENT, hear_per_link, hear_shared, sends_now
+from jaxdlb.mechanics.heartbeats import NOTHING_SENT, hear_per_link, hear_shared, launch, sends_now
 
 EVERYONE = jnp.ones(4, bool)
 
@@ -50,3 +50,16 @@ def test_links_hear_all_or_nothing_at_the_extremes_and_nodes_know_themselves(los
     assert load[1].tolist() == [first, 21, third]
     assert age[1].tolist() == [known_age, 0, known_age]
     assert (load[0, 1], age[0, 1]) == (2, 5)
+
+
+def test_of_two_heartbeats_that_arrive_together_the_later_one_is_heard():
+    """With its own age, also if the load has fallen in the meantime."""
+    loads, ages = jnp.full((2, 3, 1), NOTHING_SENT)
+    for load, delay in ((7, 2), (4, 1)):
+        due = jnp.array([delay])
+        _, loads = launch(loads, jnp.array([load]), due)
+        _, ages = launch(ages, due, due)
+    nothing = jnp.array([NOTHING_SENT])
+    arriving, _ = launch(loads, nothing, jnp.array([0]))
+    age, _ = launch(ages, nothing, jnp.array([0]))
+    assert (arriving.item(), age.item()) == (4, 1)

@@ -26,7 +26,8 @@ def first_arrivals(key: PRNGKeyArray, max_arrivals: int, params: Params) -> Gene
     """The generator at the start of an episode, with the arrivals of the first slice."""
     position, until_next = params.tasks.start(chance.fold_in(key, _START))
     modulation = params.arrival_modulation.start(chance.fold_in(key, _MODULATION))
-    return _draw(key, until_next, position, jnp.int32(0), modulation, jnp.int32(0), max_arrivals, params)
+    rate = jnp.float32(1.0)  # nothing is held back
+    return _draw(key, until_next, rate, position, jnp.int32(0), modulation, jnp.int32(0), max_arrivals, params)
 
 
 def next_arrivals(
@@ -37,6 +38,7 @@ def next_arrivals(
     return _draw(
         key,
         generator.until_next,
+        generator.held_rate,
         generator.position,
         generator.turn,
         modulation,
@@ -49,6 +51,7 @@ def next_arrivals(
 def _draw(
     key: PRNGKeyArray,
     until_next: Float[Array, ""],
+    held_rate: Float[Array, ""],
     position: Int[Array, ""],
     turn: Int[Array, ""],
     modulation: Int[Array, ""],
@@ -58,7 +61,9 @@ def _draw(
 ) -> Generator:
     """The arrivals of a slice. More than `max_arrivals` wait at the central load balancer for the next slice.
 
-    `until_next` is the time to the first of them in units of the mean gap, of which a slice has as many as its rate.
+    `until_next` is the time to the first of them in units of the mean gap, of which a slice has as many as its rate. It
+    is below 0 if that task waits already; then its slice had `held_rate` of them, as the slices since then have until
+    nobody waits any more.
     """
     num_nodes = params.cores.shape[0]
     vary, deal = chance.uniforms(chance.fold_in(key, _RATE), 2, max_arrivals)
@@ -67,16 +72,18 @@ def _draw(
     batch = params.tasks.batch(chance.fold_in(key, _TASKS), position, max_arrivals, params)
     at = until_next + jnp.concatenate([jnp.zeros(1), jnp.cumsum(batch.gap)])
     num = jnp.sum(at[:-1] < rate, dtype=jnp.int32)
+    passes = jnp.where(at[num] < 0, held_rate, rate)  # of mean gaps, until the next slice
     return Generator(
         arrivals=Arrivals(
             num=num,
-            instant=at[:-1] / rate,
+            instant=at[:-1] / jnp.where(at[:-1] < 0, held_rate, rate),
             node=params.dealing.deal(deal, turn, num_nodes),
             runtime=batch.runtime,
             io_time=batch.io_time,
             payload=batch.payload,
         ),
-        until_next=at[num] - rate,
+        until_next=at[num] - passes,
+        held_rate=passes,
         position=params.tasks.advance(position, num),
         turn=(turn + num) % num_nodes,
         modulation=modulation,

@@ -107,7 +107,8 @@ class Generator:
     """The task generator and the central load balancer between two slices."""
 
     arrivals: Arrivals
-    until_next: Float[Array, ""]  # from the end of the coming slice to the next arrival, in mean gaps
+    until_next: Float[Array, ""]  # from the end of the coming slice to the next arrival, in mean gaps; < 0 if held back
+    held_rate: Float[Array, ""]  # mean gaps in a slice, when tasks that are held back arrived
     position: Int[Array, ""]  # of the next task, in a record
     turn: Int[Array, ""]  # tasks dealt so far, modulo N
     modulation: Int[Array, ""]  # state of the law by which the rate varies
