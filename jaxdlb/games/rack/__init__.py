@@ -6,6 +6,13 @@ from jaxdlb.games.rack.generator import SHORTHANDS
 from jaxdlb.games.rack.heuristics import HEURISTICS
 from jaxdlb.games.rack.types import Params, State
 from jaxdlb.mechanics.peer_view import Action, Observation
+from jaxdlb.recording import Viewer
+
+
+def _viewer() -> Viewer:
+    from jaxdlb.games.rack import viewer
+
+    return viewer
 
 
 def _is_own_business(game: Rack, params: Params) -> bool:
@@ -21,6 +28,7 @@ ENTRY = Entry(
     params=Params,
     heuristics=HEURISTICS,
     shorthands=SHORTHANDS,
+    viewer=_viewer,
     lengths=Lengths(3000, warmup=1000),
     stays_with_chosen=_is_own_business,
 )
