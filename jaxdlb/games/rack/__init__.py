@@ -7,6 +7,13 @@ from jaxdlb.games.rack.heuristics import HEURISTICS
 from jaxdlb.games.rack.recorded import Recorded
 from jaxdlb.games.rack.types import Params, State
 from jaxdlb.mechanics.peer_view import Action, Observation
+from jaxdlb.recording import Viewer
+
+
+def _viewer() -> Viewer:
+    from jaxdlb.games.rack import viewer
+
+    return viewer
 
 
 def _is_own_business(game: Rack, params: Params) -> bool:
@@ -23,6 +30,7 @@ ENTRY = Entry(
     heuristics=HEURISTICS,
     shorthands=SHORTHANDS,
     recorded=Recorded,
+    viewer=_viewer,
     lengths=Lengths(3000, warmup=1000),
     stays_with_chosen=_is_own_business,
 )
