@@ -176,10 +176,16 @@ def check(settings: Any) -> None:
         check_size("tuning_candidates", evaluation.tuning_candidates, 2)
         check_size("tuning_generations", evaluation.tuning_generations, 1)
         _check_actions(evaluation.actions)
-        for index, each in enumerate(evaluation.plots):
-            check_choice(f"plots[{index}]", each, PLOTS)
     if evaluation.heuristics is not None:
         heuristics(evaluation.heuristics, entry.heuristics)
+    for each in plots(settings):
+        check_choice("plots", each, PLOTS)
+
+
+def plots(settings: Any) -> list[Any]:
+    """The figures that are asked for besides those that are always drawn: by one name, or by a list."""
+    asked = settings.plots
+    return list(asked) if isinstance(asked, list) else [] if asked is None else [asked]
 
 
 def _check_actions(actions: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -139,10 +139,11 @@ def figures(
     policies: Sequence[Any],
     rows: Sequence[Row] = (),
     held_out: Sequence[Row] = (),
+    asked: Collection[str] = (),
 ) -> dict[str, tuple[str, Any]]:
     """Utilities and, given the `rows` of metrics.csv (and of held_out.csv), the learning curve; the game's own figures.
 
-    Those, and the timeline where `settings` ask for it, show the best heuristic and the first learned policy.
+    Those, and the timeline where it is `asked` for, show the best heuristic and the first learned policy.
     """
     from jaxdlb.evaluation import plots
 
@@ -155,13 +156,19 @@ def figures(
     learned = [policy for policy in policies if policy.kind == "learned"]
     best = [policy for policy in policies if policy.name == result.best_heuristic]
     shown = [*learned[:1], *best]
-    if scenario.entry.viewer is not None:
-        recordings = {each.name: record(scenario, each, settings.seed, settings.recorded_rounds) for each in shown}
-        made |= scenario.entry.viewer().figures(recordings)
-    if "timeline" in settings.plots:
+    made |= of_game(scenario, settings, shown)
+    if "timeline" in asked:
         played = over_time(scenario, shown, settings.seed, num_rounds=settings.recorded_rounds)
         made |= timelines(scenario, played)
     return made
+
+
+def of_game(scenario: Scenario, settings: Any, policies: Sequence[Policy]) -> dict[str, tuple[str, Any]]:
+    """The game's own figures of these policies in the same episode; none where it has no viewer."""
+    if scenario.entry.viewer is None:
+        return {}
+    recordings = {each.name: record(scenario, each, settings.seed, settings.recorded_rounds) for each in policies}
+    return scenario.entry.viewer().figures(recordings)
 
 
 def timelines(scenario: Scenario, played: Mapping[str, Series], warmup: float = 0.0) -> dict[str, tuple[str, Any]]:

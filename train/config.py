@@ -102,8 +102,6 @@ class EvaluationSettings:
     held_out_rounds: int = 1000  # rounds of each, at most as many as an episode has
     recorded_rounds: int = 200  # rounds that the pictures of a game show
     sweep: SweepSettings = dataclasses.field(default_factory=SweepSettings)
-    # figures besides those that are always drawn: timeline (each metric over the recorded rounds)
-    plots: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass
@@ -121,6 +119,8 @@ class Settings:
     checkpoint_interval: int = (
         25  # updates; a checkpoint is taken, and scored, at the first visit to the host from then on
     )
+    # a figure besides those that are always drawn, or a list: timeline (each metric over the recorded rounds)
+    plots: Any = None
     runs_dir: str = "runs"  # where folders of runs are made
     run_dir: str | None = None  # this run's folder, new or empty; null: one by time, game and learner
     resume: str | None = None  # a run's folder to go on with

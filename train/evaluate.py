@@ -86,7 +86,8 @@ def execute(plan: Plan) -> None:
     rules = comparison.heuristics(plan.scenario, settings)
     about = {"checkpoint": plan.settings.checkpoint}
     result = comparison.compare(plan.scenario, settings, rules, plan.learned, about)
-    drawn = comparison.figures(result, plan.scenario, settings, comparison.everyone(rules, plan.learned))
+    everyone, asked = comparison.everyone(rules, plan.learned), build.plots(plan.settings)
+    drawn = comparison.figures(result, plan.scenario, settings, everyone, asked=asked)
     folder = plan.folder if plan.settings.output else run_folder.create_new(plan.folder)
     comparison.write(folder, f"Evaluation of {plan.settings.checkpoint}", result, drawn, OmegaConf.to_yaml(plan.given))
     compose.save(plan.given, folder)

@@ -179,7 +179,7 @@ def _evaluate(plan: Plan, folder: Path, listening: Sequence[loggers.Logger]) -> 
     result = comparison.compare(scenario, settings, rules, learned, about)
     everyone = comparison.everyone(rules, learned)
     curves = metrics_file.read(folder), metrics_file.read(folder, metrics_file.HELD_OUT)
-    drawn = comparison.figures(result, scenario, settings, everyone, *curves)
+    drawn = comparison.figures(result, scenario, settings, everyone, *curves, build.plots(plan.settings))
     paths = comparison.write(folder, f"Run {folder.name}", result, drawn, OmegaConf.to_yaml(plan.given))
     for logger in listening:
         logger.evaluation(result, paths)

@@ -30,6 +30,7 @@ from jaxdlb.writing import write_whole
 from train import build, cli, comparison, compose, config, errors, players, provenance, run_folder
 from train.build import Scenario
 
+MOST_DRAWN = 3  # policies in the game's own figures, which show the first `evaluation.recorded_rounds`
 _IN_ROUNDS = ("evaluation.num_rounds", "evaluation.warmup")  # what `duration` and `warmup` stand for here
 
 
@@ -106,7 +107,10 @@ def execute(plan: Plan) -> None:
     result = measure(plan, policies)
     ranked = {each.name: played[each.name] for each in result.results}
     folder = plan.folder if settings.output else run_folder.create_new(plan.folder)
-    comparison.write_table_and_figures(folder, result, comparison.timelines(scenario, ranked, plan.warmup))
+    drawn = comparison.timelines(scenario, ranked, plan.warmup)
+    best = [each for name in [*ranked][:MOST_DRAWN] for each in policies if each.name == name]
+    drawn |= comparison.of_game(scenario, settings.evaluation, best)
+    comparison.write_table_and_figures(folder, result, drawn)
     write_whole(folder / "table.csv", evaluation.to_table_csv(result))
     _write_series(folder, ranked)
     compose.save(plan.given, folder)

@@ -132,7 +132,7 @@ def test_a_pointer_policy_is_evaluated_elsewhere_by_overrides(pointer_run, evalu
         "game.params.heartbeat_period=20",
         "evaluation.heuristics=[threshold]",
         "evaluation.actions=[greedy]",
-        "evaluation.plots=[timeline]",
+        "plots=timeline",
     )
     assert outcome.status == 0, outcome.err
     assert (here / "elsewhere" / "figures" / "timeline.png").exists()

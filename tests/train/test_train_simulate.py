@@ -140,7 +140,7 @@ BAD = {
     "policy=local duration=50 warmup=50": "warmup is 50; it must be below duration, which is 50",
     "policy=local duration=50 warmup=-1": "warmup is -1; it must be a finite number ≥ 0",
     "policy=local duration=50 evaluation.num_rounds=40": "evaluation.num_rounds is given; it must not be, since",
-    "policy=local duration=50 evaluation.plots=[timelines]": "evaluation.plots[0] is 'timelines'; it must be one of",
+    "policy=local duration=50 plots=[timelines]": "plots is 'timelines'; it must be one of",
     "policy=locale duration=50": "policy is 'locale'; it must be one of",
     "policy=[local,local] duration=50": "policy holds 'local' twice; every policy must have a name of its own",
     "policy=[] duration=50": "policy is empty; it must be learned, a heuristic, or a list of these",
