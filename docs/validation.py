@@ -136,6 +136,36 @@ def pooled_queue() -> list[Case]:
     return cases
 
 
+def servers_of_the_rack() -> list[Case]:
+    """One server in continuous time: the laws of M/M/1, M/M/c and M/G/1 queues; slices of half a mean task."""
+    constant, rare = {"kind": "constant", "value": 1.0}, {"kind": "bimodal", "short": 0.5, "long": 5.5}
+    heavy = {"kind": "pareto", "least": 0.75, "shape": 4.0}
+    cases = [
+        ("M/M/1, load 0.7", 0.7, 1, {"kind": "exponential", "average": 1.0}, 2.0),
+        ("M/M/8, load 0.8", 6.4, 8, {"kind": "exponential", "average": 1.0}, 2.0),
+        ("M/D/1, load 0.8", 0.8, 1, constant, 1.0),
+        ("M/G/1, bimodal, load 0.6", 0.6, 1, rare, 0.9 * 0.25 + 0.1 * 5.5**2),
+        ("M/G/1, Pareto, load 0.6", 0.6, 1, heavy, 2 * 0.75**2),
+    ]
+    return [_server(*case) for case in cases]
+
+
+def _server(name: str, rate: float, cores: int, runtime: dict[str, Any], mean_square: float) -> Case:
+    """One server whose tasks take 1 ms on average."""
+    entry = GAMES["rack"]
+    sizes = {"num_nodes": 1, "max_cores": cores, "max_io_cores": 1, "max_tasks": 1024, "max_arrivals": 24}
+    game: Any = entry.game(**sizes)
+    params = game.default_params(arrival_rate=rate, core_perf=1.0, runtime=runtime, dt=0.5, heartbeat_period=10.0)
+    exact = {"throughput": rate, "cpu_utilisation": rate / cores}
+    if cores > 1:
+        exact["response_time"] = theory.many_server_response(rate, 1.0, cores)
+    else:
+        exact["response_time"] = theory.one_server_response(rate, 1.0, mean_square)
+    if cores == 1 and runtime["kind"] == "exponential":
+        exact |= {f"p{share}": theory.one_server_response_quantile(rate, 1.0, share / 100) for share in (50, 95, 99)}
+    return Case(name, game, params, make_heuristic(entry.heuristics, "local"), exact, Effort(128, 20_000, 1000))
+
+
 def _case(
     name: str,
     policy: tuple[str, dict[str, Any]],
@@ -156,6 +186,7 @@ SECTIONS: dict[str, Callable[[], list[Case]]] = {
     "validation join shortest queue": join_shortest_queue,
     "validation power of d": power_of_d,
     "validation pooled queue": pooled_queue,
+    "validation servers": servers_of_the_rack,
 }
 SLOW = "validation slow rounds"
 

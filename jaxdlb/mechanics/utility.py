@@ -44,7 +44,7 @@ def imbalance(kind: str, bound: Int[Array, " N"], rate: Float[Array, " N"]) -> F
 
 def utilities(
     imbalance: Float[Array, " N"],
-    bound: Int[Array, " N"],
+    bound: Int[Array, " N"] | Float[Array, " N"],
     migrated: Bool[Array, " N"] | Int[Array, " N"],
     asked: Bool[Array, " N"],
     drops: Int[Array, " N"],

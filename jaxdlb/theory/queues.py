@@ -1,6 +1,6 @@
 """Queues in closed form or by small chains: what simulations of nodes that serve tasks must meet.
 
-Queues of one server or of many (`one_server_…`, `many_server_…`) live in continuous time, as the rack does: tasks
+Queues of one server or of many (`one_server_…`, `many_server_…`) live in continuous time: tasks
 arrive as a Poisson process with the rate λ and are served first come, first served, all times in one unit.
 
 All others play rounds. At the end of a round a node holds n tasks, and events of the next round are drawn: a task

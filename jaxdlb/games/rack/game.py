@@ -179,7 +179,7 @@ class Rack:
         news = dynamics.News(state.heard_load, state.heard_age, state.heartbeats_in_flight, state.ages_in_flight)
         news, interface_free = dynamics.hear(key, news, interface_free - 1, present, alive, state.slice, params)
         uneven = utility.imbalance(self.imbalance, bound, generator.expected_performance(params))
-        utilities = utility.utilities(uneven, bound, migrated, asked, drops, params)
+        utilities = utility.utilities(uneven, generator.responding(bound, params), migrated, asked, drops, params)
         slice = state.slice + 1
         after = State(
             tasks=tasks,

@@ -112,6 +112,14 @@ def expected_performance(params: Params) -> Float[Array, " N"]:
     return performance * params.dt / params.tasks.mean_runtime(params)
 
 
+def responding(bound: Int[Array, " N"], params: Params) -> Float[Array, " N"]:
+    """Tasks at each node, or travelling to it, over the tasks that arrive at a node in a slice: float32 [N].
+
+    By Little's law their mean over nodes and slices is the mean response time in slices: the same measure at any load.
+    """
+    return bound * bound.shape[0] / (params.arrival_rate * params.dt)
+
+
 def with_load(params: Params, load: Float[Array, ""]) -> Params:
     """The arrival rate at which the rack has that offered load."""
     return dataclasses.replace(params, arrival_rate=load * capacity(params))
