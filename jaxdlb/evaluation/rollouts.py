@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from jaxdlb.checks import NON_NEGATIVE, POSITIVE, check_array, check_size
-from jaxdlb.evaluation.side_by_side import SampleParams, play, teams_of
+from jaxdlb.evaluation.side_by_side import SampleParams, draw_clusters, play, teams_of
 from jaxdlb.game import Game
 from jaxdlb.policies import Policy
 
@@ -98,11 +98,11 @@ def sums(
     at_once = _ENTRIES_AT_ONCE // (len(policies) * game.num_agents**2)
     tally = play(
         teams,
+        draw_clusters(sample_params, key, num_episodes),
         key,
         jnp.float32(num_rounds),
         jnp.float32(warmup),
         game=game,
-        sample_params=sample_params,
         num_episodes=num_episodes,
         at_once=min(max(at_once, 1), num_episodes),
         by_time=by_time,

@@ -17,9 +17,12 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
 
 from jaxdlb.game import Game, TimeStep
 from jaxdlb.mechanics import chance
+from jaxdlb.mechanics.loops import while_any
 from jaxdlb.policies import Policy
 
 SampleParams = Callable[[PRNGKeyArray], Any]  # a pure function from a key to the parameters of one cluster
+
+_PARAMS, _GAME, _POLICY = range(3)  # which of the keys split from an evaluation's is for what
 
 
 class Tally(NamedTuple):
@@ -99,15 +102,39 @@ def _is_opaque(policy: Policy) -> bool:
     return len(leaves) == 1 and leaves[0] is policy
 
 
-@partial(jax.jit, static_argnames=("game", "sample_params", "num_episodes", "at_once", "by_time"))
+@struct.dataclass
+class Clusters:
+    """The parameters of the cluster that each episode plays: with the leading axis E, or one cluster for all."""
+
+    params: Any
+    all_alike: bool = struct.field(pytree_node=False)
+
+
+def draw_clusters(sample_params: SampleParams, key: PRNGKeyArray, num_episodes: int) -> Clusters:
+    """Each episode's cluster, from a key of its own.
+
+    The programs that play get them as arguments, so that one program serves any clusters; and those that are all alike,
+    since no number of theirs depends on the key, are not laid out one by one.
+    """
+    program = jax.make_jaxpr(sample_params)(key)
+    drawn = {id(each) for equation in program.jaxpr.eqns for each in equation.outvars} | set(
+        map(id, program.jaxpr.invars)
+    )
+    if not any(id(each) in drawn for each in program.jaxpr.outvars):
+        return Clusters(sample_params(key), all_alike=True)
+    keys = jax.vmap(chance.fold_in, (None, 0))(jax.random.split(key, 3)[_PARAMS], jnp.arange(num_episodes))
+    return Clusters(jax.jit(jax.vmap(sample_params))(keys), all_alike=False)
+
+
+@partial(jax.jit, static_argnames=("game", "num_episodes", "at_once", "by_time"))
 def play(
     teams: tuple[Team, ...],
+    clusters: Clusters,
     key: PRNGKeyArray,
     num_rounds: Float[Array, ""],
     warmup: Float[Array, ""],
     *,
     game: Game,
-    sample_params: SampleParams,
     num_episodes: int,
     at_once: int,
     by_time: bool = False,
@@ -122,12 +149,14 @@ def play(
     """
     keys = jax.random.split(key, 3)
 
-    def play_one(episode: Int[Array, ""]) -> Tally:
-        params_key, game_key, policy_key = jax.vmap(chance.fold_in, (0, None))(keys, episode)
-        params = sample_params(params_key)
+    def play_one(episode: tuple[Int[Array, ""], Any]) -> Tally:
+        number, drawn = episode
+        game_key, policy_key = (chance.fold_in(keys[each], number) for each in (_GAME, _POLICY))
+        params = clusters.params if clusters.all_alike else drawn
         return _play_episode(teams, game_key, policy_key, params, num_rounds, warmup, game, by_time)
 
-    return jax.lax.map(play_one, jnp.arange(num_episodes), batch_size=at_once)
+    each = (jnp.arange(num_episodes), () if clusters.all_alike else clusters.params)
+    return jax.lax.map(play_one, each, batch_size=at_once)
 
 
 def _play_episode(
@@ -150,7 +179,8 @@ def _play_episode(
     nothing = jax.tree.map(jnp.zeros_like, _contributions(timestep, goes_on))
     clock = Tally(jnp.zeros(sum(sizes)), jnp.zeros(sum(sizes)))  # what each policy has played, in rounds or in time
 
-    def play_round(carry: tuple) -> tuple:
+    def play_round(constants: tuple, carry: tuple) -> tuple:
+        teams, game_key, policy_key, params, num_rounds, warmup = constants
         round, clock, goes_on, memories, state, timestep, tally = carry
         round_key = chance.fold_in(policy_key, round)
         played = []
@@ -166,12 +196,15 @@ def _play_episode(
         tally = tally.add(_contributions(timestep, goes_on & (start >= warmup) & (start < num_rounds)))
         return round + 1, clock.add(took), goes_on & (timestep.discount > 0), memories, state, timestep, tally
 
-    def somebody_plays(carry: tuple) -> Bool[Array, ""]:
+    def somebody_plays(constants: tuple, carry: tuple) -> Bool[Array, ""]:
+        *_, num_rounds, _ = constants
         _, clock, goes_on, *_ = carry
         return jnp.any(goes_on & (clock.total < num_rounds))
 
     first = (jnp.int32(0), clock, goes_on, memories, state, timestep, Tally(nothing, nothing))
-    return jax.lax.while_loop(somebody_plays, play_round, first)[-1]
+    constants = (teams, game_key, policy_key, params, num_rounds, warmup)
+    # Those who are done play on until the last one is, and nothing of that counts.
+    return while_any(somebody_plays, play_round, constants, first)[-1]
 
 
 def began(clock: Tally, took: Float[Array, "*P"]) -> Float[Array, "*P"]:
