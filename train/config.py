@@ -293,8 +293,8 @@ def law_schema(name: str, declaration: Declaration) -> type:
     assert laws is not None
     fields: Fields = {"kind": (str, declaration.default_kind)}
     words = {"kind": f"one of {', '.join(laws)}"}
-    for kind, law in laws.items():
-        for each in descriptions.describe(law):
+    for kind, described in descriptions.describe_laws(declaration).items():
+        for each in described:
             fields[each.name] = (Any, None)
             words[each.name] = f"of {kind}: {_with_default(each)}"
     return _dataclass(name, fields, words, object)
