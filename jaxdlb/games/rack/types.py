@@ -64,8 +64,8 @@ class Params:
 
     migration_cost: Float[Array, ""] = parameter(NON_NEGATIVE, 0.01)  # c_m: cost of each task sent to another node
     steal_cost: Float[Array, ""] = parameter(NON_NEGATIVE, 0.01)  # c_s: cost of each steal request, granted or not
-    imbalance_weight: Float[Array, ""] = parameter(NON_NEGATIVE, 0.0)  # w_I: weight of the imbalance in the utility
-    holding_weight: Float[Array, ""] = parameter(NON_NEGATIVE, 1.0)  # w_H: weight of the tasks present in the utility
+    imbalance_weight: Float[Array, ""] = parameter(NON_NEGATIVE, 0.03)  # w_I: weight of the imbalance in the utility
+    holding_weight: Float[Array, ""] = parameter(NON_NEGATIVE, 1.0)  # w_H: weight of the response time in the utility
     drop_cost: Float[Array, ""] = parameter(NON_NEGATIVE, 10.0)  # c_d: cost of each task that found no free slot
     selfishness: Float[Array, ""] = parameter(PROBABILITY, 0.0)  # κ: weight of an agent's own utility in its reward
     horizon: Int[Array, ""] = parameter(POSITIVE_COUNT, 1000)  # slices in an episode
