@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from jaxdlb.descriptions import describe, meanings
+from jaxdlb.descriptions import describe, describe_laws, meanings
 from jaxdlb.game import Entry
 from jaxdlb.games import GAMES
 from jaxdlb.learners import LEARNERS
@@ -122,9 +122,10 @@ def laws(entry: Entry) -> Rows:
     """The laws that a game's parameters may follow, and their fields."""
     rows: Rows = [["parameter", "kind", "field", "default", "allowed", "meaning"]]
     for name, declaration in declarations(entry.params).items():
+        described = describe_laws(declaration)
         for kind, law in (declaration.laws or {}).items():
-            described = [[_code(d.name), d.default or "must be given", d.allowed, d.meaning] for d in describe(law)]
-            rows += [[_code(name), _code(kind), *row] for row in described or [["", "", "", _first_line(law)]]]
+            fields = [[_code(d.name), d.default or "must be given", d.allowed, d.meaning] for d in described[kind]]
+            rows += [[_code(name), _code(kind), *row] for row in fields or [["", "", "", _first_line(law)]]]
     return rows
 
 

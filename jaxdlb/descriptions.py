@@ -33,6 +33,20 @@ def describe(type_: Any) -> list[Described]:
     return [_described(type_, name, each, comments.get(name, "")) for name, each in declarations(type_).items()]
 
 
+def describe_laws(declaration: Declaration) -> dict[str, list[Described]]:
+    """The fields of every law that a parameter may follow, by kind; defaults are those that hold for the parameter."""
+    return {kind: _of_law(law, declaration.default) for kind, law in (declaration.laws or {}).items()}
+
+
+def _of_law(law: type, default: Any) -> list[Described]:
+    described = describe(law)
+    if type(default) is not law:
+        return described
+    own = declarations(default)
+    held = {name: dataclasses.replace(each, default=getattr(default, name)) for name, each in own.items()}
+    return [dataclasses.replace(each, default=_default_text(held[each.name])) for each in described]
+
+
 def meanings(type_: Any) -> dict[str, str]:
     """For each field of a dataclass, the comment on its line or on the lines above; {} if the source is unavailable."""
     bases = reversed([base for base in inspect.getmro(type_) if dataclasses.is_dataclass(base)])

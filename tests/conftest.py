@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # for `reference` and `typecheck
 
 import hypothesis
 import jaxtyping
+import pytest
 
 # Shapes and dtypes that the annotations promise are checked in every function that a test reaches.
 jaxtyping.install_import_hook(["jaxdlb"], "typechecking.check_functions")
@@ -29,6 +30,20 @@ jaxtyping.install_import_hook(["jaxdlb"], "typechecking.check_functions")
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True, database=None)
 hypothesis.settings.register_profile("explore", deadline=None, max_examples=1000, database=None)
 hypothesis.settings.load_profile("suite")
+
+
+@pytest.fixture
+def own_packages(monkeypatch):
+    """What hydra is told of users' own packages in a test, no later test in this process sees."""
+    from hydra.core.config_store import ConfigStore
+
+    from train import config
+
+    config.register()
+    groups = ConfigStore.instance().repo
+    monkeypatch.setattr(config, "_FOREIGN", {})
+    monkeypatch.setitem(groups["schema"], "game", dict(groups["schema"]["game"]))
+    monkeypatch.setitem(groups, "game", dict(groups.get("game", {})))
 
 
 def pytest_unconfigure() -> None:

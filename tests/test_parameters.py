@@ -13,7 +13,8 @@ from reference.ticking import Fading, Listed, Steady, Ticking
 import jaxdlb
 from jaxdlb import parameters
 from jaxdlb.checks import COUNT, FINITE, POSITIVE, POSITIVE_PROBABILITY, PROBABILITY, SWITCH, Interval
-from jaxdlb.parameters import parameter
+from jaxdlb.descriptions import describe_laws
+from jaxdlb.parameters import law, parameter
 
 GAME = Ticking(num_workers=3, capacity=5)
 PARAMS = GAME.default_params()
@@ -94,6 +95,61 @@ def test_a_law_is_given_by_its_kind_its_class_an_instance_or_a_mapping(given):
 @pytest.mark.parametrize("given", [{}, {"kind": None}, None])
 def test_the_first_law_is_the_default(given):
     assert isinstance(GAME.default_params(worth=given).worth, Steady)
+
+
+@struct.dataclass
+class Paid:
+    """A piece's worth fades by default, with a half-life that is not the law's own."""
+
+    worth: Steady | Fading | Listed = law({"steady": Steady, "fading": Fading, "listed": Listed}, Fading(3.0))
+    spent: Steady | Fading = law({"steady": Steady, "fading": Fading})
+
+
+def paid(**fields):
+    return parameters.make(Paid, GAME, fields)
+
+
+@pytest.mark.parametrize(
+    ("given", "half_life"),
+    [
+        (None, 3.0),
+        ({}, 3.0),
+        ("fading", 3.0),
+        ({"kind": "fading"}, 3.0),
+        ({"half_life": 5}, 5.0),
+        ({"half_life": None}, 3.0),
+        ({"kind": "fading", "half_life": 5}, 5.0),
+        (Fading(7.0), 7.0),
+        (Fading(), 10.0),  # an instance says all its fields
+    ],
+)
+def test_what_is_not_given_of_the_defaults_kind_is_as_in_the_default(given, half_life):
+    worth = paid(worth=given).worth
+    assert isinstance(worth, Fading)
+    assert (worth.half_life.dtype, float(worth.half_life)) == (jnp.float32, half_life)
+
+
+def test_another_kind_than_the_defaults_has_its_own_fields_and_defaults():
+    assert isinstance(paid(worth="steady").worth, Steady)
+    assert paid(worth={"kind": "listed", "values": [1, 2]}).worth.values.tolist() == [1, 2]
+    assert float(paid(spent="fading").spent.half_life) == 10.0  # whose default is another kind
+    assert refusal(paid, worth={"kind": "steady", "half_life": 3}).startswith("worth.half_life is not a field of the ")
+    assert refusal(paid, worth={"half_life": 0}) == "worth.half_life is 0; it must be a finite number > 0"
+
+
+def test_two_instances_by_default_do_not_share_what_is_replaced():
+    first = paid()
+    assert float(first.replace(worth=Fading(1.0)).worth.half_life) == 1.0
+    assert float(paid().worth.half_life) == float(first.worth.half_life) == 3.0
+
+
+def test_the_fields_of_a_law_are_described_with_the_defaults_that_hold_for_the_parameter():
+    declared = parameters.declarations(Paid)
+    described = {name: describe_laws(each)["fading"][0].default for name, each in declared.items()}
+    assert described == {"worth": "3", "spent": "10"}
+    assert (
+        describe_laws(declared["worth"])["steady"] == [] and describe_laws(declared["worth"])["listed"][0].default == ""
+    )
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ class WandbSettings(LoggerSettings):
 class SweepSettings:
     """Comparisons as one parameter of the game is swept, after the comparison itself."""
 
-    over: str | None = None  # a parameter of the game that is one number; null: nothing is swept
+    over: str | None = None  # a parameter of the game, by path, that is one number or drawn; null: nothing is swept
     values: list[float] = dataclasses.field(default_factory=list)  # of it, ascending
     gain: str | None = None  # the column on the horizontal axis: what is gained
     cost: str | None = None  # the column on the vertical axis, where less is better: what it costs
@@ -293,8 +293,8 @@ def law_schema(name: str, declaration: Declaration) -> type:
     assert laws is not None
     fields: Fields = {"kind": (str, declaration.default_kind)}
     words = {"kind": f"one of {', '.join(laws)}"}
-    for kind, law in laws.items():
-        for each in descriptions.describe(law):
+    for kind, described in descriptions.describe_laws(declaration).items():
+        for each in described:
             fields[each.name] = (Any, None)
             words[each.name] = f"of {kind}: {_with_default(each)}"
     return _dataclass(name, fields, words, object)

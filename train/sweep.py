@@ -1,6 +1,7 @@
 """The comparison as one parameter of the game is swept: `evaluation.sweep`."""
 
 import copy
+import functools
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,12 +11,16 @@ import jax
 import numpy as np
 
 from jaxdlb import checkpoint
+from jaxdlb.catalogue import did_you_mean
 from jaxdlb.evaluation import sweep as sweeps
 from jaxdlb.evaluation.rollouts import evaluate_all
 from jaxdlb.evaluation.sweep import Line, Sweep
+from jaxdlb.game import Entry
+from jaxdlb.games import GAMES
+from jaxdlb.parameters import declarations
 from jaxdlb.policies import Policy
 from jaxdlb.writing import write_whole
-from train import build, comparison, compose
+from train import build, comparison, compose, config
 from train.build import Scenario
 
 _KEY = "evaluation.sweep"
@@ -25,22 +30,65 @@ def check(settings: Any) -> None:
     """Check everything that is asked of a sweep; writes nothing.
 
     Raises:
-        ValueError: an unknown parameter or column, values that are refused or do not ascend, or no such run.
+        ValueError: an unknown parameter or column, values that are refused or do not ascend, no such run, or one whose
+            policy does not fit the game.
     """
     asked = settings.evaluation.sweep
     if asked.over is None:
         return
+    _check_over(settings.game, asked.over)
     if not asked.values or list(asked.values) != sorted(set(asked.values)):
         raise ValueError(f"{_KEY}.values is {list(asked.values)}; it must hold at least one value, in ascending order")
-    if not isinstance(getattr(settings.game.params, asked.over, []), int | float | None):
-        known = [name for name, each in vars(settings.game.params).items() if isinstance(each, int | float | None)]
-        raise ValueError(f"{_KEY}.over is {asked.over!r}; it must be one of {', '.join(known)}")
+    if asked.up_to is not None and not asked.up_to >= asked.values[0]:
+        raise ValueError(f"{_KEY}.up_to is {asked.up_to:g}; it must be at least the first value, {asked.values[0]:g}")
     columns = _scenarios(settings)[0].game.columns
     for axis in ("gain", "cost"):
-        if getattr(asked, axis) not in columns:
-            raise ValueError(f"{_KEY}.{axis} is {getattr(asked, axis)!r}; it must be one of {', '.join(columns)}")
-    for folder in asked.beside:
-        checkpoint.locate(folder)
+        _check_column(f"{_KEY}.{axis}", getattr(asked, axis), columns)
+    _beside(settings)
+
+
+def _check_over(game: Any, over: str) -> None:
+    """Raise ValueError unless `over` is a parameter of the game that is one number, for all its entries."""
+    numbers = _numbers(GAMES.find(game.name), game.params)
+    if over not in numbers:
+        known = f"it must be one of {', '.join(numbers)}{did_you_mean(over, numbers)}"
+        raise ValueError(f"{_KEY}.over is {over!r}; {known}")
+    shorthand = GAMES.find(game.name).shorthands.get(over)
+    beside = [name for name in (shorthand.sets if shorthand else ()) if getattr(game.params, name) is not None]
+    if beside:
+        raise ValueError(
+            f"{_KEY}.over is {over!r} and game.params.{beside[0]} is given too; give only one, since {over} sets "
+            f"{beside[0]} (game.params.{beside[0]}=null)"
+        )
+    drawn = _ranges_of(game, over) is not None
+    if not drawn and not isinstance(numbers[over], int | float | None):
+        raise ValueError(f"{_KEY}.over is {over!r}; it must be one number, and game.params.{over} is {numbers[over]!r}")
+
+
+def _check_column(key: str, name: str | None, columns: Mapping[str, Any]) -> None:
+    if name is None:
+        raise ValueError(f"{key} is not given; it must be one of {', '.join(columns)}")
+    if name not in columns:
+        raise ValueError(
+            f"{key} is {name!r}; it must be one of {', '.join(columns)}{did_you_mean(name, columns, repr)}"
+        )
+
+
+def _numbers(entry: Entry, params: Any) -> dict[str, Any]:
+    """What the settings say of every parameter that holds numbers, by path: those of the law that is chosen too."""
+    declared, found = declarations(entry.params), {name: getattr(params, name) for name in entry.shorthands}
+    for name, each in declared.items():
+        given = getattr(params, name)
+        if each.laws is None:
+            found[name] = given
+        elif given.kind in each.laws:
+            below = declarations(each.laws[given.kind])
+            found |= {f"{name}.{field}": getattr(given, field) for field in below}
+    return found
+
+
+def _ranges_of(game: Any, path: str) -> Any:
+    return functools.reduce(getattr, path.split("."), game.randomise)
 
 
 def execute(settings: Any, learned: comparison.Learned, folder: Path) -> None:
@@ -53,33 +101,67 @@ def execute(settings: Any, learned: comparison.Learned, folder: Path) -> None:
     sweep = _play(settings, {settings.learner.name: next(iter(learned.values()))} | _beside(settings))
     up_to = asked.values[len(asked.values) // 2] if asked.up_to is None else asked.up_to
     text = "\n\n".join(sweeps.conclusion(sweep, line, up_to) for line in sweep.learned)
+    table, figure = sweeps.to_csv(sweep), frontier(sweep)  # all there is to say, before the first file
     figures = folder / comparison.FIGURES
     figures.mkdir(parents=True, exist_ok=True)
-    frontier(sweep).savefig(figures / "sweep.png")
-    write_whole(folder / "sweep.csv", sweeps.to_csv(sweep))
+    write_whole(folder / "sweep.csv", table)
     write_whole(folder / "sweep.txt", text + "\n")
+    figure.savefig(figures / "sweep.png")
     print(f"\n{text}")
 
 
 def _scenarios(settings: Any) -> list[Scenario]:
-    """The game and its clusters at each value."""
-    asked, scenarios = settings.evaluation.sweep, []
-    for value in asked.values:
-        game = copy.deepcopy(settings.game)
-        setattr(game.params, asked.over, value)
-        setattr(game.randomise, asked.over, None)
-        scenarios.append(build.scenario(game))
+    """The game and its clusters at each value.
+
+    Raises:
+        ValueError: a value that is refused, or another setting of the game.
+    """
+    over, scenarios = settings.evaluation.sweep.over, []
+    for index, value in enumerate(settings.evaluation.sweep.values):
+        with build.renamed(f"game.params.{over}", f"{_KEY}.values[{index}]"):
+            scenarios.append(build.scenario(_at(settings.game, over, value)))
     return scenarios
 
 
+def _at(settings: Any, over: str, value: float) -> Any:
+    """The settings of the game at one value of the parameter, which then is neither drawn nor set by another one."""
+    game, shorthands = copy.deepcopy(settings), GAMES.find(settings.name).shorthands
+    sets = {name: each.sets for name, each in shorthands.items()}
+    setters = [name for name, fields in sets.items() if over in fields]
+    for path in (over, *setters, *sets.get(over, ())):
+        _set(game.randomise, path, None)
+    for path in setters:
+        _set(game.params, path, None)
+    _set(game.params, over, value)
+    return game
+
+
+def _set(settings: Any, path: str, value: Any) -> None:
+    *outer, name = path.split(".")
+    setattr(functools.reduce(getattr, outer, settings), name, value)
+
+
 def _beside(settings: Any) -> dict[str, Sequence[Policy]]:
-    """The policies of the other runs, by the names of their learners."""
-    scenario, found = build.scenario(settings.game), {}
-    for path in settings.evaluation.sweep.beside:
-        located = checkpoint.locate(path)
-        name = compose.settings(compose.from_run(located.folder.parent, [], type(settings)), []).learner.name
+    """The policies of the other runs, by the names of their learners.
+
+    Raises:
+        ValueError: no such run, or one whose policy does not fit the game.
+    """
+    asked, found = settings.evaluation.sweep, dict[str, Sequence[Policy]]()
+    if not asked.beside:
+        return found
+    scenario = _scenarios(settings)[0]
+    for index, path in enumerate(asked.beside):
+        key = f"{_KEY}.beside[{index}]"
+        if path in asked.beside[:index]:
+            raise ValueError(f"{key} is {path!r}; it must be listed once")
+        located = checkpoint.locate(path, key)
+        name = compose.from_run(located.folder.parent, [], config.Settings).learner.name
         label = name if name != settings.learner.name and name not in found else f"{name} of {path}"
-        learned = comparison.learned(located.folder, scenario, settings.evaluation, located.step)
+        try:
+            learned = comparison.learned(located.folder, scenario, settings.evaluation, located.step)
+        except ValueError as error:
+            raise ValueError(f"{key} is {path!r}: {error}") from None
         found[label] = next(iter(learned.values()))
     return found
 

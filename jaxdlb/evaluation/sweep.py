@@ -17,6 +17,8 @@ RESAMPLES = 1000
 _WIDEST = 34  # characters of a name
 _SEED = 0
 
+_Ratios = Callable[[np.ndarray | None, np.ndarray | None], np.ndarray]  # of draws of seeds and episodes
+
 
 @dataclasses.dataclass(frozen=True)
 class Line:
@@ -37,10 +39,6 @@ class Sweep:
     values: tuple[float, ...]
     headers: tuple[str, str]  # of the column on either axis: gain, and cost
     lines: tuple[Line, ...]
-
-    def named(self, name: str) -> Line:
-        """The line of that name."""
-        return next(line for line in self.lines if line.name == name)
 
     @property
     def learned(self) -> list[Line]:
@@ -64,75 +62,98 @@ class Finding:
 def curve(
     line: Line, seeds: np.ndarray | None = None, episodes: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mean gain [V] and mean cost [V], over all seeds and episodes or over those given."""
-    seeds = np.arange(line.gain.shape[1]) if seeds is None else seeds % line.gain.shape[1]
-    episodes = np.arange(line.gain.shape[2]) if episodes is None else episodes
-    chosen = np.ix_(np.arange(line.gain.shape[0]), seeds, episodes)
+    """Mean gain [V] and mean cost [V], over all seeds and episodes or over those drawn.
+
+    `seeds` are uniform numbers in [0, 1), at least as many as the line has seeds: the first S of them draw its own.
+    """
+    num_values, num_seeds, num_episodes = line.gain.shape
+    drawn = np.arange(num_seeds) if seeds is None else (seeds[:num_seeds] * num_seeds).astype(int)
+    episodes = np.arange(num_episodes) if episodes is None else episodes
+    chosen = np.ix_(np.arange(num_values), drawn, episodes)
     return line.gain[chosen].mean(axis=(1, 2)), line.cost[chosen].mean(axis=(1, 2))
 
 
 def band(line: Line) -> tuple[np.ndarray, np.ndarray]:
     """The ends [V] of the intervals of the cost."""
-    return _ends(np.stack([curve(line, *drawn)[1] for drawn in _resampled([line])]))
+    low, high = _ends(np.stack([curve(line, *drawn)[1] for drawn in _resampled([line])]))
+    return low, high
 
 
 def lower_cost(line: Line, other: Line, values: Sequence[float], up_to: float) -> Finding:
-    """The largest factor by which the cost of `line` is below that of `other`, at values of at most `up_to`."""
+    """The largest factor by which the cost of `line` is below that of `other`, at values of at most `up_to`.
+
+    Costs are above 0; where one of the two is not known, nothing is compared. NaN where there is nothing to compare.
+    """
     places = np.flatnonzero(np.asarray(values) <= up_to)
 
     def ratios(seeds: np.ndarray | None, episodes: np.ndarray | None) -> np.ndarray:
         return curve(other, seeds, episodes)[1][places] / curve(line, seeds, episodes)[1][places]
 
-    place = int(np.argmax(ratios(None, None)))
-    return Finding(_estimate([line, other], lambda *drawn: float(ratios(*drawn)[place])), float(values[places[place]]))
+    return _largest([line, other], ratios, np.asarray(values, float)[places])
 
 
 def more_gain(line: Line, others: Sequence[Line]) -> Finding:
     """The largest factor by which `line` gains more at the same cost than whichever of the others gains most there.
 
-    Costs are those that `line` and one of the others reach; between two values, gains are interpolated.
+    Costs are those that `line` and one of the others reach; between two costs, gains are interpolated. NaN where there
+    is no such cost.
     """
-    own, rest = curve(line)[1], [curve(other)[1] for other in others]
-    reached = [level for level in np.concatenate([own, *rest]) if own.min() <= level <= own.max()]
-    levels = np.array(sorted(level for level in reached if any(each.min() <= level for each in rest)))
-    if not len(levels):
-        return Finding(Estimate(np.nan, np.nan, np.nan), np.nan)
+    own, rest = _known(curve(line)[1]), [_known(curve(other)[1]) for other in others]
+    reached = np.concatenate([own, *rest])
+    from_, to = max(_least(own), min(map(_least, rest), default=np.inf)), own.max(initial=-np.inf)
+    levels = np.unique(reached[(from_ <= reached) & (reached <= to)])
 
     def ratios(seeds: np.ndarray | None, episodes: np.ndarray | None) -> np.ndarray:
-        best = np.max([_gain_at(levels, *curve(other, seeds, episodes)) for other in others], axis=0)
+        best = np.fmax.reduce([_gain_at(levels, *curve(other, seeds, episodes)) for other in others])
         return _gain_at(levels, *curve(line, seeds, episodes)) / best
 
-    place = int(np.argmax(ratios(None, None)))
-    return Finding(_estimate([line, *others], lambda *drawn: float(ratios(*drawn)[place])), float(levels[place]))
+    return _largest([line, *others], ratios, levels)
+
+
+def _known(costs: np.ndarray) -> np.ndarray:
+    """Costs without those that are NaN, as percentiles are where no task is completed."""
+    return costs[np.isfinite(costs)]
+
+
+def _least(costs: np.ndarray) -> float:
+    return float(costs.min(initial=np.inf))
 
 
 def _gain_at(levels: np.ndarray, gain: np.ndarray, cost: np.ndarray) -> np.ndarray:
     """The most that is gained at a cost of at most each level; where none is as low, what is gained at the lowest."""
-    return np.interp(levels, np.maximum.accumulate(cost), np.maximum.accumulate(gain))
+    known = np.isfinite(cost) & np.isfinite(gain)
+    if not known.any():
+        return np.full(levels.shape, np.nan)
+    gain, cost = gain[known], cost[known]
+    order = np.lexsort((gain, cost))
+    return np.interp(levels, cost[order], np.maximum.accumulate(gain[order]))
 
 
 def _resampled(lines: Sequence[Line]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Draws, with replacement, of seeds and of episodes: the same for all lines."""
+    """Draws, with replacement, of seeds (as `curve` takes them) and of episodes: the same for all lines."""
     random = np.random.default_rng(_SEED)
     num_seeds, num_episodes = max(line.gain.shape[1] for line in lines), lines[0].gain.shape[2]
     return [
-        (
-            np.asarray(random.integers(num_seeds, size=num_seeds)),
-            np.asarray(random.integers(num_episodes, size=num_episodes)),
-        )
+        (random.random(num_seeds), np.asarray(random.integers(num_episodes, size=num_episodes)))
         for _ in range(RESAMPLES)
     ]
 
 
-def _estimate(lines: Sequence[Line], of: Callable[[np.ndarray | None, np.ndarray | None], float]) -> Estimate:
-    low, high = _ends(np.array([of(*drawn) for drawn in _resampled(lines)]))
-    return Estimate(mean=of(None, None), low=float(low), high=float(high))
+def _largest(lines: Sequence[Line], ratios: _Ratios, at: np.ndarray) -> Finding:
+    """The largest of the ratios, with its interval, and where it is; ratios that are no numbers are left out."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = ratios(None, None) if len(at) else np.array([])
+        if not np.isfinite(found).any():
+            return Finding(Estimate(np.nan, np.nan, np.nan), np.nan)
+        place = int(np.argmax(np.where(np.isfinite(found), found, -np.inf)))
+        low, high = _ends(np.array([ratios(*drawn)[place] for drawn in _resampled(lines)]))
+    return Finding(Estimate(mean=float(found[place]), low=float(low), high=float(high)), float(at[place]))
 
 
-def _ends(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _ends(samples: np.ndarray) -> np.ndarray:
+    """Both ends, [2, …], of the interval that holds most of the samples; NaN where one of these is."""
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(samples, [tail, 1 - tail], axis=0)
-    return low, high
+    return np.quantile(samples, [tail, 1 - tail], axis=0)
 
 
 def to_csv(sweep: Sweep) -> str:
@@ -152,18 +173,16 @@ def conclusion(sweep: Sweep, line: Line, up_to: float) -> str:
     gain, cost = (header.partition(",")[0] for header in sweep.headers)
     most = more_gain(line, sweep.rules)
     rows = [(rule.name, lower_cost(line, rule, sweep.values, up_to), more_gain(line, [rule])) for rule in sweep.rules]
-    rows.sort(key=lambda row: row[1].ratio.mean)
-    rows = [(_cut(name), lower, more) for name, lower, more in rows]
-    width = max(len("rule"), *(len(name) for name, *_ in rows))
-    words = f"{cost} lower by a factor of, at {sweep.over} ≤ {up_to:g}"
-    lines = [
-        f"{line.name}, as {sweep.over} is swept ({len(sweep.values)} values from {sweep.values[0]:g} to "
-        f"{sweep.values[-1]:g}):",
-        f"  {'beside':{width}}  {words:44}  times the {gain} at the same {cost}",
-        *(f"  {name:{width}}  {_written(low, sweep.over):44}  {_written(more, 'at')}" for name, low, more in rows),
-        f"  {'the best rule at each ' + cost:{width + 46}}  {_written(most, 'at')}",
+    rows.sort(key=lambda row: np.nan_to_num(row[1].ratio.mean, nan=np.inf))
+    table = [
+        ("beside", f"{cost} lower by a factor of, at {sweep.over} ≤ {up_to:g}", f"times the {gain} at the same {cost}"),
+        *((_cut(name), _written(lower, sweep.over), _written(more, "at")) for name, lower, more in rows),
+        (f"the best rule at each {cost}", "", _written(most, "at")),
     ]
-    return "\n".join(lines)
+    first, second = (max(len(row[column]) for row in table) for column in (0, 1))
+    swept = f"{len(sweep.values)} values from {sweep.values[0]:g} to {sweep.values[-1]:g}"
+    lines = [f"  {name:{first}}  {lower:{second}}  {more}" for name, lower, more in table]
+    return "\n".join([f"{line.name}, as {sweep.over} is swept ({swept}):", *lines])
 
 
 def _cut(name: str) -> str:

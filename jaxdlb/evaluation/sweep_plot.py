@@ -26,14 +26,15 @@ def frontier(sweep: Sweep) -> Figure:
     """
     figure = Figure(figsize=(9.5, 5.6), dpi=DPI, layout="constrained")
     axes = figure.subplots()
-    best = min(sweep.rules, key=lambda line: float(np.mean(np.log(np.maximum(sweeps.curve(line)[1], 1e-12)))))
-    ranked = sorted(sweep.lines, key=lambda line: -float(np.mean(np.log(np.maximum(sweeps.curve(line)[1], 1e-12)))))
+    best = min(sweep.rules, key=_usual_cost, default=None)
+    ranked = sorted(sweep.lines, key=_usual_cost, reverse=True)
     for place, line in enumerate(ranked):
         _draw(axes, line, _style(line, sweep, best), _MARKERS[place % len(_MARKERS)])
-    least = min(float(np.min(sweeps.curve(line)[1])) for line in sweep.lines)
-    most = max(float(np.max(sweeps.curve(line)[1])) for line in sweep.lines)
+    costs = np.concatenate([sweeps.curve(line)[1] for line in sweep.lines])
+    costs = costs[np.isfinite(costs) & (costs > 0)]
     axes.set_yscale("log")
-    axes.set_ylim(least * 0.85, min(most * 1.15, least * _HIGHEST))
+    if len(costs):
+        axes.set_ylim(costs.min() * 0.85, min(costs.max() * 1.15, costs.min() * _HIGHEST))
     axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 3, 5)))
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(ticker.NullFormatter())
@@ -52,7 +53,14 @@ def frontier(sweep: Sweep) -> Figure:
     return figure
 
 
-def _style(line: Line, sweep: Sweep, best: Line) -> dict[str, Any]:
+def _usual_cost(line: Line) -> float:
+    """The geometric mean of its costs, as a logarithm; the highest where none is known."""
+    costs = sweeps.curve(line)[1]
+    costs = costs[np.isfinite(costs) & (costs > 0)]
+    return float(np.mean(np.log(costs))) if len(costs) else np.inf
+
+
+def _style(line: Line, sweep: Sweep, best: Line | None) -> dict[str, Any]:
     if line.kind == "learned":
         place = [each.name for each in sweep.learned].index(line.name)
         return {"color": _LEARNED[place % len(_LEARNED)], "linewidth": 2.2, "zorder": 5}

@@ -42,8 +42,12 @@ def test_the_game_of_the_guide_is_added_in_its_three_steps(source, tmp_path):
     (tmp_path / "jaxdlb" / "games" / "routers").mkdir()
     (tmp_path / "jaxdlb" / "games" / "routers" / "__init__.py").write_text(source)
     registry = tmp_path / "jaxdlb" / "games" / "__init__.py"
-    entered = registry.read_text().replace("for each in (dlb,)", "for each in (dlb, routers)")
-    registry.write_text(entered.replace("from jaxdlb.games import dlb", "from jaxdlb.games import dlb, routers"))
+    imported, imports = re.subn(
+        r"from jaxdlb\.games import (.+)", r"from jaxdlb.games import \1, routers", registry.read_text()
+    )
+    entered, lines = re.subn(r"for each in \((.+?),?\)", r"for each in (\1, routers)", imported)
+    assert (imports, lines) == (1, 1)
+    registry.write_text(entered)
     (yaml,) = re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     (tmp_path / "conf" / "game" / "routers.yaml").write_text(re.sub("^  ", "", yaml, flags=re.MULTILINE))
     given = ["game=routers", "game.num_servers=3", "game.params.horizon=20", "game.randomise.horizon=[10,20]"]
@@ -62,7 +66,7 @@ def test_the_game_of_the_guide_is_added_in_its_three_steps(source, tmp_path):
     assert "longest" in finished.stdout
 
 
-def test_a_game_and_a_rule_of_a_users_own_package_need_no_edit(source, tmp_path, monkeypatch, capsys):
+def test_a_game_and_a_rule_of_a_users_own_package_need_no_edit(source, tmp_path, monkeypatch, capsys, own_packages):
     package = tmp_path / "my_package"
     package.mkdir()
     (package / "__init__.py").write_text("")

@@ -6,7 +6,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from hydra.core.config_store import ConfigStore
 
 import jaxdlb
 from jaxdlb import compilation, evaluation
@@ -88,16 +87,6 @@ def test_an_integer_may_be_written_as_a_float_that_is_one():
 
 def test_without_an_experiment_is_what_there_is_without_it():
     assert dataclasses.asdict(composed("experiment=null")) == dataclasses.asdict(composed())
-
-
-@pytest.fixture
-def own_packages(monkeypatch):
-    """What hydra is told of users' own packages here, no later test in this process sees."""
-    config.register()
-    groups = ConfigStore.instance().repo
-    monkeypatch.setattr(config, "_FOREIGN", {})
-    monkeypatch.setitem(groups["schema"], "game", dict(groups["schema"]["game"]))
-    monkeypatch.setitem(groups, "game", dict(groups.get("game", {})))
 
 
 def test_a_game_of_a_users_own_package_is_taken_by_its_place(tmp_path, monkeypatch, own_packages):

@@ -6,14 +6,17 @@ import json
 import shutil
 
 import pytest
-from command_line import TINY, files_of
+from command_line import ROOT, TINY, files_of
 
+from jaxdlb.games import GAMES
 from jaxdlb.learners import LEARNERS
+
+GAME_FILES = ", ".join(sorted(path.stem for path in (ROOT / "conf" / "game").glob("*.yaml")))
 
 BAD = {
     # unknown names
-    "game=dlbb": "game is 'dlbb'; it must be one of dlb, dlb_randomised, dlb_response, dlb_trace; did you mean 'dlb'?",
-    "game.name=dbl": "game is 'dbl'; it must be one of dlb; did you mean 'dlb'?",
+    "game=dlbb": f"game is 'dlbb'; it must be one of {GAME_FILES}; did you mean 'dlb'?",
+    "game.name=dbl": f"game is 'dbl'; it must be one of {', '.join(GAMES)}; did you mean 'dlb'?",
     "learner=mapo": f"learner is 'mapo'; it must be one of {', '.join(sorted(LEARNERS))}; did you mean 'mappo'?",
     "network=transformer": "network is 'transformer'; it must be one of",
     "network.kind=transformer": "network.kind is 'transformer'; it must be one of auto, mlp, pointer",

@@ -206,7 +206,7 @@ def _warn_if_unstable(params: Params) -> None:
         warnings.warn(
             f"the offered load is {load:.3g}: more tasks arrive than the rack can complete, so queues grow until tasks "
             "find no free slot and are dropped",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
