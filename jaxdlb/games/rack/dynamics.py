@@ -47,7 +47,7 @@ def answer_requests(state: State, params: Params) -> tuple[Outbox, Requests, Boo
     first_thief = state.slice % num_nodes
     granted = stealing.serve_requests(victim, reached, available, first_thief)
     outbox = Outbox(state.links, state.tasks, state.interface_free, state.bound)
-    outbox, answered = _give(outbox, pending, victim, granted, (itself - first_thief) % num_nodes, params)
+    outbox, answered = _give(outbox, pending, victim, granted, first_thief, params)
     interface_free, answered = _refuse(outbox.interface_free, answered, victim, reached & ~granted, params)
     return outbox._replace(interface_free=interface_free), Requests(victim, asked.heard, answered), granted
 
@@ -57,19 +57,20 @@ def _give(
     answered: Float[Array, " N"],
     victim: Int[Array, " N"],
     granted: Bool[Array, " N"],
-    turn: Int[Array, " N"],
+    first_thief: Int[Array, ""],
     params: Params,
 ) -> tuple[Outbox, Float[Array, " N"]]:
     """The granted tasks on their way: every victim gives one at a time, in the order of its thieves' turns."""
 
     def give_one(constants: tuple, carry: tuple) -> tuple:
-        victim, turn, params = constants
+        victim, turn, first_thief, params = constants
         outbox, answered, waiting = carry
         links, tasks, interface_free, bound = outbox
         nodes = jnp.arange(victim.shape[0], dtype=jnp.int32)
         asks = waiting[:, None] & (victim[:, None] == nodes)  # [thief, victim]
         gives = jnp.any(asks, axis=0)
-        thief = jnp.argmin(jnp.where(asks, turn[:, None], turn.shape[0]), axis=0).astype(jnp.int32)
+        next_turn = jnp.min(jnp.where(asks, turn[:, None], nodes.shape[0]), axis=0)
+        thief = (next_turn + first_thief) % nodes.shape[0]
         to = (nodes[:, None] == thief) & gives  # [thief, victim]
         head, slot = lines.take_earliest(lines.heads(links, tasks.lands), tasks.lands, tasks.following, gives)
         arrival, interface_free = network.send(interface_free, tasks.payload[slot], gives, params)
@@ -86,7 +87,8 @@ def _give(
         answered = jnp.where(got, jnp.sum(jnp.where(to, arrival, 0.0), axis=1), answered)
         return Outbox(links, tasks, interface_free, bound + got - gives), answered, waiting & ~got
 
-    constants, carry = (victim, turn, params), (outbox, answered, granted)
+    turn = (jnp.arange(victim.shape[0], dtype=jnp.int32) - first_thief) % victim.shape[0]
+    constants, carry = (victim, turn, first_thief, params), (outbox, answered, granted)
     outbox, answered, _ = while_any(lambda constants, carry: jnp.any(carry[2]), give_one, constants, carry)
     return outbox, answered
 
