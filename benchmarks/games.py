@@ -1,8 +1,10 @@
-"""Throughput of the `dlb` game: rounds and node-rounds per second over the number of nodes and of environments.
+"""Throughput of a game: rounds and node-rounds per second over the number of nodes and of environments.
 
     python -m benchmarks.games
     python -m benchmarks.games --num-nodes 8 64 --num-envs 1024 --json -
+    python -m benchmarks.games --game rack --num-nodes 16 --size max_cores=8 max_tasks=1024 --param load=0.6
 
+The game is `dlb` unless `--game` names another; `--size` and `--param` set its sizes and parameters by their names.
 Every program plays a fixed number of rounds in all environments, in a `scan` whose carry is donated. What it consumes
 of a round decides what the compiler may leave out:
 
@@ -25,6 +27,7 @@ import dataclasses
 import functools
 import itertools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +43,7 @@ import jaxdlb
 from benchmarks import devices, report, timing
 from jaxdlb import spaces
 from jaxdlb.game import Game
+from jaxdlb.games import GAMES
 from jaxdlb.mechanics import chance
 from jaxdlb.writing import quantity
 
@@ -70,7 +74,7 @@ class Play:
     state: PyTree
     action: PyTree  # to be played next; drawn a round before, for it lies in memory then as an observed policy's does
     reward: Float[Array, "E N"]  # sum over rounds
-    metrics: dict[str, Float[Array, " E"]]  # sums over rounds
+    metrics: dict[str, Float[Array, "E ..."]]  # sums over rounds
     observation: PyTree  # of the last round; () where it is not consumed
 
 
@@ -85,8 +89,8 @@ class Variant:
 def random_choice(key: PRNGKeyArray, itself: Int[Array, " N"], game: Game) -> PyTree:
     """An action of all agents, uniform over the legal choices.
 
-    In `dlb` an agent may choose every node or nothing at all, and an illegal choice is played as the no-op; so a choice
-    uniform over all nodes is uniform over the legal ones, and no mask need be read.
+    An agent may choose every node or nothing at all, and an illegal choice is played as the no-op; so a choice uniform
+    over all nodes is uniform over the legal ones, and no mask need be read.
     """
     heads = [head for head in spaces.leaves(game.action_space) if isinstance(head, spaces.Discrete)]
     numbers = chance.uniforms(key, len(heads), game.num_agents)
@@ -127,7 +131,7 @@ def start(game: Game, variant: Variant, clusters: Clusters, key: PRNGKeyArray) -
         state=state,
         action=choose(game, variant, policy_keys, jnp.int32(0), clusters),
         reward=jnp.zeros((num_envs, game.num_agents)),
-        metrics={name: jnp.zeros(num_envs) for name in timestep.metrics},
+        metrics={name: jnp.zeros(value.shape) for name, value in timestep.metrics.items()},
         observation=timestep.observation if variant.consume == "observation" else (),
     )
 
@@ -159,10 +163,11 @@ def play(game: Game, variant: Variant, num_rounds: int, carry: Play, clusters: C
 
 
 def prepare(
-    game: Game, variant: Variant, num_envs: int, num_rounds: int, seed: int
+    game: Game, variant: Variant, num_envs: int, num_rounds: int, seed: int, params: PyTree | None = None
 ) -> tuple[timing.Program, timing.Chain]:
     """The program of `num_rounds` rounds, environments spread over the devices, and a run that goes on and on."""
-    clusters = clusters_like(game.default_params(), game.num_agents, num_envs)
+    params = game.default_params() if params is None else params
+    clusters = clusters_like(params, game.num_agents, num_envs)
     carry = jax.jit(start, static_argnums=(0, 1))(game, variant, clusters, jax.random.key(seed))
     carry, clusters = devices.spread((carry, clusters), num_envs)
     function = devices.on_each(functools.partial(play, game, variant, num_rounds), num_envs, carry, clusters)
@@ -191,9 +196,9 @@ class Sizes:
         return min(max(node_rounds // (self.num_envs * self.num_nodes), FEWEST_ROUNDS), MOST_ROUNDS)
 
 
-def sizes_of(game: Game, num_envs: int) -> Sizes:
+def sizes_of(game: Game, num_envs: int, params: PyTree | None = None) -> Sizes:
     """The sizes of `game` in `num_envs` environments."""
-    params = game.default_params()
+    params = game.default_params() if params is None else params
     state, timestep = jax.eval_shape(game.reset, jax.random.key(0), params)
     return Sizes(
         num_nodes=game.num_agents,
@@ -212,13 +217,15 @@ def copying() -> timing.Chain:
     return timing.Chain(timing.compile_program(copy, array).run, array)  # not donated: read here, written there
 
 
-def benchmark(game: Game, sizes: Sizes, variants: list[Variant], options: argparse.Namespace) -> list[dict[str, Any]]:
+def benchmark(
+    game: Game, params: PyTree, sizes: Sizes, variants: list[Variant], options: argparse.Namespace
+) -> list[dict[str, Any]]:
     """Measure all `variants` of one game side by side; a result for each."""
     device, num_envs = jax.devices()[0], sizes.num_envs
     num_rounds = options.rounds or sizes.rounds_a_call(device.platform)
     programs, runs, peaks = {}, {}, {}
     for variant in variants:
-        programs[variant], runs[variant] = prepare(game, variant, num_envs, num_rounds, options.seed)
+        programs[variant], runs[variant] = prepare(game, variant, num_envs, num_rounds, options.seed, params)
         peaks[variant] = timing.peak_memory(runs[variant], device)
     timings = timing.measure({**runs, "copy": copying()}, repeats=options.repeats, min_seconds=options.min_seconds)
     state_over_copied = num_rounds * num_envs * sizes.state_bytes / COPIED_BYTES
@@ -280,8 +287,32 @@ def to_text(results: list[dict[str, Any]], skipped: list[Sizes]) -> str:
     return text
 
 
+def add_settings(parser: report.Parser, size: Sequence[str] = (), param: Sequence[str] = ()) -> None:
+    """The options by which a game's sizes and parameters are set, with their defaults."""
+    for name, default, what in (("--size", size, "sizes"), ("--param", param, "parameters")):
+        parser.add_argument(
+            name,
+            type=report.setting,
+            nargs="+",
+            metavar="NAME=VALUE",
+            default=[report.setting(each) for each in default],
+            help=f"{what} of the game that are not as by default",
+        )
+
+
+def make(parser: report.Parser, options: argparse.Namespace, **sizes: int) -> tuple[Any, PyTree]:
+    """The game and its parameters as the options say; what they refuse is answered as any wrong argument is."""
+    try:
+        game = jaxdlb.make(options.game, **(dict(options.size) | sizes))
+        return game, game.default_params(**dict(options.param))
+    except ValueError as error:
+        parser.error(str(error))
+
+
 def _parser() -> report.Parser:
-    parser = report.Parser("Rounds and node-rounds per second of the dlb game, over nodes and environments.")
+    parser = report.Parser("Rounds and node-rounds per second of a game, over nodes and environments.")
+    parser.add_argument("--game", choices=GAMES, default="dlb")
+    add_settings(parser)
     parser.add_argument("--num-nodes", type=report.count, nargs="+", default=[2, 8, 16, 64, 256])
     parser.add_argument(
         "--num-envs",
@@ -291,7 +322,6 @@ def _parser() -> report.Parser:
     )
     parser.add_argument("--policy", choices=POLICIES, nargs="+", default=list(POLICIES))
     parser.add_argument("--consume", choices=CONSUMES, nargs="+", default=list(CONSUMES))
-    parser.add_argument("--heartbeats", choices=("shared", "per_link"), default="shared")
     parser.add_argument("--rounds", type=report.count, help="rounds of one call; by default few where a round is large")
     parser.add_argument(
         "--memory-limit", type=report.count, default=1024, metavar="MIB", help="sizes that would take more are left out"
@@ -306,16 +336,16 @@ def main() -> None:
     devices.prepare(spread=True)
     device = jax.devices()[0]
     options.num_envs = options.num_envs or list(NUM_ENVS.get(device.platform, NUM_ENVS_ON_ACCELERATOR))
+    games = [(num_nodes, *make(parser, options, num_nodes=num_nodes)) for num_nodes in options.num_nodes]
     variants = [Variant(*pair) for pair in itertools.product(options.policy, options.consume)]
     results, skipped = [], []
-    for num_nodes in options.num_nodes:
-        game = jaxdlb.make("dlb", num_nodes=num_nodes, heartbeats=options.heartbeats)
-        all_sizes = [sizes_of(game, num_envs) for num_envs in sorted(set(options.num_envs))]
+    for num_nodes, game, params in games:
+        all_sizes = [sizes_of(game, num_envs, params) for num_envs in sorted(set(options.num_envs))]
         fitting = [sizes for sizes in all_sizes if sizes.total_bytes <= options.memory_limit * report.MIB]
         skipped += all_sizes[len(fitting) :]
         for sizes in fitting:
             report.progress(f"N = {num_nodes}, {sizes.num_envs} environments")
-            results += benchmark(game, sizes, variants if sizes is fitting[-1] else variants[:1], options)
+            results += benchmark(game, params, sizes, variants if sizes is fitting[-1] else variants[:1], options)
     report.publish(options.json, device, vars(options), results, to_text(results, skipped))
 
 

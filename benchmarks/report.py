@@ -63,6 +63,17 @@ def positive(text: str) -> float:
     return value
 
 
+def setting(text: str) -> tuple[str, Any]:
+    """A name and its value from `name=value` on the command line; what is no JSON is a word."""
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text} is not of the form name=value")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
 def _writable_path(text: str) -> str:
     """A path to write to; refused before anything is measured if it cannot be written."""
     path = Path(text)

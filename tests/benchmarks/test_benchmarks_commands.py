@@ -19,7 +19,7 @@ TINY_LEARNERS = (
 TINY_RACE = ("--num-nodes", "3", "--nodes", "12", "--repeats", "2", "--min-seconds", "0.001")
 TINY_GROWTH = ("--num-nodes", "2", "--nodes", "32", "--repeats", "2", "--min-seconds", "0.001")
 TINY_FORMS = ("--num-nodes", "2", "--nodes", "32", "--network", "--repeats", "2", "--min-seconds", "0.001")
-NAMES = ("games", "learners", "against_c", "growth", "forms", "training")
+NAMES = ("games", "learners", "against_c", "against_python", "growth", "forms", "training")
 AS_FILE = {name: [f"benchmarks/{name}.py"] for name in NAMES}
 
 
@@ -146,6 +146,12 @@ def test_forms_are_held_against_the_obvious_ones(tmp_path):
     [
         ("games", ["--num-nodes", "0"], "--num-nodes"),
         ("games", ["--policy", "clever"], "clever"),
+        ("games", ["--game", "chess"], "chess"),
+        ("games", ["--size", "num_cores=3"], "num_cores"),
+        ("games", ["--param", "completion_prob=2"], "completion_prob"),
+        ("games", ["--param", "laod"], "name=value"),
+        ("against_python", ["--param", "load=-1"], "load"),
+        ("against_python", ["--param", "failure_prob=0.1"], "failure_prob"),
         ("games", ["--json", "missing/folder/results.json"], "missing/folder/results.json"),
         ("learners", ["--repeats", "many"], "--repeats"),
         ("against_c", ["--nodes", "-1"], "--nodes"),

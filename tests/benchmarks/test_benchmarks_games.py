@@ -7,13 +7,13 @@ import pytest
 import jaxdlb
 from benchmarks import games
 
-NUM_ROUNDS, NUM_ENVS = 6, 3
+NUM_ROUNDS, NUM_ENVS, KEY = 6, 3, jax.random.key(5)
 GAME = jaxdlb.make("dlb", num_nodes=4)
 CLUSTERS = games.clusters_like(GAME.default_params(), GAME.num_agents, NUM_ENVS)
 
 
 def begin(variant):
-    return games.start(GAME, variant, CLUSTERS, jax.random.key(5))
+    return games.start(GAME, variant, CLUSTERS, KEY)
 
 
 def played_in_a_loop(variant):
@@ -64,6 +64,19 @@ def test_a_random_policy_names_every_node_equally_often():
         frequency = np.bincount(np.ravel(choice), minlength=GAME.num_nodes) / choice.size
         # 16,000 draws: the standard error is 0.0034, and five of them are allowed.
         np.testing.assert_allclose(frequency, 1 / GAME.num_nodes, atol=0.017)
+
+
+def test_any_game_is_played_with_the_sizes_and_parameters_that_are_asked_for():
+    parser = games._parser()
+    words = "--game rack --size max_cores=2 max_tasks=64 heartbeats=per_link --param load=0.5 core_perf=[1,2,3]"
+    game, params = games.make(parser, parser.parse_args(words.split()), num_nodes=3)
+    assert (game.name, game.num_agents, game.max_cores, game.heartbeats) == ("rack", 3, 2, "per_link")
+    assert params.core_perf.tolist() == [1, 2, 3]
+    assert params.arrival_rate == pytest.approx(0.5 * 2 * 6 / 0.01)
+    variant = games.Variant("random", "observation")
+    clusters = games.clusters_like(params, game.num_agents, NUM_ENVS)
+    carry = jax.eval_shape(lambda: games.play(game, variant, 2, games.start(game, variant, clusters, KEY), clusters))
+    assert carry.metrics["cpu_queue"].shape == (NUM_ENVS, 3)
 
 
 def test_calls_are_shorter_where_a_round_is_larger():

@@ -146,7 +146,7 @@ COMMANDS = {
     "python -m train.simulate": simulate.prepare,
     **{
         f"python -m benchmarks.{name}": check_benchmark(f"benchmarks.{name}")
-        for name in ("games", "learners", "against_c", "growth", "forms", "training")
+        for name in ("games", "learners", "against_c", "against_python", "growth", "forms", "training")
     },
     "python -m docs.tables": check_tables,
     "python -m docs.validation": check_nothing,

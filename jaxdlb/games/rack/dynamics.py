@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxdlb.games.rack import lines, network, responses
-from jaxdlb.games.rack.facts import PASSES, Fact
 from jaxdlb.games.rack.lines import NOBODY, Served, Start, Station
 from jaxdlb.games.rack.types import Arrivals, Lines, Params, Requests, State, Tasks
 from jaxdlb.mechanics import chance, heartbeats, stealing
@@ -16,6 +15,7 @@ from jaxdlb.mechanics.loops import while_any
 from jaxdlb.mechanics.peer_view import Action
 
 _HEARTBEATS, _CHURN = 101, 102  # folded into a slice's key; the generator folds in smaller numbers
+FACTS = ("runtime", "io_time", "payload", "born", "lands", "computed")  # what is known of a task
 _ROUNDING = 1e-3  # slices by which a packet may be late and still count as in time, for rounding
 
 
@@ -47,7 +47,7 @@ def answer_requests(state: State, params: Params) -> tuple[Outbox, Requests, Boo
     first_thief = state.slice % num_nodes
     granted = stealing.serve_requests(victim, reached, available, first_thief)
     outbox = Outbox(state.links, state.tasks, state.interface_free, state.bound)
-    outbox, answered = _give(outbox, pending, victim, granted, (itself - first_thief) % num_nodes, params)
+    outbox, answered = _give(outbox, pending, victim, granted, first_thief, params)
     interface_free, answered = _refuse(outbox.interface_free, answered, victim, reached & ~granted, params)
     return outbox._replace(interface_free=interface_free), Requests(victim, asked.heard, answered), granted
 
@@ -57,29 +57,29 @@ def _give(
     answered: Float[Array, " N"],
     victim: Int[Array, " N"],
     granted: Bool[Array, " N"],
-    turn: Int[Array, " N"],
+    first_thief: Int[Array, ""],
     params: Params,
 ) -> tuple[Outbox, Float[Array, " N"]]:
     """The granted tasks on their way: every victim gives one at a time, in the order of its thieves' turns."""
 
     def give_one(constants: tuple, carry: tuple) -> tuple:
-        victim, turn, params = constants
+        victim, turn, first_thief, params = constants
         outbox, answered, waiting = carry
         links, tasks, interface_free, bound = outbox
         nodes = jnp.arange(victim.shape[0], dtype=jnp.int32)
         asks = waiting[:, None] & (victim[:, None] == nodes)  # [thief, victim]
         gives = jnp.any(asks, axis=0)
-        thief = jnp.argmin(jnp.where(asks, turn[:, None], turn.shape[0]), axis=0).astype(jnp.int32)
+        next_turn = jnp.min(jnp.where(asks, turn[:, None], nodes.shape[0]), axis=0)
+        thief = (next_turn + first_thief) % nodes.shape[0]
         to = (nodes[:, None] == thief) & gives  # [thief, victim]
-        lands = tasks.facts[:, Fact.LANDS]
-        head, slot = lines.take_earliest(lines.heads(links, lands), lands, tasks.following, gives)
-        arrival, interface_free = network.send(interface_free, tasks.facts[slot, Fact.PAYLOAD], gives, params)
+        head, slot = lines.take_earliest(lines.heads(links, tasks.lands), tasks.lands, tasks.following, gives)
+        arrival, interface_free = network.send(interface_free, tasks.payload[slot], gives, params)
         place = jnp.where(gives, slot, tasks.following.shape[0])
         following = tasks.following.at[place].set(NOBODY, mode="drop")
         links, following = lines.append(dataclasses.replace(links, head=head.slot), following, to, slot, slot, 0)
         tasks = dataclasses.replace(
             tasks,
-            facts=tasks.facts.at[place, Fact.LANDS].set(arrival, mode="drop"),
+            lands=tasks.lands.at[place].set(arrival, mode="drop"),
             bound_for=tasks.bound_for.at[place].set(thief, mode="drop"),
             following=following,
         )
@@ -87,7 +87,8 @@ def _give(
         answered = jnp.where(got, jnp.sum(jnp.where(to, arrival, 0.0), axis=1), answered)
         return Outbox(links, tasks, interface_free, bound + got - gives), answered, waiting & ~got
 
-    constants, carry = (victim, turn, params), (outbox, answered, granted)
+    turn = (jnp.arange(victim.shape[0], dtype=jnp.int32) - first_thief) % victim.shape[0]
+    constants, carry = (victim, turn, first_thief, params), (outbox, answered, granted)
     outbox, answered, _ = while_any(lambda constants, carry: jnp.any(carry[2]), give_one, constants, carry)
     return outbox, answered
 
@@ -143,9 +144,8 @@ def dispatch(
     instant = jnp.maximum(arrivals.instant, 0.0)
     queue = network.Queue(same=together & (place <= place[:, None]), sent=sent, node=arrivals.node)
     arrival, interface_free = network.send_in_turn(interface_free, instant, arrivals.payload, queue, params)
-    born = arrivals.instant
     lands = jnp.where(sent, arrival, instant)
-    new = [arrivals.runtime, arrivals.io_time, arrivals.payload, born, lands, jnp.zeros_like(born)]
+    new = [arrivals.runtime, arrivals.io_time, arrivals.payload, arrivals.instant, lands, jnp.zeros_like(lands)]
     following = _next_at_same_node(together, slot)
 
     own = (arrivals.node == nodes[:, None]) & fits  # [node, arrival]
@@ -157,7 +157,7 @@ def dispatch(
     links, links_following = lines.append(links, links_following, into, slot[first], slot[last], 0)
     tasks = dataclasses.replace(
         tasks,
-        facts=tasks.facts.at[at].set(jnp.stack(new, axis=-1), mode="drop"),
+        **{name: getattr(tasks, name).at[at].set(value, mode="drop") for name, value in zip(FACTS, new, strict=True)},
         bound_for=tasks.bound_for.at[at].set(to, mode="drop"),
         following=links_following,
         num_free=tasks.num_free - jnp.sum(fits, dtype=jnp.int32),
@@ -193,14 +193,14 @@ def compute(
 ) -> Served:
     """4. Cores take the tasks that have landed, first come, first served, and pass them to I/O once computed."""
     station = Station(
-        ready=tasks.facts[:, Fact.LANDS],
-        demand=tasks.facts[:, Fact.RUNTIME],
+        ready=tasks.lands,
+        demand=tasks.runtime,
         fixed=params.overhead / params.dt,
         speed=params.core_perf * params.dt,
         open=open,
     )
     none = jnp.zeros(core_free.shape[0], jnp.int32)
-    outcome = Computed(outputs, tasks.facts[:, Fact.COMPUTED], none)
+    outcome = Computed(outputs, tasks.computed, none)
     head = lines.heads(links, station.ready)
     return lines.serve(station, head, core_free, tasks.following, outcome, _pass_to_io)
 
@@ -232,11 +232,11 @@ def finish(
     """5. Computed tasks do their I/O, first come, first served; then they are complete, and counted."""
     station = Station(
         ready=done,
-        demand=tasks.facts[:, Fact.IO_TIME],
+        demand=tasks.io_time,
         fixed=jnp.zeros_like(params.io_perf),
         speed=params.io_perf * params.dt,
         open=state.alive,
-        context=(tasks.facts[:, Fact.BORN], params.dt),
+        context=(tasks.born, params.dt),
     )
     ends = (state.io_free > 0) & (state.io_free <= 1)
     response = state.io_response * params.dt
@@ -275,7 +275,7 @@ def _complete(station: Station, served: Served, start: Start) -> Served:
 
 def count_landing(tasks: Tasks, num_nodes: int) -> Int[Array, " N"]:
     """How many tasks are on their way to each node, at the start of a slice: int32 [N]."""
-    to = jnp.where(tasks.facts[:, Fact.LANDS] > 0, tasks.bound_for, num_nodes)
+    to = jnp.where(tasks.lands > 0, tasks.bound_for, num_nodes)
     return jnp.zeros(num_nodes, jnp.int32).at[to].add(1, mode="drop")
 
 
@@ -326,6 +326,6 @@ def hear(
     return News(*heard, in_flight, ages), interface_free
 
 
-def pass_time(facts: Float[Array, "M 6"]) -> Float[Array, "M 6"]:
-    """6. The facts as seen a slice later."""
-    return facts - PASSES
+def pass_time(tasks: Tasks, computed: Float[Array, " M"]) -> Tasks:
+    """6. The tasks as seen a slice later, with the times when they were `computed`."""
+    return dataclasses.replace(tasks, born=tasks.born - 1, lands=tasks.lands - 1, computed=computed - 1)

@@ -11,7 +11,6 @@ from jaxdlb import parameters
 from jaxdlb.checks import COUNT, POSITIVE_COUNT
 from jaxdlb.game import Column, TimeStep, Verdict, mean_of, mixed_rewards
 from jaxdlb.games.rack import dynamics, generator, lines, responses, views
-from jaxdlb.games.rack.facts import Fact
 from jaxdlb.games.rack.types import Params, Requests, State, Tasks
 from jaxdlb.mechanics import heartbeats, peer_view, utility
 from jaxdlb.mechanics.peer_view import Action, Observation
@@ -123,7 +122,7 @@ class Rack:
         never = jnp.full(nodes, jnp.inf, jnp.float32)
         state = State(
             tasks=Tasks(
-                facts=jnp.zeros((self.max_tasks, len(Fact)), jnp.float32),
+                **{name: jnp.zeros(self.max_tasks, jnp.float32) for name in dynamics.FACTS},
                 bound_for=jnp.zeros(self.max_tasks, jnp.int32),
                 following=jnp.full(self.max_tasks, lines.NOBODY, jnp.int32),
                 free=jnp.arange(self.max_tasks, dtype=jnp.int32)[::-1],
@@ -165,8 +164,8 @@ class Rack:
         io = dynamics.finish(tasks, cpu.outcome.outputs, cpu.outcome.done, cpu.following, state, params)
         done: dynamics.Finished = io.outcome
 
-        facts = dynamics.pass_time(tasks.facts.at[:, Fact.COMPUTED].set(cpu.outcome.done))
-        tasks = Tasks(facts, tasks.bound_for, io.following, done.free, done.num_free)
+        tasks = dynamics.pass_time(tasks, cpu.outcome.done)
+        tasks = dataclasses.replace(tasks, following=io.following, free=done.free, num_free=done.num_free)
         core_free, io_free = cpu.free - 1, io.free - 1
         bound = bound - done.completed
         landing = dynamics.count_landing(tasks, self.num_nodes)

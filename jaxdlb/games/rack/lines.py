@@ -65,11 +65,21 @@ def ready_of(slot: Int[Array, "*S"], ready: Float[Array, " M"]) -> Float[Array, 
     return jnp.where(slot == NOBODY, jnp.inf, ready[jnp.maximum(slot, 0)])
 
 
+def first_least(rows: Float[Array, "N S"]) -> Int[Array, " N"]:
+    """Where each row is least, for the first time: int32 [N]; no entry may be NaN.
+
+    XLA compiles `jnp.argmin` to a loop over pairs, which takes several times as long on a CPU.
+    """
+    size = rows.shape[1]
+    is_least = rows == jnp.min(rows, axis=1, keepdims=True)
+    return jnp.min(jnp.where(is_least, jnp.arange(size, dtype=jnp.int32), size), axis=1)
+
+
 def take_earliest(
     head: Head, ready: Float[Array, " M"], following: Int[Array, " M"], takes: Bool[Array, " N"]
 ) -> tuple[Head, Int[Array, " N"]]:
     """The heads after each station that `takes` has taken its earliest task, and that task's slot: int32 [N]."""
-    line = jnp.argmin(head.ready, axis=1)
+    line = first_least(head.ready)
     slot = jnp.take_along_axis(head.slot, line[:, None], axis=1)[:, 0]
     after = following[jnp.maximum(slot, 0)]
     taken = (jnp.arange(head.slot.shape[1]) == line[:, None]) & takes[:, None]
@@ -145,7 +155,7 @@ def _start_next(station: Station, now: Served) -> tuple[Served, Start]:
     starts = start < _FULL_SLICE
     head, slot = take_earliest(now.head, station.ready, now.following, starts)
     finish = start + station.fixed + station.demand[slot] / station.speed
-    server = (jnp.arange(now.free.shape[1]) == jnp.argmin(now.free, axis=1)[:, None]) & starts[:, None]
+    server = (jnp.arange(now.free.shape[1]) == first_least(now.free)[:, None]) & starts[:, None]
     served = now._replace(
         head=head,
         free=jnp.where(server, finish[:, None], now.free),

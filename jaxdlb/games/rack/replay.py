@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree
 
 from jaxdlb.games.rack import dynamics, lines, responses, views
-from jaxdlb.games.rack.facts import Fact
 from jaxdlb.games.rack.types import Lines, Params, State
 from jaxdlb.mechanics import peer_view
 from jaxdlb.mechanics.peer_view import Action
@@ -132,7 +131,7 @@ def _lands_last(states: State, slice: int) -> float:
     requests = states.requests
     answers = np.where(np.isfinite(requests.answered[slice]), requests.answered[slice], 0.0)
     asks = np.where(np.isfinite(requests.heard[slice]), requests.heard[slice], 0.0)
-    return float(max(states.tasks.facts[slice, :, Fact.LANDS].max(), asks.max(), answers.max()))
+    return float(max(states.tasks.lands[slice].max(), asks.max(), answers.max()))
 
 
 def _falls(states: State, first: int, last: int) -> Falls:
@@ -172,7 +171,7 @@ def _moved(state: State, action: Action, params: Params) -> Moved:
     given, answers, granted = dynamics.answer_requests(state, params)
     outbox, requests, asked = dynamics.ask(given, answers, played, params)
     outbox, *_ = dynamics.dispatch(outbox, state.generator.arrivals, played, params)
-    before, between, after = (each.facts[:, Fact.LANDS] for each in (state.tasks, given.tasks, outbox.tasks))
+    before, between, after = (each.lands for each in (state.tasks, given.tasks, outbox.tasks))
     slots = jnp.arange(after.shape[0])
     taken = (slots >= outbox.tasks.num_free) & (slots < given.tasks.num_free)  # of the stack of free slots
     return Moved(
@@ -180,7 +179,7 @@ def _moved(state: State, action: Action, params: Params) -> Moved:
         dealt=jnp.zeros_like(taken).at[jnp.where(taken, given.tasks.free, slots.size)].set(True, mode="drop"),
         owner=state.tasks.bound_for,
         bound_for=outbox.tasks.bound_for,
-        born=outbox.tasks.facts[:, Fact.BORN],
+        born=outbox.tasks.born,
         lands=after,
         links=outbox.links,
         following=outbox.tasks.following,

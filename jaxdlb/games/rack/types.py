@@ -83,7 +83,12 @@ class Lines:
 class Tasks:
     """The tasks in M slots. Times are in slices from the start of the coming one; what is past is negative."""
 
-    facts: Float[Array, "M 6"]  # columns: `Fact`
+    runtime: Float[Array, " M"]  # ms of work
+    io_time: Float[Array, " M"]  # ms of I/O
+    payload: Float[Array, " M"]  # bytes
+    born: Float[Array, " M"]  # when the task arrived in the rack
+    lands: Float[Array, " M"]  # when it arrives at the node that it is bound for
+    computed: Float[Array, " M"]  # when its work on a core is done; in the past before it has started
     bound_for: Int[Array, " M"]  # the node where the task is, or which it travels to
     following: Int[Array, " M"]  # the next in the same line, −1 for none
     free: Int[Array, " M"]  # a stack of free slots; the top is at num_free − 1

@@ -13,7 +13,6 @@ from reference.rack import Task
 from reference.rack_episodes import batch_player, machines_of, stack
 
 from jaxdlb.games.rack import Action, Rack
-from jaxdlb.games.rack.facts import Fact
 from jaxdlb.games.rack.responses import percentile
 from jaxdlb.mechanics.distributions import Constant, Exponential
 
@@ -129,10 +128,9 @@ def test_the_tasks_of_a_node_are_those_in_its_lines_and_in_io():
 def test_every_line_is_in_the_order_of_time():
     _, states, _, _ = run_of("hostile")
     for (rack, slice), (_, lines) in places().items():
-        facts = states.tasks.facts[rack, slice]
         for (kind, _, _), slots in lines.items():
-            ready = facts[slots, Fact.LANDS if kind == "link" else Fact.COMPUTED]
-            assert np.all(np.diff(ready) >= 0)
+            ready = states.tasks.lands if kind == "link" else states.tasks.computed
+            assert np.all(np.diff(ready[rack, slice, slots]) >= 0)
 
 
 def test_an_interface_sends_one_packet_at_a_time_and_none_arrives_before_its_latency():
@@ -147,7 +145,8 @@ def test_an_interface_sends_one_packet_at_a_time_and_none_arrives_before_its_lat
         for (kind, station, sender), slots in lines.items():
             if kind == "output" or station == sender:
                 continue
-            for runtime, _, payload, born, lands, _ in states.tasks.facts[rack, slice, slots].tolist():
+            columns = (getattr(states.tasks, name) for name in ("runtime", "payload", "born", "lands"))
+            for runtime, payload, born, lands in zip(*(each[rack, slice, slots] for each in columns), strict=True):
                 packet = (runtime, round(born + slice, 2))  # which tells the task
                 times = (lands + slice, payload, born + slice)
                 sent.setdefault((rack, sender), {}).setdefault((station, *packet), times)

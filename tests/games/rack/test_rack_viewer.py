@@ -15,7 +15,6 @@ import jaxdlb
 from jaxdlb.games import GAMES
 from jaxdlb.games.rack import charts, clock, panel, responses, scene
 from jaxdlb.games.rack.dynamics import num_busy
-from jaxdlb.games.rack.facts import Fact
 from jaxdlb.games.rack.replay import Flights, Kind, replay, shown_queue
 from jaxdlb.recording import Recording, record
 
@@ -89,7 +88,7 @@ def test_tasks_that_are_under_way_after_a_slice_are_those_that_the_state_says_an
     tasks = of_kind(whole.flights, Kind.SENT, Kind.STOLEN)
     for after in range(1, NUM_ROUNDS + 1):
         state = jax.tree.map(lambda leaf: leaf[after], recording.states)  # noqa: B023
-        lands = state.tasks.facts[:, Fact.LANDS]
+        lands = state.tasks.lands
         flying = tasks.only((tasks.departs < after) & (tasks.lands > after + 1e-4))
         travelling = lands > 1e-4
         np.testing.assert_allclose(np.sort(flying.lands - after), np.sort(lands[travelling]), atol=1e-4)
