@@ -76,7 +76,8 @@ def in_jax(game: Rack, params: Any, policy: str, seed: int, episodes: int, slice
         "migrations": sums["migrations"],
         "steal requests": sums["steal_requests"],
         "steals": sums["steals"],
-        "utility": sums["utility"],
+        "utility": sums["utility"]
+        + float(params.imbalance_weight) * sums["imbalance"],  # which is left out of the other
     }
 
 

@@ -162,6 +162,7 @@ class Plain:
             name: float(getattr(params, name))
             for name in ("migration_cost", "steal_cost", "holding_weight", "drop_cost")
         }
+        self.per_node = self.rate * self.dt / len(params.cores)  # tasks that arrive at a node in a slice
         columns = {name: each.tolist() for name, each in vars(params).items() if getattr(each, "ndim", 0) == 1}
         self.nodes = [Node(number, columns) for number in range(len(params.cores))]
         self.num_free = game.max_tasks
@@ -187,7 +188,7 @@ class Plain:
             node.compute(end)
             self.num_free += node.do_io(end)
             node.complete(end, self.responses)
-            node.utility -= self.costs["holding_weight"] * (node.num_present + len(node.landing))
+            node.utility -= self.costs["holding_weight"] * (node.num_present + len(node.landing)) / self.per_node
         self.beat(end)
         self.slice += 1
 

@@ -279,6 +279,34 @@ def count_landing(tasks: Tasks, num_nodes: int) -> Int[Array, " N"]:
     return jnp.zeros(num_nodes, jnp.int32).at[to].add(1, mode="drop")
 
 
+class Loads(NamedTuple):
+    """Where each node's tasks are between two slices."""
+
+    bound: Int[Array, " N"]  # at the node or on their way to it
+    landing: Int[Array, " N"]  # of these, on their way
+    cpu_queue: Int[Array, " N"]
+    io_queue: Int[Array, " N"]
+
+    @property
+    def present(self) -> Int[Array, " N"]:
+        return self.bound - self.landing
+
+
+def count(state: State, tasks: Tasks, bound: Int[Array, " N"], cpu: Served, io: Served) -> Loads:
+    """The tasks of each node after a slice that began with `state`; `bound` still holds those completed in it."""
+    num_completed = io.outcome.completed
+    begun = num_busy(state.core_free) + state.io_queue + num_busy(state.io_free)
+    beyond = begun + cpu.outcome.num_started - num_completed  # started on a core, and not complete
+    bound = bound - num_completed
+    landing = count_landing(tasks, bound.shape[0])
+    return Loads(
+        bound=bound,
+        landing=landing,
+        cpu_queue=bound - landing - beyond,
+        io_queue=beyond - num_busy(cpu.free - 1) - num_busy(io.free - 1),
+    )
+
+
 def num_busy(free: Float[Array, "N C"]) -> Int[Array, " N"]:
     """How many servers are busy at the start of a slice: int32 [N]."""
     return jnp.sum((free > 0) & jnp.isfinite(free), axis=1, dtype=jnp.int32)

@@ -166,32 +166,27 @@ class Rack:
 
         tasks = dynamics.pass_time(tasks, cpu.outcome.done)
         tasks = dataclasses.replace(tasks, following=io.following, free=done.free, num_free=done.num_free)
-        core_free, io_free = cpu.free - 1, io.free - 1
-        bound = bound - done.completed
-        landing = dynamics.count_landing(tasks, self.num_nodes)
-        present = bound - landing
-        begun = dynamics.num_busy(state.core_free) + state.io_queue + dynamics.num_busy(state.io_free)
-        beyond = begun + cpu.outcome.num_started - done.completed  # started on a core, and not complete
-        io_queue = beyond - dynamics.num_busy(core_free) - dynamics.num_busy(io_free)
+        loads = dynamics.count(state, tasks, bound, cpu, io)
 
         alive = dynamics.fail_and_repair(key, state.alive, params)
         news = dynamics.News(state.heard_load, state.heard_age, state.heartbeats_in_flight, state.ages_in_flight)
-        news, interface_free = dynamics.hear(key, news, interface_free - 1, present, alive, state.slice, params)
-        uneven = utility.imbalance(self.imbalance, bound, generator.expected_performance(params))
-        utilities = utility.utilities(uneven, generator.responding(bound, params), migrated, asked, drops, params)
+        news, interface_free = dynamics.hear(key, news, interface_free - 1, loads.present, alive, state.slice, params)
+        uneven = utility.imbalance(self.imbalance, loads.bound, generator.expected_performance(params))
+        responding = generator.responding(loads.bound, params)
+        utilities = utility.utilities(uneven, responding, migrated, asked, drops, params)
         slice = state.slice + 1
         after = State(
             tasks=tasks,
             links=dataclasses.replace(links, head=cpu.head.slot),
             outputs=dataclasses.replace(cpu.outcome.outputs, head=io.head.slot),
-            core_free=core_free,
-            io_free=io_free,
+            core_free=cpu.free - 1,
+            io_free=io.free - 1,
             io_response=done.response,
             interface_free=interface_free,
-            bound=bound,
-            landing=landing,
-            cpu_queue=present - beyond,
-            io_queue=io_queue,
+            bound=loads.bound,
+            landing=loads.landing,
+            cpu_queue=loads.cpu_queue,
+            io_queue=loads.io_queue,
             completed=done.completed,
             generator=generator.next_arrivals(key, state.generator, slice, self.max_arrivals, params),
             requests=Requests(requests.victim, requests.heard - 1, requests.answered - 1),
