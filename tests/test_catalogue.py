@@ -171,7 +171,7 @@ def test_a_name_of_two_games_asks_whose_it_is(monkeypatch):
     other = Entry(game=ticking.Ticking, params=ticking.Params, heuristics={"random": Family(lambda: ticking.EAGER)})
     monkeypatch.setitem(GAMES._entries, "ticking", other)
     message = refusal(jaxdlb.heuristic, "random")
-    assert message == "heuristic is 'random', which several games have; game must say which of dlb, ticking"
+    assert message == "heuristic is 'random', which several games have; game must say which of dlb, rack, ticking"
     assert jaxdlb.heuristic("random", game="dlb").name == "random"
     assert jaxdlb.heuristic("local").name == "local"
 

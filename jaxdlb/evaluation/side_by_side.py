@@ -122,8 +122,13 @@ def draw_clusters(sample_params: SampleParams, key: PRNGKeyArray, num_episodes: 
     )
     if not any(id(each) in drawn for each in program.jaxpr.outvars):
         return Clusters(sample_params(key), all_alike=True)
+    return Clusters(_draw(key, sample_params=sample_params, num_episodes=num_episodes), all_alike=False)
+
+
+@partial(jax.jit, static_argnames=("sample_params", "num_episodes"))
+def _draw(key: PRNGKeyArray, *, sample_params: SampleParams, num_episodes: int) -> Any:
     keys = jax.vmap(chance.fold_in, (None, 0))(jax.random.split(key, 3)[_PARAMS], jnp.arange(num_episodes))
-    return Clusters(jax.jit(jax.vmap(sample_params))(keys), all_alike=False)
+    return jax.vmap(sample_params)(keys)
 
 
 @partial(jax.jit, static_argnames=("game", "num_episodes", "at_once", "by_time"))

@@ -24,12 +24,12 @@ __all__ = [
 MAX_WIDTH = 140
 DIFFERENCE = "utility above best heuristic"
 _WHOLE, _LONG, _SHORT, _ANY = 1000, 36, 24, 1  # characters that a name is cropped to at the least
-# From wide to narrow: the largest number of decimals, what precedes ±, and how far names may be cropped. The first one
-# that fits is used.
+# From wide to narrow: the largest number of decimals, what precedes ±, how far names may be cropped, and how many
+# digits a mean keeps however small it is. The first one that fits is used.
 _LAYOUTS = (
-    *((4, " ", _WHOLE), (3, " ", _WHOLE), (3, "", _WHOLE), (2, " ", _WHOLE), (2, "", _WHOLE)),
-    *((3, "", _LONG), (2, " ", _LONG), (2, "", _LONG), (2, "", _SHORT)),
-    *((1, "", _ANY), (0, "", _ANY)),
+    *((4, " ", _WHOLE, 2), (3, " ", _WHOLE, 2), (3, "", _WHOLE, 2), (2, " ", _WHOLE, 2), (2, "", _WHOLE, 2)),
+    *((3, "", _LONG, 2), (2, " ", _LONG, 2), (2, "", _LONG, 2), (2, "", _SHORT, 2)),
+    *((1, "", _ANY, 2), (0, "", _ANY, 2), (0, "", _ANY, 0)),
 )
 
 
@@ -58,12 +58,12 @@ def to_markdown(evaluation: Evaluation) -> str:
     return "\n\n".join([table, *filter(None, prose)]) + "\n"
 
 
-def _draw(evaluation: Evaluation, decimals: int, gap: str, shortest: int) -> list[str]:
+def _draw(evaluation: Evaluation, decimals: int, gap: str, shortest: int, digits: int) -> list[str]:
     """The lines of the table, all of equal length; names longer than `shortest` are cropped to fit in `MAX_WIDTH`."""
     shown, ranked = _shown(evaluation), evaluation.results
     names = [f"{role_of(result, evaluation).mark} {result.name}" for result in ranked]
     rows = [_cells(result, evaluation, shown) for result in ranked]
-    columns = [_column(list(cells), decimals, gap) for cells in zip(*rows, strict=True)]
+    columns = [_column(list(cells), decimals, gap, digits) for cells in zip(*rows, strict=True)]
     blocks = [_under(header, column) for header, column in zip(_headers(evaluation, shown), columns, strict=True)]
     height = max(len(block) for block in blocks) - len(ranked)
     room = MAX_WIDTH - sum(len(block[0]) + 2 for block in blocks)
@@ -83,9 +83,9 @@ def _under(header: str, column: list[str]) -> list[str]:
     return [line.rjust(width) for line in words + column]
 
 
-def _column(cells: list[tuple[Estimate | None, bool]], decimals: int, gap: str) -> list[str]:
+def _column(cells: list[tuple[Estimate | None, bool]], decimals: int, gap: str, digits: int) -> list[str]:
     """The cells of one column, with their ± aligned."""
-    texts = [mean_and_error(estimate, signed, decimals) for estimate, signed in cells]
+    texts = [mean_and_error(estimate, signed, decimals, digits) for estimate, signed in cells]
     mean_width, error_width = (max(len(text[side]) for text in texts) for side in (0, 1))
     join = {True: f"{gap}±", False: " " * (len(gap) + 1)}
     return [f"{mean:>{mean_width}}{join[bool(error)]}{error:<{error_width}}" for mean, error in texts]

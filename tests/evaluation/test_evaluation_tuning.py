@@ -216,18 +216,21 @@ def test_a_contest_in_fresh_episodes_decides_and_not_the_luck_of_the_search(monk
 
 
 def test_further_generations_are_played_by_the_programs_of_the_first():
-    traces = {}
+    traces = []
+
+    class Counted(type(GAME)):
+        def step(self, *arguments):
+            traces.append(arguments)  # runs only while a program is traced
+            return super().step(*arguments)
+
+    game, counts = Counted(num_nodes=GAME.num_nodes), []
     for generations in (1, 4):
-
-        def sample_params(key, generations=generations):
-            traces[generations] = traces.get(generations, 0) + 1  # runs only while a program is traced
-            return one_cluster(key)
-
         sizes = SEARCH | {"population": 4, "elites": 2, "generations": generations}
         families = {name: NODE_HEURISTICS[name] for name in ("fading_stealing", "surplus_split")}
-        found = tuning.tune(GAME, families, sample_params, KEY, num_episodes=3, num_rounds=30, warmup=5, **sizes)
+        found = tuning.tune(game, families, one_cluster, KEY, num_episodes=3, num_rounds=30, warmup=5, **sizes)
         assert all(np.isfinite(each.utility) for each in found.values())
-    assert traces[1] == traces[4] > 0
+        counts.append(len(traces))
+    assert counts[0] == counts[1] > 0
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ def test_a_simulation_leaves_the_table_of_an_evaluation_and_the_recorded_cluster
     assert outcome.status == 0, outcome.err
     assert {path.relative_to(here / "out").as_posix() for path in (here / "out").rglob("*") if path.is_file()} == {
         *("config.yaml", "provenance.json", "evaluation.json", "samples.csv", "series.csv", "table.csv", "table.txt"),
-        "figures/timeline.png",
+        *("figures/timeline.png", "figures/loads.png"),
     }
     assert (here / "out" / "table.txt").read_text(encoding="utf-8") + "written to out\n" == outcome.out
     assert "4 episodes of duration 60, the first 12 left out" in " ".join(outcome.out.split())
