@@ -16,9 +16,10 @@ Body = Callable[[Any, Carry], Carry]
 def while_any(condition: Condition, body: Body, constants: Any, carry: Carry) -> Carry:
     """`carry` after `carry = body(constants, carry)` for as long as `condition(constants, carry)`.
 
-    `body` must leave a carry as it is where there is nothing left to do. Then a batch (`vmap`) goes on until the last
-    of its members is done, and nothing has to be chosen between old and new: `jax.lax.while_loop` would copy every
-    array of the carry in every turn. Neither function may close over traced arrays; those go into `constants`.
+    Where there is nothing left to do, `body` must leave whatever of the carry is used afterwards as it is. Then a batch
+    (`vmap`) goes on until the last of its members is done, and nothing has to be chosen between old and new:
+    `jax.lax.while_loop` would copy every array of the carry in every turn. Neither function may close over traced
+    arrays; those go into `constants`.
     """
 
     @custom_vmap
