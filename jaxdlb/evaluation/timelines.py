@@ -128,7 +128,7 @@ def _middles(series: Series) -> Float[np.ndarray, " R"]:
     return series.time + series.elapsed / 2
 
 
-def _scale(axes: Axes, curves: Sequence[Float[np.ndarray, " R"]]) -> None:
+def _scale(axes: Axes, curves: Sequence[Float[np.ndarray, " _"]]) -> None:
     """A logarithmic scale where the curves differ by orders of magnitude, linear around 0; else a linear one."""
     sizes = [size for size in (float(np.median(np.abs(each))) for each in curves) if size > 0]
     if not sizes or max(sizes) <= LARGE_SPREAD * min(sizes):
