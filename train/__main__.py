@@ -8,7 +8,7 @@ checkpoint.
 import sys
 from collections.abc import Sequence
 
-from train import errors, known_keys
+from . import errors, known_keys
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     if (status := look(given)) != 0:
         return status
-    from train import jobs  # which imports JAX
+    from . import jobs  # which imports JAX
 
     known_keys.remember(given)
     return jobs.main(given, __doc__ or "")
@@ -38,7 +38,7 @@ def look(given: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     if (status := look(sys.argv[1:])) == 0:
-        from train import cli
+        from . import cli
 
         cli.tune()
         status = main()

@@ -19,7 +19,8 @@ from jaxdlb.learners import LEARNERS
 from jaxdlb.networks import NetworkConfig
 from jaxdlb.parameters import declarations
 from jaxdlb.policies import Family, Policy, find_family, make_heuristic
-from train.config import SCHEDULE
+
+from .config import SCHEDULE
 
 SampleParams = Callable[[jax.Array], Any]
 Built = TypeVar("Built")

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from jaxdlb import compilation
-from train import compose, config, errors, loop, reference
+
+from . import compose, config, errors, loop, reference
 
 Prepared = TypeVar("Prepared")
 HELP = ("-h", "--help")

@@ -16,10 +16,11 @@ from jaxdlb.evaluation.series import Series
 from jaxdlb.policies import Family, Policy
 from jaxdlb.recording import Recording
 from jaxdlb.writing import quantity, write_whole
-from train import build, tuning_cache
-from train.build import Scenario
-from train.countdown import Countdown
-from train.loggers import Row
+
+from . import build, tuning_cache
+from .build import Scenario
+from .countdown import Countdown
+from .loggers import Row
 
 FIGURES = "figures"  # their folder, beside the table
 _CLUSTER, _EPISODE = 2**31, 2**31 + 1  # folded into an evaluation's key: no episode of it is numbered so high

@@ -16,7 +16,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from jaxdlb.writing import write_whole
-from train import config, errors, paths
+
+from . import config, errors, paths
 
 SAVED = "config.yaml"  # the resolved settings in a run's folder
 

@@ -18,7 +18,8 @@ from omegaconf.errors import (
 )
 
 from jaxdlb.catalogue import did_you_mean, nearest
-from train import paths
+
+from . import paths
 
 _QUOTES = "quotes around a value of more than letters, digits and -_./:%, as in 'key=\"…\"'"
 STATUS = 2  # of a process that was given something wrong

@@ -18,8 +18,9 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from jaxdlb import checkpoint, evaluation
-from train import build, cli, comparison, compose, config, provenance, run_folder, sweep
-from train.build import Scenario
+
+from . import build, cli, comparison, compose, config, provenance, run_folder, sweep
+from .build import Scenario
 
 FOLDER = "evaluations"  # in a run's folder
 

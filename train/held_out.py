@@ -11,8 +11,9 @@ from jaxtyping import PyTree
 from jaxdlb.evaluation.rollouts import evaluate_all
 from jaxdlb.networks import NetworkConfig, build_actor
 from jaxdlb.policies.learned import LearnedPolicy
-from train import build
-from train.build import Scenario
+
+from . import build
+from .build import Scenario
 
 _HELD_OUT = 0x68656C64  # folded into the key: neither tuning nor the comparison at the end plays these episodes
 _AGENTS_SEEN = 128  # over all episodes, where their number is not given

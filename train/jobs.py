@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from train import cli, compose, config, errors, launch, paths, reference
+from . import cli, compose, config, errors, launch, paths, reference
 
 _SWEEP = ("-m", "--multirun")
 

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxdlb.writing import user_cache, write_whole
-from train import errors, paths
+
+from . import errors, paths
 
 _NAME = "keys.json"
 _SOURCES = {"jaxdlb": "*.py", "train": "*.py", "conf": "*.yaml"}
@@ -35,7 +36,7 @@ def check(arguments: Sequence[str]) -> None:
 
 def remember(arguments: Sequence[str]) -> None:
     """Note the keys that there are with the groups that `arguments` choose, where they are not known yet."""
-    from train import compose
+    from . import compose
 
     known = _remembered()
     choice = _choice(arguments)

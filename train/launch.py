@@ -10,11 +10,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from jaxdlb import checkpoint, evaluation
 from jaxdlb.networks import NetworkConfig, suited
-from train import build, comparison, compose, config, loggers, loop, provenance, run_folder, sweep
-from train.build import Scenario
-from train.held_out import HeldOut
-from train.loggers import metrics_file
-from train.loop import DivergedError, Population, Schedule, StoppedError
+
+from . import build, comparison, compose, config, loggers, loop, provenance, run_folder, sweep
+from .build import Scenario
+from .held_out import HeldOut
+from .loggers import metrics_file
+from .loop import DivergedError, Population, Schedule, StoppedError
 
 _FIXED = ("game", "learner", "network", "seed")  # what a resumed run cannot change
 _RESUME_KEYS = ("resume", "resume_step")

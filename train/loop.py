@@ -15,7 +15,8 @@ import numpy as np
 from jaxtyping import Array, Int, PyTree
 
 from jaxdlb.checkpoint import Writer
-from train.loggers import Logger, Progress, Row, metrics_file
+
+from .loggers import Logger, Progress, Row, metrics_file
 
 HeldOut = Callable[[PyTree], list[dict[str, float]]]  # from a policy's variables: the columns of each seed
 Metrics = dict[str, Array]  # of K updates, and of S seeds where there are several: float32 [K] or [K, S]

@@ -5,8 +5,9 @@ from typing import Any
 
 from jaxdlb import checkpoint
 from jaxdlb.policies import Policy, find_family
-from train import build, comparison, compose, evaluate
-from train.build import Scenario
+
+from . import build, comparison, compose, evaluate
+from .build import Scenario
 
 LEARNED = "learned"
 

@@ -22,8 +22,9 @@ import numpy as np
 import jaxdlb
 from jaxdlb.parameters import declarations, kind_of
 from jaxdlb.writing import write_whole
-from train import build
-from train.build import Scenario
+
+from . import build
+from .build import Scenario
 
 FILE = "provenance.json"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax")

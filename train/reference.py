@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from train import config, paths
+from . import config, paths
 
 _WIDTH = 120
 _COMMENT = 34  # the column where comments begin

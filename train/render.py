@@ -16,8 +16,9 @@ from typing import Any
 
 from jaxdlb.checks import check_size
 from jaxdlb.policies import Policy
-from train import build, cli, comparison, config, players
-from train.build import Scenario
+
+from . import build, cli, comparison, config, players
+from .build import Scenario
 
 
 @dataclasses.dataclass

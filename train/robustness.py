@@ -25,7 +25,8 @@ from jaxdlb import checkpoint, evaluation
 from jaxdlb.evaluation import Evaluation, PolicyResult
 from jaxdlb.evaluation.numerals import written
 from jaxdlb.writing import write_whole
-from train import cli, compose, config, launch, paths
+
+from . import cli, compose, config, launch, paths
 
 _OWN = ("suite", "output", "only")
 _STANDING = {1: "better", 0: "level", -1: "behind"}

@@ -27,8 +27,9 @@ from jaxdlb.evaluation.series import Series
 from jaxdlb.game import Lengths
 from jaxdlb.policies import Policy
 from jaxdlb.writing import write_whole
-from train import build, cli, comparison, compose, config, errors, players, provenance, run_folder
-from train.build import Scenario
+
+from . import build, cli, comparison, compose, config, errors, players, provenance, run_folder
+from .build import Scenario
 
 MOST_DRAWN = 3  # policies in the game's own figures, which show the first `evaluation.recorded_rounds`
 _IN_ROUNDS = ("evaluation.num_rounds", "evaluation.warmup")  # what `duration` and `warmup` stand for here

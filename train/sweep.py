@@ -20,8 +20,9 @@ from jaxdlb.games import GAMES
 from jaxdlb.parameters import declarations
 from jaxdlb.policies import Policy
 from jaxdlb.writing import write_whole
-from train import build, comparison, compose, config
-from train.build import Scenario
+
+from . import build, comparison, compose, config
+from .build import Scenario
 
 _KEY = "evaluation.sweep"
 

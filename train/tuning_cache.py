@@ -21,7 +21,8 @@ import jaxdlb
 from jaxdlb.evaluation import Tuned
 from jaxdlb.policies import Family
 from jaxdlb.writing import user_cache, write_whole
-from train.build import Scenario
+
+from .build import Scenario
 
 _FOLDER = "tuned"
 _ROOMS = ("mechanics", "policies", "games", "evaluation")  # of the library: who plays, and by what rules

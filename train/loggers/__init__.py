@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxdlb.checks import check_choice
-from train.loggers.base import Logger, Progress, Row
-from train.loggers.console import Console
+
+from .base import Logger, Progress, Row
+from .console import Console
 
 __all__ = ["Logger", "Progress", "Row", "check", "make"]
 
@@ -15,7 +16,7 @@ def check(settings: Any) -> None:
     """Raise ValueError if the logger chosen is unknown or cannot be had; writes nothing."""
     check_choice("logger.name", settings.name, tuple(_FURTHER))
     if settings.name == "wandb":
-        from train.loggers import weights_and_biases
+        from . import weights_and_biases
 
         weights_and_biases.check(settings)
 
@@ -26,7 +27,7 @@ def make(settings: Any, folder: Path, config: Mapping[str, Any]) -> list[Logger]
 
 
 def _wandb(settings: Any, folder: Path, config: Mapping[str, Any]) -> list[Logger]:
-    from train.loggers.weights_and_biases import WandbLogger  # imported only when chosen
+    from .weights_and_biases import WandbLogger  # imported only when chosen
 
     return [WandbLogger(folder, settings, config)]
 

@@ -11,8 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, 
 from rich.progress import Progress as Bar
 
 from jaxdlb.writing import clock, quantity
-from train.loggers.base import Progress, Row
-from train.loggers.metrics_file import HELD_OUT, MetricsFile
+
+from .base import Progress, Row
+from .metrics_file import HELD_OUT, MetricsFile
 
 _SECONDS_BETWEEN_LINES = 10.0
 

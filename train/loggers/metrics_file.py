@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxdlb.writing import write_whole
-from train.loggers.base import Row
+
+from .base import Row
 
 NAME = "metrics.csv"
 HELD_OUT = "held_out.csv"

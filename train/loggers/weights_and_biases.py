@@ -11,7 +11,8 @@ from typing import Any
 
 from jaxdlb.checks import check_choice
 from jaxdlb.writing import write_whole
-from train.loggers.base import Progress, Row
+
+from .base import Progress, Row
 
 MODES = ("online", "offline", "disabled")
 _TIMES = ("agent_rounds", "seconds")  # of rows held out, which those of training have too
