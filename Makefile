@@ -5,16 +5,19 @@ python := .venv/bin/python
 # Under two minutes together with the linters: everything that starts no launcher and trains nothing.
 quick_tests := tests/games tests/mechanics tests/policies tests/theory tests/drawing tests/test_*.py
 
-.PHONY: help train test quick bench docs lint format clean
+.PHONY: help train test test-all quick bench docs lint format clean
 
 help:  ## what there is to make
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 train: .venv/installed  ## train MAPPO on the reference cluster, compare with every heuristic, write a report
 	$(python) -m train experiment=reference
 
-test: .venv/installed  ## the whole test suite
-	$(python) -m pytest -n 2 --dist loadfile -q
+test: .venv/installed  ## the test suite
+	$(python) -m pytest -n 2 --dist loadfile -q --ignore tests/long
+
+test-all: test  ## that, and what takes long or installs much: each with what it needs, in environments of its own
+	$(python) -m pytest -q tests/long
 
 quick: lint  ## the linters, and the tests that take under two minutes together
 	$(python) -m pytest -n 2 --dist loadfile -q $(quick_tests)
