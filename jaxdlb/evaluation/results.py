@@ -22,6 +22,8 @@ class PolicyResult:
     differences: Mapping[str, Estimate]  # of the utility and what else is judged: its own minus the best heuristic's
     num_seeds: int = 1  # training seeds that the row is over, and its intervals, besides episodes
     part_of: str | None = None  # the row that speaks for this one in the conclusion
+    # by column, of a row over training seeds: the interquartile mean of the seeds' means, as `aggregates.interquartile`
+    interquartile: Mapping[str, Estimate] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +78,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
             "differences": {name: plain(value) for name, value in result.differences.items()},
             "num_seeds": result.num_seeds,
             "part_of": result.part_of,
+            "interquartile": {name: plain(value) for name, value in result.interquartile.items()},
         }
         for result in evaluation.results
     ]
@@ -143,6 +146,7 @@ def from_json(data: Mapping[str, Any]) -> Evaluation:
                 differences={name: restored(ends) for name, ends in result["differences"].items()},
                 num_seeds=result["num_seeds"],
                 part_of=result["part_of"],
+                interquartile={name: restored(ends) for name, ends in result.get("interquartile", {}).items()},
             )
             for result in data["results"]
         )
