@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from jaxdlb.evaluation.rollouts import Samples
 from jaxdlb.evaluation.statistics import Estimate
 from jaxdlb.game import Verdict
@@ -105,6 +107,25 @@ def to_csv(evaluation: Evaluation) -> str:
         values = zip(*(evaluation.samples[name][column].tolist() for column in evaluation.columns), strict=True)
         writer.writerows([name, episode, *map(_digits, each)] for episode, each in enumerate(values))
     return file.getvalue()
+
+
+def from_csv(text: str) -> dict[str, Samples]:
+    """The samples of which `to_csv` made `text`: by policy and column, float64 [num_episodes]; NaN where empty.
+
+    Raises:
+        ValueError: `text` was not made by `to_csv`.
+    """
+    lines = csv.DictReader(io.StringIO(text))
+    columns = [name for name in lines.fieldnames or () if name not in ("policy", "episode")]
+    found: dict[str, dict[str, list[float]]] = {}
+    try:
+        for line in lines:
+            own = found.setdefault(line["policy"], {name: [] for name in columns})
+            for name in columns:
+                own[name].append(float(line[name] or math.nan))
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ValueError(f"samples are not what to_csv writes: {type(error).__name__}: {error}") from None
+    return {policy: {name: np.array(values) for name, values in own.items()} for policy, own in found.items()}
 
 
 def to_table_csv(evaluation: Evaluation) -> str:
