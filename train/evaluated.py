@@ -37,7 +37,7 @@ class EvaluatedRun:
     @property
     def learned(self) -> list[str]:
         """The names of the learner's policies, one a training seed, in the way to act that the conclusion is about."""
-        row = next(each for each in self.result.results if _speaks(each))
+        row = self.result.learned[0]
         if row.num_seeds == 1:
             return [row.name]
         members = [each.name for each in self.result.results if each.part_of == row.name and each.num_seeds == 1]
@@ -82,7 +82,7 @@ def read(given: str) -> EvaluatedRun:
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{given} cannot be read ({type(error).__name__}); it must be what a run wrote") from None
-    if not any(map(_speaks, result.results)):
+    if not result.learned:
         raise ValueError(f"{given} holds no learned policy; it must be the folder of a run, or of an evaluation of one")
     for name in (*run.learned, *(each.name for each in run.rules)):
         if name not in samples:
@@ -119,10 +119,6 @@ def _algorithm(saved: Mapping[Any, Any]) -> dict[str, Any]:
     learner = {name: value for name, value in flat(saved["learner"]).items() if name != "num_seeds"}
     network = {f"network.{name}": value for name, value in flat(saved["network"]).items()}
     return learner | network | {"total_agent_rounds": saved["total_agent_rounds"]}
-
-
-def _speaks(result: PolicyResult) -> bool:
-    return result.kind == "learned" and result.part_of is None
 
 
 def _json(given: str, name: str) -> Any:

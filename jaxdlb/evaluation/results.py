@@ -61,6 +61,11 @@ class Evaluation:
         return next(result for result in self.results if result.name == self.best_heuristic)
 
     @property
+    def learned(self) -> list[PolicyResult]:
+        """The rows that speak for what was learned: those over training seeds, where there are several."""
+        return [result for result in self.results if result.kind == "learned" and result.part_of is None]
+
+    @property
     def is_over_seeds(self) -> bool:
         """Whether there is a row over training seeds."""
         return any(result.num_seeds > 1 for result in self.results)

@@ -27,9 +27,8 @@ def conclusion(evaluation: Evaluation) -> str:
     """
     if evaluation.best_heuristic is None:
         return ""
-    learned = [result for result in evaluation.results if result.kind == "learned" and result.part_of is None]
-    sentences = [_verdict(result, evaluation) for result in (*learned, *_ahead_elsewhere(evaluation))]
-    return " ".join(sentences if learned else [_leader(evaluation), *sentences])
+    sentences = [_verdict(result, evaluation) for result in (*evaluation.learned, *_ahead_elsewhere(evaluation))]
+    return " ".join(sentences if evaluation.learned else [_leader(evaluation), *sentences])
 
 
 def episodes(evaluation: Evaluation) -> str:
