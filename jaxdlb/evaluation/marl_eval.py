@@ -27,7 +27,8 @@ def to_marl_eval(runs: Runs) -> dict[str, Any]:
 
     So there are the first runs of each algorithm in each task, as many as the fewest are; the steps that all have at
     the same agent-rounds or, where there are none, the end alone; and the metrics that are numbers throughout. Names of
-    environments and tasks are in small letters, since marl-eval looks them up so.
+    environments and tasks are in small letters, since marl-eval looks them up so, and commas in names of algorithms,
+    which it refuses, are semicolons.
     """
     fewest = fewest_runs(runs)
     kept = {place: {name: each[:fewest] for name, each in own.items()} for place, own in runs.items()}
@@ -37,7 +38,7 @@ def to_marl_eval(runs: Runs) -> dict[str, Any]:
     layout: dict[str, Any] = {}
     for (environment, task), own in kept.items():
         layout.setdefault(environment.lower(), {})[task.lower()] = {
-            name: {f"seed_{seed}": _laid_out(run, shared, metrics) for seed, run in enumerate(each)}
+            name.replace(",", ";"): {f"seed_{seed}": _laid_out(run, shared, metrics) for seed, run in enumerate(each)}
             for name, each in own.items()
         }
     return layout

@@ -1,10 +1,16 @@
 """Algorithms over tasks: scores beside yardsticks, stratified resamples, and what is refused."""
 
+import csv
+import io
+import json
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from jaxdlb.evaluation import algorithm_plots
 from jaxdlb.evaluation.aggregates import AGGREGATES
+from jaxdlb.evaluation.algorithm_tables import conclusion, scores_to_csv, to_csv, to_json, to_text
 from jaxdlb.evaluation.algorithms import Task, contest, scores_of
 
 RESAMPLES = 2000
@@ -91,3 +97,65 @@ def test_what_cannot_be_compared_is_refused(tasks, sentence):
     with pytest.raises(ValueError) as error:
         contest("utility", tasks, RESAMPLES)
     assert str(error.value).startswith(sentence)
+
+
+@pytest.fixture(scope="module")
+def three():
+    """Two algorithms that are level, and one that is behind, in two tasks."""
+    easy = task("easy", -2.0, good=[-1.0, -1.1, -1.2, -1.3], level=[-1.0, -1.15, -1.1, -1.35], bad=[-4.0, -5.0, -4.5])
+    hard = task("hard", -8.0, good=[-4.0, -4.1, -4.2, -4.3], level=[-4.0, -4.15, -4.1, -4.3], bad=[-9.0, -9.5, -8.5])
+    return contest("utility", [easy, hard], RESAMPLES)
+
+
+def test_the_table_ranks_algorithms_and_says_who_can_be_told_apart(three):
+    text = to_text(three)
+    rows = [line.split()[0] for line in text.splitlines() if line.startswith(("good", "level", "bad"))]
+    assert sorted(rows[:2]) == ["good", "level"] and rows[2] == "bad"
+    first, second, _ = three.standings
+    assert conclusion(three).startswith(f"{first} has the best interquartile mean, 1.8")
+    assert f"it is more likely better than bad, and not to be told apart from {second} by" in conclusion(three)
+    assert max(map(len, text.splitlines())) <= 140
+    assert "too narrow" not in text  # of two tasks
+    assert "median" in text
+
+
+def test_a_single_task_has_no_median_and_few_seeds_a_warning():
+    text = to_text(contest("utility", [task("t", -1.0, x=[-1.0, -2.0])], RESAMPLES))
+    assert "median" not in text
+    assert "With 2 training seeds of a single task, intervals by resampling are too narrow." in text
+
+
+def test_csv_and_json_hold_what_the_table_shows(three):
+    rows = list(csv.DictReader(io.StringIO(to_csv(three))))
+    told = json.loads(json.dumps(to_json(three)))
+    for row in rows:
+        standing = three.standings[row["algorithm"]]
+        assert (int(row["seeds"]), int(row["tasks"])) == standing.scores.shape
+        for name, each in standing.aggregates.items():
+            assert [float(row[f"{name}{end}"]) for end in ("", "_low", "_high")] == [each.mean, each.low, each.high]
+            assert told["algorithms"][row["algorithm"]][name] == vars(each)
+        assert np.array(told["algorithms"][row["algorithm"]]["scores"]) == pytest.approx(standing.scores)
+    scores = [float(line["score"]) for line in csv.DictReader(io.StringIO(scores_to_csv(three)))]
+    assert sorted(scores) == pytest.approx(sorted(np.concatenate([s.scores.ravel() for s in three.standings.values()])))
+    assert told["tasks"]["hard"]["one"]["value"] == pytest.approx(-8.0)
+
+
+def test_the_figure_has_a_panel_for_each_aggregate_one_for_profiles_and_one_for_pairs(three):
+    figure = algorithm_plots.algorithms(three)
+    labels = [axes.get_xlabel() for axes in figure.axes]
+    assert [label.partition(" (")[0] for label in labels[:4]] == ["IQM", "median", "mean", "optimality gap"]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(three.standings)
+    profiles, pairs = figure.axes[4:]
+    assert {text.get_text() for text in profiles.get_legend().get_texts()} == set(three.standings)
+    assert len(pairs.get_yticklabels()) == 3
+    drawn = {line.get_label(): line.get_ydata() for line in profiles.lines}
+    for name, standing in three.standings.items():
+        assert drawn[name] == pytest.approx(standing.profile)
+
+
+def test_of_many_algorithms_the_figure_shows_the_best_beside_every_other():
+    many = {f"a{k}": [-1.0 - k] for k in range(6)}
+    figure = algorithm_plots.algorithms(contest("utility", [task("t", -1.0, **many)], 50))
+    assert len(figure.axes[-1].get_yticklabels()) == 5
+    alone = algorithm_plots.algorithms(contest("utility", [task("t", -1.0, x=[-1.0])], 50))
+    assert len(alone.axes) == 4  # three aggregates and the profile
