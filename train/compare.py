@@ -75,12 +75,10 @@ def prepare(arguments: Sequence[str]) -> Plan:
     folder = Path("runs") / f"{run_folder.stamp()}_compared" if settings.output is None else Path(settings.output)
     run_folder.check_new("output", folder)
     found = entrants(given)
-    found_by_task = {name: [each.run for each in found if each.task == name] for name in _once(e.task for e in found)}
-    for runs in found_by_task.values():
-        _check_same_episodes(runs)
     _check_column(settings.column, [each.run for each in found])
+    by_task = {name: [each for each in found if each.task == name] for name in _once(each.task for each in found)}
+    tasks = [_task(name, own, settings) for name, own in by_task.items()]
     header = found[0].run.result.columns[settings.column][0].partition(",")[0]
-    tasks = [_task(name, [each for each in found if each.task == name], settings) for name in found_by_task]
     compared = algorithms.contest(header, tasks, settings.resamples)
     return Plan(settings, found, compared, folder, provenance.command("train.compare", arguments))
 
@@ -186,9 +184,10 @@ def _task(name: str, found: Sequence[Entrant], settings: CompareSettings) -> Tas
     """The samples of every algorithm in a task, and the yardsticks.
 
     Raises:
-        ValueError: no policy of the name of a yardstick.
+        ValueError: runs that did not play the same episodes, or no policy of the name of a yardstick.
     """
     column, runs = settings.column, [each.run for each in found]
+    _check_same_episodes(runs)
     samples = {
         algorithm: np.stack(
             [
@@ -279,7 +278,7 @@ def _run(run: EvaluatedRun, seed: int, name: str) -> marl_eval.Run:
         for row in rows
     }
     absolute = {column: values.tolist() for column, values in run.samples[name].items()}
-    return marl_eval.Run(steps, absolute, int(run.result.settings.get("agent_rounds of training", 0)))
+    return marl_eval.Run(steps, absolute, run.agent_rounds)
 
 
 def _as_data(each: Entrant) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from .build import Scenario
 from .countdown import Countdown
 from .loggers import Row
 
+TRAINED = "agent_rounds of training"  # in the settings that a run keeps with its comparison
 FIGURES = "figures"  # their folder, beside the table
 _CLUSTER, _EPISODE = 2**31, 2**31 + 1  # folded into an evaluation's key: no episode of it is numbered so high
 

@@ -13,7 +13,7 @@ from jaxdlb.evaluation import Evaluation, PolicyResult
 from jaxdlb.evaluation.results import from_csv
 from jaxdlb.evaluation.rollouts import Samples
 
-from . import compose, provenance
+from . import comparison, compose, provenance
 from .loggers import Row, metrics_file
 
 Flat = Mapping[str, Any]  # settings by dotted path
@@ -33,6 +33,8 @@ class EvaluatedRun:
     episodes: Mapping[str, Any]  # which of them were played, and for how long
     seed: int
     num_seeds: int
+    agent_rounds: int  # of training; 0 where the evaluation does not say
+    held_out: Sequence[Row]  # the rows of held_out.csv, none of a later evaluation
 
     @property
     def learned(self) -> list[str]:
@@ -47,11 +49,6 @@ class EvaluatedRun:
     def rules(self) -> list[PolicyResult]:
         """The rows of whom nothing was trained."""
         return [each for each in self.result.results if each.kind != "learned"]
-
-    @property
-    def held_out(self) -> list[Row]:
-        """The rows of held_out.csv, none of a later evaluation."""
-        return metrics_file.read(self.folder, metrics_file.HELD_OUT)
 
 
 def read(given: str) -> EvaluatedRun:
@@ -73,21 +70,33 @@ def read(given: str) -> EvaluatedRun:
             folder=folder,
             result=result,
             samples=samples,
-            game=flat(saved["game"]),
+            game=_settings(saved["game"]),
             algorithm=_algorithm(saved),
             task=json.dumps([resolved[name] for name in ("game", "parameters", "randomise")], sort_keys=True),
-            episodes=resolved["evaluation"],
-            seed=told["seed"],
-            num_seeds=told["num_seeds"],
+            episodes=dict(resolved["evaluation"]),
+            seed=int(told["seed"]),
+            num_seeds=int(told["num_seeds"]),
+            agent_rounds=int(result.settings.get(comparison.TRAINED, 0)),
+            held_out=_held_out(folder),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{given} cannot be read ({type(error).__name__}); it must be what a run wrote") from None
-    if not result.learned:
-        raise ValueError(f"{given} holds no learned policy; it must be the folder of a run, or of an evaluation of one")
-    for name in (*run.learned, *(each.name for each in run.rules)):
-        if name not in samples:
-            raise ValueError(f"{given} holds no samples of {name}; its samples.csv must be that of its evaluation.json")
+    _check(run)
     return run
+
+
+def _check(run: EvaluatedRun) -> None:
+    """Raise ValueError unless there is a learned policy, and samples of all who played the episodes."""
+    if not run.result.learned or not run.learned:
+        raise ValueError(
+            f"{run.given} holds no learned policy; it must be the folder of a run, or of an evaluation of one"
+        )
+    for name in (*run.learned, *(each.name for each in run.rules)):
+        own = run.samples.get(name, {})
+        if any(len(own.get(column, ())) != run.result.num_episodes for column in run.result.columns):
+            raise ValueError(
+                f"{run.given} does not hold all samples of {name}; its samples.csv must be that of its evaluation.json"
+            )
 
 
 def flat(settings: Mapping[str, Any], parent: str = "") -> dict[str, Any]:
@@ -116,9 +125,21 @@ def _plain(value: Any) -> str:
 
 
 def _algorithm(saved: Mapping[Any, Any]) -> dict[str, Any]:
-    learner = {name: value for name, value in flat(saved["learner"]).items() if name != "num_seeds"}
+    learner = {name: value for name, value in _settings(saved["learner"]).items() if name != "num_seeds"}
     network = {f"network.{name}": value for name, value in flat(saved["network"]).items()}
     return learner | network | {"total_agent_rounds": saved["total_agent_rounds"]}
+
+
+def _settings(saved: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a group, which have a name."""
+    return {"name": saved["name"], **flat(saved)}
+
+
+def _held_out(folder: Path) -> list[Row]:
+    rows = metrics_file.read(folder, metrics_file.HELD_OUT)
+    if any(name not in row for row in rows for name in metrics_file.LEADING):
+        raise ValueError(f"{metrics_file.HELD_OUT} lacks some of {', '.join(metrics_file.LEADING)}")
+    return rows
 
 
 def _json(given: str, name: str) -> Any:

@@ -155,8 +155,9 @@ def spoilt(folder, name, text):
         (["a", "output=a"], "output is 'a'; it must be a new or empty folder"),
         (["spoilt_json"], "spoilt_json/evaluation.json is no JSON; it must be what a run wrote"),
         (["spoilt_other"], "spoilt_other cannot be read (ValueError); it must be what a run wrote"),
-        (["spoilt_samples"], "spoilt_samples holds no samples of learned; its samples.csv must be that of its"),
+        (["spoilt_samples"], "spoilt_samples does not hold all samples of learned; its samples.csv must be that of"),
         (["spoilt_yaml"], "spoilt_yaml/config.yaml cannot be read (ParserError); it must be what a run saved"),
+        (["spoilt_held_out"], "spoilt_held_out cannot be read (ValueError); it must be what a run wrote"),
         (["spoilt_provenance"], "spoilt_provenance cannot be read (KeyError); it must be what a run wrote"),
     ],
 )
@@ -171,6 +172,7 @@ def test_what_cannot_be_compared_is_refused_in_one_sentence_and_nothing_is_writt
         spoilt(here / f"spoilt_{name}", "evaluation.json", text)
     spoilt(here / "spoilt_samples", "samples.csv", "policy,episode,utility\nlocal,0,1\n")
     spoilt(here / "spoilt_yaml", "config.yaml", "a: [")
+    spoilt(here / "spoilt_held_out", "held_out.csv", "update,seed\n1,none\n")
     spoilt(here / "spoilt_provenance", "provenance.json", "{}")
     before = files_of(here)
     outcome = compare(*arguments)

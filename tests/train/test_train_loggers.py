@@ -212,7 +212,7 @@ def test_the_commit_of_the_working_directory_is_told_and_nothing_else_of_git(tmp
 
 
 def test_a_run_of_a_sweep_is_named_by_its_overrides_and_grouped_by_its_sweep(train, here):
-    given = ["evaluation.enabled=false", "logger=wandb", "logger.mode=offline"]
+    given = ["evaluation.held_out_episodes=0", "evaluation.enabled=false", "logger=wandb", "logger.mode=offline"]
     outcome = train("-m", *TINY, *given, "learner.learning_rate=1e-3", "seed=3")
     assert outcome.status == 0, outcome.err
     (folder,) = here.glob("runs/*_sweep/0/wandb/offline-run-*")

@@ -141,11 +141,12 @@ def _name_and_group(folder: Path) -> tuple[str, str | None]:
     """What to call a run, and what it belongs to: in a sweep its overrides and the sweep's folder, else its folder."""
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return folder.name, None
-    hydra = HydraConfig.get()
-    told = [
-        text for text in hydra.overrides.task if text.lstrip("+~").partition("=")[0].partition(".")[0] not in _NOT_TOLD
-    ]
-    return _shortened(", ".join(told)) or folder.name, Path(hydra.sweep.dir).name
+    told = [text for text in HydraConfig.get().overrides.task if _key(text).partition(".")[0] not in _NOT_TOLD]
+    return _shortened(", ".join(told)) or folder.name, folder.absolute().parent.name
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
 
 
 def _shortened(name: str) -> str:
