@@ -11,7 +11,7 @@ from jaxdlb.evaluation.algorithms import Contest, Task
 from jaxdlb.evaluation.statistics import Estimate
 
 HEADERS = {"interquartile_mean": "IQM", "median": "median", "mean": "mean", "optimality_gap": "optimality gap"}
-FEW_SEEDS = 5  # percentile intervals of fewer, in a single task, are too narrow to be relied on
+FEW_SEEDS = 5  # percentile intervals of fewer in a task are too narrow to be relied on
 _WIDTH = 140
 _WIDEST, _NARROW = 48, 24  # characters of a name: of what a row is about, and above a column
 
@@ -137,8 +137,8 @@ def _told(contest: Contest) -> list[str]:
         f"{contest.resamples:,} resamples of seeds and episodes within each task. Optimality gap: by how much scores "
         "fall short of 1; less is better."
     )
-    few = f"With {seeds} training seed{'s' * (seeds != 1)} of a single task, intervals by resampling are too narrow."
-    return [told, *([few] if len(contest.tasks) == 1 and seeds < FEW_SEEDS else [])]
+    few = f"With {seeds} training seed{'s' * (seeds != 1)} in each task, intervals by resampling are too narrow."
+    return [told, *([few] if seeds < FEW_SEEDS else [])]
 
 
 def _task_row(task: Task, contest: Contest) -> list[str]:

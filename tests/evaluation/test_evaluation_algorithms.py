@@ -115,14 +115,18 @@ def test_the_table_ranks_algorithms_and_says_who_can_be_told_apart(three):
     assert conclusion(three).startswith(f"{first} has the best interquartile mean, 1.8")
     assert f"it is more likely better than bad, and not to be told apart from {second} by" in conclusion(three)
     assert max(map(len, text.splitlines())) <= 140
-    assert "too narrow" not in text  # of two tasks
+    assert "With 3 training seeds in each task, intervals by resampling are too narrow." in text  # bad has three
     assert "median" in text
+
+
+def test_with_seeds_enough_there_is_no_warning():
+    assert "too narrow" not in to_text(contest("utility", [task("t", -1.0, x=[-1.0, -2.0, -3.0, -1.5, -2.5])], 50))
 
 
 def test_a_single_task_has_no_median_and_few_seeds_a_warning():
     text = to_text(contest("utility", [task("t", -1.0, x=[-1.0, -2.0])], RESAMPLES))
     assert "median" not in text
-    assert "With 2 training seeds of a single task, intervals by resampling are too narrow." in text
+    assert "With 2 training seeds in each task, intervals by resampling are too narrow." in text
 
 
 def test_csv_and_json_hold_what_the_table_shows(three):

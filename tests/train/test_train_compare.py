@@ -81,7 +81,7 @@ def test_other_columns_and_yardsticks_may_be_asked_for(compare, here):
     outcome = compare("a", "output=out", "column=response_time", "zero=random")
     assert scores(here / "out")["mappo", "dlb"] == pytest.approx([(41 - 3) / (41 - 5), 1.0])
     assert "Scores: 0 is what random has, and 1 what local has." in outcome.out
-    assert "With 2 training seeds of a single task, intervals by resampling are too narrow." in outcome.out
+    assert "With 2 training seeds in each task, intervals by resampling are too narrow." in outcome.out
 
 
 def test_without_an_output_the_folder_is_one_by_time(compare, here):
