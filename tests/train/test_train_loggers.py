@@ -1,12 +1,14 @@
 """Loggers: what a watcher reads, and what wandb can be asked for afterwards."""
 
 import ast
+import dataclasses
 import importlib
 import io
 import json
 import math
 import subprocess
 import time
+import types
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +16,8 @@ import pytest
 import wandb
 from command_line import ROOT, ROUNDS, TINY
 
+from jaxdlb.games import GAMES
+from train import build, compose
 from train.config import WandbSettings
 from train.loggers import metrics_file, weights_and_biases
 from train.loggers.base import Progress
@@ -144,6 +148,15 @@ def test_the_animation_is_a_video(kept):
     animation = (here / "figures" / "animation.gif").read_bytes()
     assert animation.startswith(b"GIF8") and path.read_bytes() == animation
     assert "data:image/gif;base64," in (here / "report.html").read_text(encoding="utf-8")
+
+
+def test_an_animation_of_a_game_that_cannot_be_drawn_is_refused(monkeypatch):
+    blind = dataclasses.replace(GAMES.find("dlb"), viewer=None)
+    settings = compose.settings(compose.from_conf(["plots=[timeline,animation]"]), [])
+    build.check(settings)
+    monkeypatch.setattr(build, "GAMES", types.SimpleNamespace(find=lambda name: blind))
+    with pytest.raises(ValueError, match="plots is 'animation'; it must be left out"):
+        build.check(settings)
 
 
 def test_summary_keys_do_not_depend_on_who_played(kept):
