@@ -21,7 +21,7 @@ from jaxdlb.learners import LEARNERS
 from jaxdlb.networks import NetworkConfig
 from jaxdlb.parameters import declarations
 from jaxdlb.ranges import flat
-from train import build, compose, config, evaluate, render, robustness, simulate
+from train import build, compare, compose, config, evaluate, render, robustness, simulate
 
 ROOT = Path(__file__).resolve().parents[1]
 Rows = list[list[str]]
@@ -74,6 +74,7 @@ def tables() -> dict[str, Callable[[], Rows]]:
         "config evaluation": lambda: keys("evaluation", config.EvaluationSettings),
         "config learner": lambda: own_keys(config.LearnerSettings, config.LearnerSettings()),
         "config logger=wandb": lambda: keys("logger", config.WandbSettings, "logger=wandb"),
+        "config compare": lambda: own_keys(compare.CompareSettings, compare.CompareSettings()),
         "config evaluate": lambda: own_keys(evaluate.EvaluateSettings, evaluate.EvaluateSettings()),
         "config robustness": lambda: own_keys(robustness.RobustnessSettings, robustness.RobustnessSettings()),
         "config simulate": lambda: own_keys(simulate.SimulateSettings, simulate.SimulateSettings()),

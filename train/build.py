@@ -26,7 +26,7 @@ SampleParams = Callable[[jax.Array], Any]
 Built = TypeVar("Built")
 
 ACTIONS = ("drawn", "greedy")  # ways for a learned policy to act
-PLOTS = ("timeline",)  # figures of an evaluation besides those that are always drawn
+PLOTS = ("timeline", "animation")  # figures of an evaluation besides those that are always drawn
 _SEED = Interval(0, 2**32 - 1, integer=True)
 
 
@@ -181,6 +181,8 @@ def check(settings: Any) -> None:
         heuristics(evaluation.heuristics, entry.heuristics)
     for each in plots(settings):
         check_choice("plots", each, PLOTS)
+        if each == "animation" and entry.viewer is None:
+            raise ValueError(f"plots is {each!r}; it must be left out where game.name is one that cannot be drawn")
 
 
 def plots(settings: Any) -> list[Any]:

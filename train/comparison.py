@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import tempfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,15 @@ from .build import Scenario
 from .countdown import Countdown
 from .loggers import Row
 
+TRAINED = "agent_rounds of training"  # in the settings that a run keeps with its comparison
 FIGURES = "figures"  # their folder, beside the table
 _CLUSTER, _EPISODE = 2**31, 2**31 + 1  # folded into an evaluation's key: no episode of it is numbered so high
 
 Learned = Mapping[str, Sequence[Policy]]  # by way to act: a policy for each training seed
-Figures = Mapping[str, tuple[str, Any]]  # file name without its end: caption and matplotlib figure
+_ANIMATED, _FRAMES = 25, 4  # rounds of an animation, and pictures a round
+Figures = Mapping[
+    str, tuple[str, Any]
+]  # file name without its end: caption and matplotlib figure, or the bytes of a GIF
 
 
 def heuristics(scenario: Scenario, settings: Any) -> list[Policy]:
@@ -123,8 +128,7 @@ def compare(
 
 def beaten(result: Evaluation) -> list[str]:
     """The rows that speak for a learner, and whose utility is below that of the best heuristic, beyond doubt."""
-    learned = [each for each in result.results if each.kind == "learned" and each.part_of is None]
-    return [each.name for each in learned if each.differences["utility"].high < 0]
+    return [each.name for each in result.learned if each.differences["utility"].high < 0]
 
 
 def _row(how: str, num_seeds: int) -> str:
@@ -148,7 +152,9 @@ def figures(
     """
     from jaxdlb.evaluation import plots
 
-    made = {"utilities": ("Every policy by all that is judged, with 95% intervals", plots.utilities(result))}
+    made: dict[str, tuple[str, Any]] = {
+        "utilities": ("Every policy by all that is judged, with 95% intervals", plots.utilities(result))
+    }
     if rows:
         made["learning_curve"] = (
             "Training, against the heuristics",
@@ -157,7 +163,10 @@ def figures(
     learned = [policy for policy in policies if policy.kind == "learned"]
     best = [policy for policy in policies if policy.name == result.best_heuristic]
     shown = [*learned[:1], *best]
-    made |= of_game(scenario, settings, shown)
+    recordings = _recordings(scenario, settings, shown)
+    made |= _of_game(scenario, recordings)
+    if "animation" in asked:
+        made["animation"] = ("The learned policy and the best heuristic, animated", _animation(scenario, recordings))
     if "timeline" in asked:
         played = over_time(scenario, shown, settings.seed, num_rounds=settings.recorded_rounds)
         made |= timelines(scenario, played)
@@ -166,10 +175,31 @@ def figures(
 
 def of_game(scenario: Scenario, settings: Any, policies: Sequence[Policy]) -> dict[str, tuple[str, Any]]:
     """The game's own figures of these policies in the same episode; none where it has no viewer."""
+    return _of_game(scenario, _recordings(scenario, settings, policies))
+
+
+def _recordings(scenario: Scenario, settings: Any, policies: Sequence[Policy]) -> dict[str, Recording]:
+    """What the pictures of a game show; nothing where it has no viewer."""
     if scenario.entry.viewer is None:
         return {}
-    recordings = {each.name: record(scenario, each, settings.seed, settings.recorded_rounds) for each in policies}
-    return scenario.entry.viewer().figures(recordings)
+    return {each.name: record(scenario, each, settings.seed, settings.recorded_rounds) for each in policies}
+
+
+def _of_game(scenario: Scenario, recordings: Mapping[str, Recording]) -> dict[str, tuple[str, Any]]:
+    return {} if scenario.entry.viewer is None else scenario.entry.viewer().figures(recordings)
+
+
+def _animation(scenario: Scenario, recordings: Mapping[str, Recording]) -> bytes:
+    """A GIF of the last of the recorded rounds, side by side."""
+    assert scenario.entry.viewer is not None
+    num_rounds = min(each.num_rounds for each in recordings.values())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "animation.gif"
+        first_round = max(num_rounds - _ANIMATED, 0)
+        scenario.entry.viewer().animation(
+            recordings, path, first_round=first_round, num_frames=_FRAMES * _ANIMATED, frames_per_round=_FRAMES
+        )
+        return path.read_bytes()
 
 
 def timelines(scenario: Scenario, played: Mapping[str, Series], warmup: float = 0.0) -> dict[str, tuple[str, Any]]:
@@ -209,10 +239,18 @@ def write_table_and_figures(folder: Path, result: Evaluation, drawn: Figures) ->
     write_whole(folder / "evaluation.json", json.dumps(evaluation.to_json(result), indent=2) + "\n")
     write_whole(folder / "samples.csv", evaluation.to_csv(result))
     write_whole(folder / "table.txt", evaluation.to_text(result) + "\n")
-    paths = {name: folder / FIGURES / f"{name}.png" for name in drawn}
-    for name, path in paths.items():
-        drawn[name][1].savefig(path)
-    return paths
+    return {name: _save(folder / FIGURES / name, figure) for name, (_, figure) in drawn.items()}
+
+
+def _save(place: Path, figure: Any) -> Path:
+    """Write a picture as what it is, and return where."""
+    if isinstance(figure, bytes):
+        path = place.with_name(f"{place.name}.gif")
+        path.write_bytes(figure)
+        return path
+    path = place.with_name(f"{place.name}.png")
+    figure.savefig(path)
+    return path
 
 
 def _learning_curve(result: Evaluation, rows: Sequence[Row], held_out: Sequence[Row]) -> Any:

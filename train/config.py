@@ -119,7 +119,7 @@ class Settings:
     checkpoint_interval: int = (
         25  # updates; a checkpoint is taken, and scored, at the first visit to the host from then on
     )
-    # a figure besides those that are always drawn, or a list: timeline (each metric over the recorded rounds)
+    # a figure besides those that are always drawn, or a list: timeline (each metric over time), animation
     plots: Any = None
     runs_dir: str = "runs"  # where folders of runs are made
     run_dir: str | None = None  # this run's folder, new or empty; null: one by time, game and learner

@@ -176,7 +176,7 @@ def _evaluate(plan: Plan, folder: Path, listening: Sequence[loggers.Logger]) -> 
     if best != newest:
         _tell(listening, f"warning: update {newest} did worse than update {best}, whose policy is compared and kept")
     rules, learned = comparison.heuristics(scenario, settings), comparison.learned(folder, scenario, settings)
-    about = {"agent_rounds of training": plan.schedule.num_updates * plan.schedule.agent_rounds_per_update}
+    about = {comparison.TRAINED: plan.schedule.num_updates * plan.schedule.agent_rounds_per_update}
     result = comparison.compare(scenario, settings, rules, learned, about)
     everyone = comparison.everyone(rules, learned)
     curves = metrics_file.read(folder), metrics_file.read(folder, metrics_file.HELD_OUT)

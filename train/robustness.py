@@ -150,7 +150,7 @@ def _judged(results: Iterable[Evaluation]) -> list[str]:
 
 def learned_of(result: Evaluation) -> PolicyResult:
     """The row that speaks for the learner: over training seeds where there are several."""
-    return next(each for each in result.results if each.kind == "learned" and each.part_of is None)
+    return result.learned[0]
 
 
 def best_rule(result: Evaluation, column: str) -> PolicyResult:

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from jaxdlb.evaluation.rollouts import Samples
 from jaxdlb.evaluation.statistics import Estimate
 from jaxdlb.game import Verdict
@@ -22,6 +24,8 @@ class PolicyResult:
     differences: Mapping[str, Estimate]  # of the utility and what else is judged: its own minus the best heuristic's
     num_seeds: int = 1  # training seeds that the row is over, and its intervals, besides episodes
     part_of: str | None = None  # the row that speaks for this one in the conclusion
+    # by column, of a row over training seeds: the interquartile mean of the seeds' means, as `aggregates.interquartile`
+    interquartile: Mapping[str, Estimate] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +61,11 @@ class Evaluation:
         return next(result for result in self.results if result.name == self.best_heuristic)
 
     @property
+    def learned(self) -> list[PolicyResult]:
+        """The rows that speak for what was learned: those over training seeds, where there are several."""
+        return [result for result in self.results if result.kind == "learned" and result.part_of is None]
+
+    @property
     def is_over_seeds(self) -> bool:
         """Whether there is a row over training seeds."""
         return any(result.num_seeds > 1 for result in self.results)
@@ -76,6 +85,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
             "differences": {name: plain(value) for name, value in result.differences.items()},
             "num_seeds": result.num_seeds,
             "part_of": result.part_of,
+            "interquartile": {name: plain(value) for name, value in result.interquartile.items()},
         }
         for result in evaluation.results
     ]
@@ -102,6 +112,25 @@ def to_csv(evaluation: Evaluation) -> str:
         values = zip(*(evaluation.samples[name][column].tolist() for column in evaluation.columns), strict=True)
         writer.writerows([name, episode, *map(_digits, each)] for episode, each in enumerate(values))
     return file.getvalue()
+
+
+def from_csv(text: str) -> dict[str, Samples]:
+    """The samples of which `to_csv` made `text`: by policy and column, float64 [num_episodes]; NaN where empty.
+
+    Raises:
+        ValueError: `text` was not made by `to_csv`.
+    """
+    lines = csv.DictReader(io.StringIO(text))
+    columns = [name for name in lines.fieldnames or () if name not in ("policy", "episode")]
+    found: dict[str, dict[str, list[float]]] = {}
+    try:
+        for line in lines:
+            own = found.setdefault(line["policy"], {name: [] for name in columns})
+            for name in columns:
+                own[name].append(float(line[name] or math.nan))
+    except (KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ValueError(f"samples are not what to_csv writes: {type(error).__name__}: {error}") from None
+    return {policy: {name: np.array(values) for name, values in own.items()} for policy, own in found.items()}
 
 
 def to_table_csv(evaluation: Evaluation) -> str:
@@ -143,6 +172,7 @@ def from_json(data: Mapping[str, Any]) -> Evaluation:
                 differences={name: restored(ends) for name, ends in result["differences"].items()},
                 num_seeds=result["num_seeds"],
                 part_of=result["part_of"],
+                interquartile={name: restored(ends) for name, ends in result.get("interquartile", {}).items()},
             )
             for result in data["results"]
         )

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from jaxdlb.evaluation.aggregates import interquartile
 from jaxdlb.evaluation.results import PolicyResult
 from jaxdlb.evaluation.rollouts import Samples
 from jaxdlb.evaluation.statistics import crossed
@@ -17,7 +18,8 @@ def over_seeds(
     """The row over k training seeds, given the `samples` of each seed's policy: by column, float64 [num_episodes].
 
     Intervals cover both which seeds and which episodes were drawn, by `statistics.crossed`. `best` are the best
-    heuristic's samples, which the columns of `compared` are compared with, in the same episodes.
+    heuristic's samples, which the columns of `compared` are compared with, in the same episodes. Interquartile means
+    have intervals by a bootstrap of both.
 
     Raises:
         ValueError: fewer than 2 seeds or 2 episodes.
@@ -29,6 +31,7 @@ def over_seeds(
         differences={column: crossed(_table(samples, column) - best[column]) for column in compared},
         num_seeds=len(samples),
         part_of=part_of,
+        interquartile={column: interquartile(_table(samples, column)) for column in samples[0]},
     )
 
 

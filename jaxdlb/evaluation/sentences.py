@@ -8,6 +8,7 @@ from jaxdlb.evaluation.results import BoundResult, Evaluation, PolicyResult
 from jaxdlb.evaluation.statistics import Estimate
 from jaxdlb.game import Verdict
 
+LEAST_FOR_QUARTILES = 4  # seeds: the interquartile mean of fewer is the mean
 # By the outcome in utility: where nothing that is judged disagrees with it, and where something does.
 _STANDING = {1: "beats", -1: "is beaten by", 0: "cannot be told apart from"}
 _IN_UTILITY = {
@@ -26,9 +27,8 @@ def conclusion(evaluation: Evaluation) -> str:
     """
     if evaluation.best_heuristic is None:
         return ""
-    learned = [result for result in evaluation.results if result.kind == "learned" and result.part_of is None]
-    sentences = [_verdict(result, evaluation) for result in (*learned, *_ahead_elsewhere(evaluation))]
-    return " ".join(sentences if learned else [_leader(evaluation), *sentences])
+    sentences = [_verdict(result, evaluation) for result in (*evaluation.learned, *_ahead_elsewhere(evaluation))]
+    return " ".join(sentences if evaluation.learned else [_leader(evaluation), *sentences])
 
 
 def episodes(evaluation: Evaluation) -> str:
@@ -39,10 +39,25 @@ def episodes(evaluation: Evaluation) -> str:
 
 
 def about_seeds(evaluation: Evaluation) -> str:
-    """What the interval of a row over training seeds covers, where there is such a row; else ""."""
+    """What the interval of a row over training seeds covers, and its interquartile means; "" if there is no such row.
+
+    Rows that another one speaks for, and what fewer than `LEAST_FOR_QUARTILES` seeds have, are left out.
+    """
     if not evaluation.is_over_seeds:
         return ""
-    return "The interval of a row over several seeds covers both which seeds trained and which episodes were played."
+    covered = "The interval of a row over several seeds covers both which seeds trained and which episodes were played."
+    speaking = [each for each in evaluation.results if each.part_of is None and each.num_seeds >= LEAST_FOR_QUARTILES]
+    return " ".join([covered, *(_interquartile(each, evaluation) for each in speaking if each.interquartile)])
+
+
+def _interquartile(result: PolicyResult, evaluation: Evaluation) -> str:
+    """The interquartile means of what is judged, with both ends of their intervals, which need not be symmetric."""
+    numbers = [
+        _with_unit(name, f"{each.mean:.4g} [{each.low:.4g}, {each.high:.4g}]", evaluation)
+        for name, each in result.interquartile.items()
+        if name in _judged(result, evaluation)
+    ]
+    return f"Interquartile mean over the seeds, {result.name}: {', '.join(numbers)}."
 
 
 def limits(evaluation: Evaluation) -> str:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from doc_pages import PAGES, ROOT, blocks, name_of
+from evaluated_runs import write_run
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
@@ -22,10 +23,11 @@ from jaxdlb import checkpoint
 from jaxdlb.games import GAMES
 from jaxdlb.learners import LEARNERS
 from jaxdlb.networks.torsos import TORSOS
-from train import compose, evaluate, launch, paths, render, robustness, simulate
+from train import compare, compose, evaluate, launch, paths, render, robustness, simulate
 
 STEPS = (100, 200)
 PLACEHOLDERS = {"<run>": "example", "<step>": str(STEPS[-1]), "<N>": "16"}
+COMPARED = {"mappo": {}, "ippo": {"learner": {"name": "ippo"}}, "mappo_again": {"seed": 1}}  # further runs
 TINY = (
     "network=pointer",
     "network.hidden=[4]",
@@ -63,6 +65,8 @@ def runs(tmp_path_factory):
         for step in STEPS:
             to.save(step, state, variables, utility=-1.0)
     compose.save(given, run)
+    for name, settings in COMPARED.items():
+        write_run(folder / name, [-2.0], **settings)
     return folder
 
 
@@ -78,7 +82,8 @@ def blank(leaf):
 def here(runs, tmp_path, monkeypatch):
     """A working directory as the pages presume it, in which the run of the examples lies."""
     (tmp_path / "runs").mkdir()
-    (tmp_path / "runs" / PLACEHOLDERS["<run>"]).symlink_to(runs / PLACEHOLDERS["<run>"])
+    for run in (PLACEHOLDERS["<run>"], *COMPARED):
+        (tmp_path / "runs" / run).symlink_to(runs / run)
     requests = "".join(f"{60 * k},{1 + k % 3},100,{k}\n" for k in range(40))
     (tmp_path / "requests.csv").write_text("timestamp,value,ContextTokens,GeneratedTokens\n" + requests)
     (tmp_path / "tasks.csv").write_text("timestamp,runtime\n" + "".join(f"{k},{1 + k % 3}\n" for k in range(40)))
@@ -140,6 +145,7 @@ def check_pip(words):
 
 COMMANDS = {
     "python -m train": check_train,
+    "python -m train.compare": compare.prepare,
     "python -m train.evaluate": evaluate.prepare,
     "python -m train.render": render.prepare,
     "python -m train.robustness": robustness.prepare,
@@ -200,6 +206,7 @@ def located(page, line):
         "python -m train.evaluate checkpoint=runs/<run> game.num_nodez=3",
         "python -m train.evaluate checkpoint=runs/nowhere",
         "python -m train.render checkpoint=runs/<run> frames=3",
+        "python -m train.compare runs/mappo runs/nowhere",
         "python -m train.simulate policy=fading_stealing duration=soon",
         "python -m train resume=runs/<run> resume_step=7",
         "python -m benchmarks.games --num-nodez 8",
@@ -219,7 +226,7 @@ def keys():
     composed = [compose.from_conf(["logger=wandb", f"learner={name}"]) for name in LEARNERS]
     composed += [compose.from_conf([f"game={name}"]) for name in GAMES]
     launchers = (evaluate.EvaluateSettings, render.RenderSettings, robustness.RobustnessSettings)
-    for schema in (*launchers, simulate.SimulateSettings):
+    for schema in (*launchers, simulate.SimulateSettings, compare.CompareSettings):
         composed.append(OmegaConf.create({name: None for name in schema.__annotations__}))
     groups = {folder.relative_to(paths.CONF).as_posix() for folder in paths.CONF.rglob("*") if folder.is_dir()}
     return groups.union(*map(dotted, composed))

@@ -66,7 +66,7 @@ def check_json(table):
     result = evaluation.PolicyResult("local", "heuristic", {"utility": one}, {"utility": one})
     found = evaluation.to_json(evaluation.Evaluation((result,), "local", {"utility": ("utility", "")}, 2, 2, 0, {}))
     assert set(names(table)) == set(found)
-    fields = {"name", "kind", "columns", "differences", "num_seeds", "part_of"}
+    fields = {"name", "kind", "columns", "differences", "num_seeds", "part_of", "interquartile"}
     assert fields == set(found["results"][0]) <= set(spans(table.rows[0][1]))
 
 

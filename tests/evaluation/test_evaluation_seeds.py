@@ -16,7 +16,7 @@ from jaxdlb.evaluation.report import write_report
 from jaxdlb.evaluation.roles import ROLES, role_of
 from jaxdlb.evaluation.rollouts import evaluate_all
 from jaxdlb.evaluation.seeds import over_seeds
-from jaxdlb.evaluation.statistics import crossed
+from jaxdlb.evaluation.statistics import Estimate, crossed
 
 GAME = jaxdlb.make("dlb", num_nodes=3, capacity=9)
 PARAMS = GAME.default_params()
@@ -87,6 +87,36 @@ def test_the_row_over_seeds_has_an_interval_over_seeds_and_episodes(compared):
         best = samples[compared.best_heuristic][column]
         table = np.array([samples[name][column] - best for name in MEMBERS])
         assert ends(estimate) == pytest.approx(by_scipy(table))
+
+
+def test_the_row_over_seeds_has_interquartile_means(compared):
+    row = row_of(compared, ROW)
+    for column, estimate in row.interquartile.items():
+        table = np.array([compared.samples[name][column] for name in MEMBERS])
+        assert estimate.mean == pytest.approx(table.mean())  # of three seeds none is left out
+        assert table.mean(axis=1).min() - np.ptp(table) <= estimate.low <= estimate.mean <= estimate.high
+    assert set(row.interquartile) == set(row.columns)
+    assert "Interquartile" not in to_text(compared)
+    assert all(not each.interquartile for each in compared.results if each.name != ROW)
+
+
+def test_from_four_seeds_on_a_sentence_tells_the_interquartile_mean(compared):
+    four = dataclasses.replace(
+        row_of(compared, ROW),
+        num_seeds=4,
+        interquartile={"utility": Estimate(-1.25, -1.5, -1.125), "imbalance": Estimate(1.0, 0.5, 2.0)},
+    )
+    others = [each for each in compared.results if each.name != ROW]
+    told = dataclasses.replace(compared, results=(four, *others))
+    sentence = f"Interquartile mean over the seeds, {ROW}: utility -1.25 [-1.5, -1.125]."
+    assert sentence in " ".join(to_text(told).split()) and sentence in to_markdown(told)
+
+
+def test_an_evaluation_written_before_there_were_interquartile_means_is_still_read(compared):
+    told = to_json(compared)
+    for result in told["results"]:
+        del result["interquartile"]
+    assert row_of(from_json(told), ROW).interquartile == {}
 
 
 def test_the_interval_over_seeds_and_episodes_covers_the_mean_as_often_as_it_says():

@@ -1,22 +1,34 @@
-"""Weights & Biases: config, metrics, the evaluation's table and figures, and the checkpoint as an artifact."""
+"""Weights & Biases: settings, metrics, the evaluation's table and figures, and the checkpoint as an artifact."""
 
+import contextlib
 import importlib.util
 import itertools
+import json
 import os
 import secrets
 import statistics
+import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
 from jaxdlb.checks import check_choice
+from jaxdlb.evaluation import Evaluation
 from jaxdlb.writing import write_whole
 
+from .. import provenance
 from .base import Progress, Row
 
 MODES = ("online", "offline", "disabled")
 _TIMES = ("agent_rounds", "seconds")  # of rows held out, which those of training have too
 _ID_FILE = "wandb_run_id.txt"  # in the run's folder: a resumed run goes on under the same id
+_LONGEST_PROJECT, _LONGEST_TAG, _LONGEST_NAME = 128, 64, 128  # characters
+_FORBIDDEN = r"/\#?%:"  # in a project's name
+_LONGEST_LIST = 256  # of resolved parameters: a recorded workload is only counted
+_NOT_TOLD = ("logger", "run_dir", "runs_dir")  # groups and keys that do not tell the runs of a sweep apart
 
 
 class WandbLogger:
@@ -26,20 +38,24 @@ class WandbLogger:
         import wandb
 
         self._upload_checkpoint = settings.upload_checkpoint
-        mode = mode_of(settings)
+        mode, begun = mode_of(settings), (folder / _ID_FILE).exists()
+        name, group = (None, None) if begun else _name_and_group(folder)  # which a run that goes on has already
         self._run = wandb.init(
             project=settings.project,
             entity=settings.entity,
-            group=settings.group,
+            group=settings.group or group,
             tags=list(settings.tags),
-            name=folder.name,
+            name=name,
             id=_run_id(folder),
             resume="allow" if mode == "online" else None,
             dir=folder.absolute(),
             mode=mode,  # type: ignore[arg-type]
-            config=dict(config),
-            settings=wandb.Settings(console="off", silent=True, disable_git=True),
+            config=_without_nulls(config) | _resolved(folder),
+            # what git would add to the commit, the differences to it among that, is not wandb's to upload
+            settings=wandb.Settings(console="off", silent=True, disable_git=True, git_commit=_commit()),
         )
+        self._run.define_metric("agent_rounds")
+        self._run.define_metric("*", step_metric="agent_rounds")
 
     def start(self, update: int, num_updates: int) -> None:
         pass
@@ -61,11 +77,12 @@ class WandbLogger:
         import wandb
 
         columns, rows = _table(evaluation.results)
-        images = {f"figures/{name}": wandb.Image(str(path)) for name, path in figures.items()}
-        self._run.log({"evaluation": wandb.Table(columns=columns, data=rows)} | images)
-        for result in evaluation.results:
-            for name, estimate in result.columns.items():
-                self._run.summary[f"evaluation/{result.name}/{name}"] = estimate.mean
+        pictures = {
+            f"figures/{name}": wandb.Video(str(path), format="gif") if path.suffix == ".gif" else wandb.Image(str(path))
+            for name, path in figures.items()
+        }
+        self._run.log({"evaluation": wandb.Table(columns=columns, data=rows)} | pictures)
+        self._run.summary.update(_summary(evaluation))
 
     def close(self, checkpoint: Path | None) -> None:
         import wandb
@@ -85,6 +102,8 @@ def check(settings: Any) -> None:
         raise ValueError("logger is 'wandb'; it must be installed for that: pip install wandb")
     mode = mode_of(settings)
     check_choice("logger.mode" if settings.mode is not None else "WANDB_MODE", mode, MODES)
+    _check_project(settings.project)
+    _check_tags(settings.tags)
     if mode == "online":
         _check_logged_in()
 
@@ -103,6 +122,80 @@ def _check_logged_in() -> None:
         raise ValueError(
             "logger.mode is 'online'; it must be offline or disabled where nobody is logged in (run `wandb login`)"
         ) from None
+
+
+def _check_project(project: str) -> None:
+    if not 0 < len(project) <= _LONGEST_PROJECT or set(project) & set(_FORBIDDEN):
+        raise ValueError(
+            f"logger.project is {project!r}; it must have 1 to {_LONGEST_PROJECT} characters, none of {_FORBIDDEN}"
+        )
+
+
+def _check_tags(tags: Sequence[str]) -> None:
+    for index, tag in enumerate(tags):
+        if not 0 < len(tag) <= _LONGEST_TAG:
+            raise ValueError(f"logger.tags[{index}] is {tag!r}; it must have 1 to {_LONGEST_TAG} characters")
+
+
+def _name_and_group(folder: Path) -> tuple[str, str | None]:
+    """What to call a run, and what it belongs to: in a sweep its overrides and the sweep's folder, else its folder."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return folder.name, None
+    told = [text for text in HydraConfig.get().overrides.task if _key(text).partition(".")[0] not in _NOT_TOLD]
+    return _shortened(", ".join(told)) or folder.name, folder.absolute().parent.name
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+~").partition("=")[0]
+
+
+def _shortened(name: str) -> str:
+    """A name without its middle where it is too long: what a sweep varies mostly stands at one of the ends."""
+    half = (_LONGEST_NAME - 1) // 2
+    return name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
+
+
+def _without_nulls(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings, but for those that stand for what the game has: these are told as they were resolved."""
+    return {
+        name: _without_nulls(value) if isinstance(value, Mapping) else value
+        for name, value in settings.items()
+        if value is not None
+    }
+
+
+def _resolved(folder: Path) -> dict[str, Any]:
+    """What provenance.json tells of the launch: what all settings came to, versions and device."""
+    with contextlib.suppress(FileNotFoundError):
+        told = json.loads((folder / provenance.FILE).read_text(encoding="utf-8"))
+        launch = told["launches"][-1]
+        return {"resolved": _brief(told["resolved"]), "versions": launch["versions"], "device": launch["device"]}
+    return {}
+
+
+def _brief(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _brief(each) for name, each in value.items()}
+    return f"{len(value)} entries" if isinstance(value, list) and len(value) > _LONGEST_LIST else value
+
+
+def _commit() -> str | None:
+    """The commit that the working directory has checked out; None where it is no checkout, or there is no git."""
+    try:
+        told = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return told.stdout.strip()
+
+
+def _summary(evaluation: Evaluation) -> dict[str, float | str]:
+    """Means under keys that are the same whatever played: no tuned option of a heuristic is in a name."""
+    learned, best = evaluation.learned[0], evaluation.best
+    told: dict[str, float | str] = {"evaluation/best_heuristic/name": best.name}
+    told |= {f"evaluation/learned/{name}": each.mean for name, each in learned.columns.items()}
+    told |= {f"evaluation/best_heuristic/{name}": each.mean for name, each in best.columns.items()}
+    told |= {f"evaluation/above_best_heuristic/{name}": each.mean for name, each in learned.differences.items()}
+    return told | {f"evaluation/{name}": learned.columns[name].mean for name in ("utility", *evaluation.verdicts)}
 
 
 def _run_id(folder: Path) -> str:
