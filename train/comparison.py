@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxdlb import checkpoint, evaluation, recording
-from jaxdlb.evaluation import Evaluation, Tuned, series
+from jaxdlb.evaluation import Evaluation, PolicyResult, Tuned, series
 from jaxdlb.evaluation.report import write_report
 from jaxdlb.evaluation.series import Series
 from jaxdlb.policies import Family, Policy
@@ -125,6 +125,11 @@ def beaten(result: Evaluation) -> list[str]:
     """The rows that speak for a learner, and whose utility is below that of the best heuristic, beyond doubt."""
     learned = [each for each in result.results if each.kind == "learned" and each.part_of is None]
     return [each.name for each in learned if each.differences["utility"].high < 0]
+
+
+def learned_of(result: Evaluation) -> PolicyResult:
+    """The row that speaks for the learner: over training seeds where there are several."""
+    return next(each for each in result.results if each.kind == "learned" and each.part_of is None)
 
 
 def _row(how: str, num_seeds: int) -> str:

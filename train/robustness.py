@@ -27,6 +27,7 @@ from jaxdlb.evaluation.numerals import written
 from jaxdlb.writing import write_whole
 
 from . import cli, compose, config, launch, paths
+from .comparison import learned_of
 
 _OWN = ("suite", "output", "only")
 _STANDING = {1: "better", 0: "level", -1: "behind"}
@@ -146,11 +147,6 @@ def _judged(results: Iterable[Evaluation]) -> list[str]:
     """The utility, and what else every one of the games is judged by."""
     first, *others = [["utility", *each.verdicts] for each in results]
     return [name for name in first if all(name in each for each in others)]
-
-
-def learned_of(result: Evaluation) -> PolicyResult:
-    """The row that speaks for the learner: over training seeds where there are several."""
-    return next(each for each in result.results if each.kind == "learned" and each.part_of is None)
 
 
 def best_rule(result: Evaluation, column: str) -> PolicyResult:
