@@ -349,7 +349,7 @@ def test_the_table_has_the_best_job_on_top_and_says_what_became_of_the_others():
         ["2", "mappo", "0.1", "–", "1 failed", "runs/sweep/2"],
         ["3", "ippo", "0.02", "–", "killed", "runs/sweep/3"],
     ]
-    smallest = report.ranked(SWEPT, Objective("training", "loss", "minimize"))
+    smallest = outcomes.ranked(SWEPT, Objective("training", "loss", "minimize"))
     assert [each.job for each in smallest] == [0, 1, 2, 3]
 
 

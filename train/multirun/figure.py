@@ -14,8 +14,7 @@ from jaxdlb.drawing.axes import plain, title
 from jaxdlb.drawing.style import BLUE, DPI, GREY, INK, NORMAL, PALE, VERMILION
 
 from ..objective import Objective
-from .outcomes import Outcome
-from .report import ranked
+from .outcomes import Outcome, ranked
 
 _COLUMNS = 3  # of panels, at the most
 _FEW = 6  # values of a key that are all written below its panel, if they stand far enough apart

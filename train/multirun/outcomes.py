@@ -2,9 +2,12 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from jaxdlb.writing import write_whole
+
+from ..objective import Objective
 
 FOLDER = "jobs"  # in a sweep's folder
 _KILLED = 1  # the status of a job that did not live to tell one
@@ -53,3 +56,13 @@ def read(sweep: Path) -> list[Outcome]:
     told = [json.loads(path.read_text(encoding="utf-8")) for path in (sweep / FOLDER).glob("*.json")]
     found = [Outcome(**each | {"overrides": tuple(each["overrides"])}) for each in told]
     return sorted(found, key=lambda each: each.job)
+
+
+def ranked(found: Sequence[Outcome], objective: Objective) -> list[Outcome]:
+    """The jobs with an objective, best first, and then the others."""
+    sign = -1 if objective.direction == "maximize" else 1
+    known = [each for each in found if each.objective is not None]
+    return [
+        *sorted(known, key=lambda each: sign * (each.objective or 0.0)),
+        *(each for each in found if each.objective is None),
+    ]

@@ -9,7 +9,7 @@ from jaxdlb.writing import write_whole
 
 from ..objective import Objective
 from . import outcomes
-from .outcomes import Outcome
+from .outcomes import Outcome, ranked
 
 TABLE, FIGURE = "sweep.csv", "sweep.png"
 _LONG = 8  # characters of a number
@@ -34,16 +34,6 @@ def swept_keys(found: Sequence[Outcome], keys: Sequence[str]) -> list[str]:
     """The keys that took several values: `keys`, and what else a sweeper gave to some jobs alone."""
     known = dict.fromkeys(key for each in found for key in each.values)
     return [key for key in known if key in keys or len({each.values.get(key) for each in found}) > 1]
-
-
-def ranked(found: Sequence[Outcome], objective: Objective) -> list[Outcome]:
-    """The jobs with an objective, best first, and then the others."""
-    sign = -1 if objective.direction == "maximize" else 1
-    known = [each for each in found if each.objective is not None]
-    return [
-        *sorted(known, key=lambda each: sign * (each.objective or 0.0)),
-        *(each for each in found if each.objective is None),
-    ]
 
 
 def to_csv(found: Sequence[Outcome], swept: Sequence[str]) -> str:
