@@ -123,6 +123,11 @@ def test_a_sweep_that_is_wrong_is_refused_in_a_sentence_before_its_first_job(giv
     assert [path.name for path in here.iterdir()] == ["taken"]
 
 
+def test_hydras_other_way_to_ask_for_a_sweep_is_checked_too(train, here):
+    assert_refused(train(*SHORT, "hydra.mode=MULTIRUN", "seed=1,2", "run_dir=a"), "it must not be given in a sweep")
+    assert list(here.iterdir()) == []
+
+
 def test_while_jobs_run_elsewhere_the_parent_checks_them_on_the_cpu(monkeypatch, here):
     """On a GPU it would hold the memory of the first of them."""
     before, seen = jax.config.jax_platforms, []
