@@ -101,6 +101,12 @@ def test_the_library_knows_no_launcher_and_no_test_framework():
     assert found == []
 
 
+def test_nothing_private_of_hydra_is_imported():
+    """What a release of it may change without a word."""
+    found = [str(each) for each in imports(*HOUSE) if each.target.startswith("hydra._")]
+    assert found == []
+
+
 def test_benchmarks_run_with_the_librarys_own_dependencies():
     found = [str(each) for each in imports("benchmarks") if each.target.split(".")[0] in LAUNCHERS_ONLY]
     assert found == []

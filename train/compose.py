@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, ValueType
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -111,11 +111,33 @@ def from_run(folder: Path, overrides: Sequence[str], schema: type) -> DictConfig
         return compose("run", overrides=rest)
 
 
-def jobs(overrides: Sequence[str]) -> list[list[str]]:
-    """The command lines of the jobs of a sweep."""
+def without_globs(overrides: Sequence[str]) -> list[str]:
+    """The command line with the choices of a group written out where a pattern stands for them.
+
+    hydra's own sweeper reads `game=glob(rack*)`, others only `game=choice(rack_llm,…)`.
+    """
     with _hydra():
-        parsed = _parse(understood(overrides))
-        return [list(job) for job in BasicSweeper.split_arguments(parsed, max_batch_size=None)[0]]
+        globs = {each.input_line: each for each in _parse(overrides) if each.value_type == ValueType.GLOB_CHOICE_SWEEP}
+        return [_written_out(globs[text]) if text in globs else text for text in overrides]
+
+
+def _written_out(glob: Override) -> str:
+    return f"{glob.get_key_element()}=choice({','.join(glob.sweep_string_iterator())})"
+
+
+def sweep(overrides: Sequence[str]) -> tuple[list[Override], DictConfig]:
+    """The overrides of the jobs of a sweep, among them hydra.sweeper.params, and hydra's own settings.
+
+    Raises:
+        HydraException, OmegaConfBaseException: an override that cannot be read, or is wrong for hydra itself.
+    """
+    with _hydra():
+        given = _parse(overrides)
+        fixed = [text for text, each in zip(overrides, given, strict=True) if not each.is_sweep_override()]
+        own = compose("config", overrides=fixed, return_hydra_config=True).hydra
+        params = OmegaConf.select(own, "sweeper.params") or {}
+        of_jobs = [each for each in given if not each.is_hydra_override()]
+        return [*_parse([f"{key}={text}" for key, text in params.items()]), *of_jobs], own
 
 
 def save(given: DictConfig, folder: Path) -> None:
@@ -134,7 +156,7 @@ def _hydra() -> Iterator[None]:
         yield
 
 
-def _parse(overrides: Sequence[str]) -> list[Any]:
+def _parse(overrides: Sequence[str]) -> list[Override]:
     loader = GlobalHydra.instance().config_loader() if GlobalHydra.instance().is_initialized() else None
     return OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
 

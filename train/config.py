@@ -121,6 +121,10 @@ class Settings:
     )
     # a figure besides those that are always drawn, or a list: timeline (each metric over time), animation
     plots: Any = None
+    # by what a sweep compares its runs: evaluation.<column>, held_out.<column> or training.<metric>; null: the utility,
+    # of the first of these three that the run has
+    objective: str | None = None
+    direction: str | None = None  # maximize or minimize the objective; null: as is better, where something says it
     runs_dir: str = "runs"  # where folders of runs are made
     run_dir: str | None = None  # this run's folder, new or empty; null: one by time, game and learner
     resume: str | None = None  # a run's folder to go on with
@@ -193,7 +197,8 @@ def learner_schema(name: str, entry: LearnerEntry) -> type:
     return schema(f"{name}_learner", entry.config, changed, base=LearnerSettings, added=added)
 
 
-def groups() -> dict[str, dict[str, type]]:
+@functools.cache
+def groups() -> Mapping[str, Mapping[str, type]]:
     """The schemas of each group of settings, by name."""
     return {
         "game": {name: game_schema(entry) for name, entry in GAMES.items()},
@@ -201,6 +206,27 @@ def groups() -> dict[str, dict[str, type]]:
         "network": {"actor_critic": schema("network_settings", NetworkConfig)},
         "logger": {"console": LoggerSettings, "wandb": WandbSettings},
     }
+
+
+def __getattr__(name: str) -> type:
+    """A schema of `groups` by its name, by which settings are pickled when a sweep sends them to another process."""
+    made = {} if name.startswith("_") else _made()
+    if name not in made:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return made[name]
+
+
+@functools.cache
+def _made() -> Mapping[str, type]:
+    every = (each for schemas in groups().values() for schema in schemas.values() for each in _with_parts(schema))
+    return {each.__name__: each for each in every}
+
+
+def _with_parts(schema: type) -> Iterator[type]:
+    yield schema
+    for field in dataclasses.fields(schema):
+        if dataclasses.is_dataclass(field.type) and isinstance(field.type, type):
+            yield from _with_parts(field.type)
 
 
 def register() -> None:

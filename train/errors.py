@@ -19,7 +19,7 @@ from omegaconf.errors import (
 
 from jaxdlb.catalogue import did_you_mean, nearest
 
-from . import paths
+from . import paths, plugins
 
 _QUOTES = "quotes around a value of more than letters, digits and -_./:%, as in 'key=\"…\"'"
 STATUS = 2  # of a process that was given something wrong
@@ -134,6 +134,8 @@ def _shown(value: Any) -> str:
 def _unknown_option(error: MissingConfigException) -> str:
     group, _, option = str(error.missing_cfg_file).rpartition("/")
     options = sorted(error.options or ())
+    if (plugin := plugins.not_installed(group, option)) is not None:
+        return plugin
     if not options:
         return f"{group or option} is {option!r}; no such choice exists under conf/"
     return f"{group} is {option!r}; it must be one of {', '.join(options)}{did_you_mean(option, options, repr)}"

@@ -11,11 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 from jaxdlb import checkpoint, evaluation
 from jaxdlb.networks import NetworkConfig, suited
 
-from . import build, comparison, compose, config, loggers, loop, provenance, run_folder, sweep
+from . import build, comparison, compose, config, loggers, loop, objective, provenance, run_folder, sweep
 from .build import Scenario
 from .held_out import HeldOut
 from .loggers import metrics_file
 from .loop import DivergedError, Population, Schedule, StoppedError
+from .objective import Objective
 
 _FIXED = ("game", "learner", "network", "seed")  # what a resumed run cannot change
 _RESUME_KEYS = ("resume", "resume_step")
@@ -33,6 +34,7 @@ class Plan:
     network: NetworkConfig
     population: Population
     schedule: Schedule
+    objective: Objective
     resumed: "Resumed | None"
     command: str
 
@@ -80,7 +82,8 @@ def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
             resumed = Resumed(folder, *checkpoint.restore_state(folder, population.template(), step))
         _check_not_beyond(resumed.step, schedule, settings)
     network = suited(scenario.game, build.network(settings.network))
-    return Plan(given, settings, scenario, network, population, schedule, resumed, command)
+    judged_by = objective.of(settings, scenario, population)
+    return Plan(given, settings, scenario, network, population, schedule, judged_by, resumed, command)
 
 
 def _check_not_beyond(step: int, schedule: Schedule, settings: Any) -> None:

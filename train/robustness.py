@@ -130,13 +130,13 @@ def to_json(results: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
 
 
 def _as_data(result: Evaluation, column: str) -> dict[str, Any]:
-    learned, rule = learned_of(result), best_rule(result, column)
+    learned, rule = result.learned[0], best_rule(result, column)
     ends = {who.name: dataclasses.asdict(who.columns[column]) for who in (learned, rule)}
     return {"learned": learned.name, "rule": rule.name, "intervals": ends, "standing": standing(result, column)}
 
 
 def _cells(result: Evaluation, column: str) -> list[str]:
-    learned, rule = learned_of(result), best_rule(result, column)
+    learned, rule = result.learned[0], best_rule(result, column)
     family = rule.name.partition("(")[0]
     word = _STANDING[standing(result, column)]
     return [written(learned.columns[column]), f"{written(rule.columns[column])}, `{family}`", word]
@@ -148,11 +148,6 @@ def _judged(results: Iterable[Evaluation]) -> list[str]:
     return [name for name in first if all(name in each for each in others)]
 
 
-def learned_of(result: Evaluation) -> PolicyResult:
-    """The row that speaks for the learner: over training seeds where there are several."""
-    return result.learned[0]
-
-
 def best_rule(result: Evaluation, column: str) -> PolicyResult:
     """The rule with the best mean in a column, which need not be the one with the best utility."""
     rules = [each for each in result.results if each.kind == "heuristic"]
@@ -161,7 +156,7 @@ def best_rule(result: Evaluation, column: str) -> PolicyResult:
 
 def standing(result: Evaluation, column: str) -> int:
     """1 where the learned interval is better than that of the best rule, −1 where worse, 0 where they overlap."""
-    ours, theirs = learned_of(result).columns[column], best_rule(result, column).columns[column]
+    ours, theirs = result.learned[0].columns[column], best_rule(result, column).columns[column]
     return _sign(result, column) * ((ours.low > theirs.high) - (ours.high < theirs.low))
 
 

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from doc_pages import PAGES, ROOT, blocks, name_of
 from evaluated_runs import write_run
-from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
 import jaxdlb
@@ -23,7 +22,8 @@ from jaxdlb import checkpoint
 from jaxdlb.games import GAMES
 from jaxdlb.learners import LEARNERS
 from jaxdlb.networks.torsos import TORSOS
-from train import compare, compose, evaluate, launch, paths, render, robustness, simulate
+from train import compare, compose, evaluate, hydra_cli, launch, paths, render, robustness, simulate
+from train.multirun import parent
 
 STEPS = (100, 200)
 PLACEHOLDERS = {"<run>": "example", "<step>": str(STEPS[-1]), "<N>": "16"}
@@ -112,11 +112,13 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page, here, registries, mo
 
 def check_train(words):
     """What `python -m train` checks before it trains, of each job of a sweep."""
-    given = get_args_parser().parse_args(sorted(words, key=lambda word: not word.startswith("-")))
+    given = hydra_cli.parse(sorted(words, key=lambda word: not word.startswith("-")))
     if given.help or given.cfg:
         return
-    for job in compose.jobs(given.overrides) if given.multirun else [given.overrides]:
-        launch.prepare(compose.from_conf(job), job)
+    if given.multirun:
+        parent.prepare(compose.understood(words))
+    else:
+        launch.prepare(compose.from_conf(given.overrides), given.overrides)
 
 
 def check_tables(words):

@@ -88,7 +88,7 @@ COMPARED = Evaluation(
 
 
 def test_each_number_is_held_against_the_rule_that_is_best_in_it():
-    assert robustness.learned_of(COMPARED).name == "learned (2 seeds)"
+    assert COMPARED.learned[0].name == "learned (2 seeds)"
     assert robustness.best_rule(COMPARED, "utility").name == "balanced(d=1)"
     assert robustness.best_rule(COMPARED, "response_time").name == "quick"
     assert (robustness.standing(COMPARED, "utility"), robustness.standing(COMPARED, "response_time")) == (1, -1)
