@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from . import cli, compose, config, errors, launch, paths, reference
+from . import cli, compose, config, distributed, errors, launch, paths, reference
 
 _SWEEP = ("-m", "--multirun")
 
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str], description: str) -> int:
         overrides = list(HydraConfig.get().overrides.task)
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             given.run_dir = os.path.relpath(HydraConfig.get().runtime.output_dir)
-        statuses.append(cli.run(lambda: launch.prepare(given, overrides), launch.execute, overrides))
+        statuses.append(launch.run(given, overrides))
 
     before = sys.argv
     try:
@@ -71,6 +71,7 @@ def _check(arguments: Sequence[str]) -> str | None:
         return None
     for overrides in compose.jobs(given.overrides):
         composed = compose.from_conf(overrides)
+        distributed.refuse(composed.distributed, "in a sweep, whose runs take turns")
         for key in ("run_dir", "resume"):
             if composed[key] is not None:
                 raise ValueError(
