@@ -4,8 +4,9 @@ import contextlib
 import dataclasses
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ from jaxdlb.checks import check_size
 from . import errors, relay
 from .watch import Watch
 
+Prepared = TypeVar("Prepared")
 _EXPLICIT = ("coordinator", "num_processes", "process_id")
 # Where schedulers say how many processes there are, and which of them this one is.
 _OF_SCHEDULERS = {
@@ -48,22 +50,27 @@ class Group:
         number = int(np.max(multihost_utils.process_allgather(np.int32(received or 0))))
         return number or None
 
-    @contextlib.contextmanager
-    def refusals(self, overrides: Sequence[str]) -> Iterator[None]:
-        """What any process finds wrong inside stops all of them, before anything is written; the first says it."""
+    def together(self, prepare: Callable[[], Prepared], overrides: Sequence[str]) -> Prepared:
+        """What `prepare` gives, once all processes have; what any of them finds wrong stops all, and the first says it.
+
+        Raises:
+            Refusal: something is wrong, as the sentence says.
+            SystemExit: the same, in processes but the first.
+        """
+        if self.count == 1:
+            return prepare()
         sentence = ""
         try:
             with errors.refusals(overrides):
-                yield
+                prepared = prepare()
         except errors.Refusal as refusal:
-            if self.count == 1:
-                raise
             sentence = str(refusal)
         for number, said in enumerate(self._said(sentence)):
             if said and not self.is_first:
                 raise SystemExit(errors.STATUS)
             if said:
                 raise errors.Refusal(said if number == 0 else f"process {number}: {said}")
+        return prepared
 
     @contextlib.contextmanager
     def training(self, farewell: Callable[[], str]) -> Iterator[None]:
@@ -80,8 +87,6 @@ class Group:
 
     def _said(self, own: str) -> list[str]:
         """What each process says, in order."""
-        if self.count == 1:
-            return [own]
         self.store.key_value_set(f"{_FOLDER}{self.index}", own or " ")
         keys = [f"{_FOLDER}{number}" for number in range(self.count)]
         return [self.store.blocking_key_value_get(key, _NEVER * 1000).strip() for key in keys]
@@ -205,22 +210,17 @@ def _joined(settings: Any) -> Group:
             )
         coordinator = relay.start(address, lost)
     jax.config.update("jax_enable_preemption_service", False)  # its handler of SIGTERM would take ours away
-    try:
+    with _no_longer_than(seconds, count):
         jax.distributed.initialize(
             coordinator,
             count,
             index,
             local,
             cluster_detection_method="deactivate",
-            initialization_timeout=int(seconds),
+            initialization_timeout=_NEVER,
             heartbeat_timeout_seconds=_NEVER,
             coordinator_bind_address=f"127.0.0.1:{address[1]}" if address[0] in _LOOPBACK else None,
         )
-    except jax.errors.JaxRuntimeError as error:
-        raise ValueError(
-            f"distributed.num_processes is {count}; it must be how many are started, and not all came within "
-            f"{seconds:g} s (distributed.connect_timeout; {str(error).splitlines()[0][:200]})"
-        ) from None
     store = _store()
     watch = Watch(store, index, count, settings.timeout)
     lost.append(lambda: watch.lost(0, "has closed its connection"))
@@ -228,6 +228,28 @@ def _joined(settings: Any) -> Group:
     with _quiet_stdout():
         multihost_utils.process_allgather(np.int32(0))
     return Group(index, count, store, watch)
+
+
+@contextlib.contextmanager
+def _no_longer_than(seconds: float, count: int) -> Iterator[None]:
+    """End the process if not all have come after so many seconds: jax would end it with a stack trace."""
+
+    def refuse() -> None:
+        print(
+            f"distributed.num_processes is {count}; it must be how many are started, and not all came within "
+            f"{seconds:g} s (distributed.connect_timeout)",
+            file=sys.__stderr__,
+            flush=True,
+        )
+        os._exit(errors.STATUS)
+
+    timer = threading.Timer(seconds, refuse)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _found(settings: Any) -> tuple[str, int, int, list[int] | None]:

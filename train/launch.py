@@ -73,12 +73,11 @@ def run(given: DictConfig, overrides: Sequence[str]) -> int:
 
 
 def _run_as_one_of(group: Group, given: DictConfig, overrides: Sequence[str]) -> int:
-    def prepared() -> Plan:
-        with group.refusals(overrides):
-            plan = prepare(given, overrides, group)
-        return plan
-
-    return cli.run(prepared, execute if group.is_first else take_part, overrides)
+    return cli.run(
+        lambda: group.together(lambda: prepare(given, overrides, group), overrides),
+        execute if group.is_first else take_part,
+        overrides,
+    )
 
 
 def prepare(given: DictConfig, overrides: Sequence[str], group: Group = ALONE) -> Plan:
@@ -157,8 +156,7 @@ def execute(plan: Plan) -> Path:
     if plan.schedule.num_updates < FEW_UPDATES:
         _tell(listening, _few_updates(plan))
     try:
-        with plan.group.training(lambda: f"{_what_is_left(folder)}; {_to_go_on(folder)}"):
-            _train(plan, folder, listening, seconds)
+        _train(plan, folder, listening, seconds)
         if plan.settings.evaluation.enabled:
             _tell(listening, f"trained {plan.schedule.num_updates} updates; comparing with the heuristics")
             _evaluate(plan, folder, listening)
@@ -204,6 +202,12 @@ def _without_place(given: DictConfig) -> DictConfig:
     return kept
 
 
+def _last_words(writer: checkpoint.Writer, folder: Path) -> str:
+    """What is left of a run that must end here, once the step that is being written is on disk."""
+    writer.wait()
+    return _what_is_left(folder) + (f"; {_to_go_on(folder)}" if _newest(folder) is not None else "")
+
+
 def _to_go_on(folder: Path) -> str:
     return f"to go on: python -m train resume={folder}"
 
@@ -235,9 +239,10 @@ def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], second
     if plan.settings.evaluation.held_out_episodes != 0:
         held_out = HeldOut(plan.scenario, plan.network, shared, population.num_seeds, plan.settings.evaluation)
     with checkpoint.Writer(folder / checkpoint.FOLDER, about) as writer:
+        heard: dict[str, Any] = {"placement": plan.placement, "agree": plan.group.agreed}
         try:
-            heard: dict[str, Any] = {"placement": plan.placement, "agree": plan.group.agreed}
-            loop.train(population, _start(plan), plan.schedule, writer, listening, seconds, held_out, **heard)
+            with plan.group.training(lambda: _last_words(writer, folder)):
+                loop.train(population, _start(plan), plan.schedule, writer, listening, seconds, held_out, **heard)
         except DivergedError as error:
             writer.wait()
             raise DivergedError(f"{error}; {_what_is_left(folder)}") from None

@@ -18,6 +18,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 AXIS = "env"  # of the mesh
+_NONE = -1  # no axis of a leaf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,20 +66,27 @@ def place(learner: Any, num_members: int, devices: Sequence[jax.Device]) -> Plac
     """
     check(learner, num_members, len(devices))
     mesh = Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
-    axes = _env_axes(learner)
-    if num_members > 1:
-        axes = jax.tree.map(lambda axis: _by_members(num_members, len(devices), axis), axes)
+    if _are_dealt(num_members, len(devices)):
+        axes = jax.tree.map(lambda _: 0, _shapes(learner))
+    else:
+        behind = int(num_members > 1)  # the axis of members
+        axes = jax.tree.map(lambda axis: axis if axis == _NONE else axis + behind, _env_axes(learner))
     return Placement(mesh, jax.tree.map(lambda axis: NamedSharding(mesh, _spec(axis)), axes))
 
 
 def check(learner: Any, num_members: int, num_devices: int) -> None:
     """Raise ValueError if neither `num_members` members nor a learner's environments can be dealt out evenly."""
+    if _are_dealt(num_members, num_devices):
+        return
+    num_envs = getattr(learner.config, "num_envs", None)
+    if num_envs is None:
+        raise ValueError(f"num_seeds is {num_members}; it must be a multiple of {num_devices}, the number of devices")
     together = num_devices * getattr(learner, "envs_together", 1)
-    if _are_dealt(num_members, num_devices) or learner.config.num_envs % together == 0:
+    if num_envs % together == 0:
         return
     shared = " and what minibatches are drawn from as one" if together > num_devices else ""
     raise ValueError(
-        f"num_envs is {learner.config.num_envs}; it must be a multiple of {together}, for {num_devices} devices"
+        f"num_envs is {num_envs}; it must be a multiple of {together}, for {num_devices} devices"
         f"{shared}, or num_seeds a multiple of {num_devices}"
     )
 
@@ -87,23 +95,15 @@ def _are_dealt(num_members: int, num_devices: int) -> bool:
     return num_members > 1 and num_members % num_devices == 0
 
 
-def _by_members(num_members: int, num_devices: int, axis: int) -> int:
-    """The axis that is spread of a leaf with a leading axis of members, where `axis` is without it."""
-    if _are_dealt(num_members, num_devices):
-        return 0
-    return axis if axis == _NONE else axis + 1
-
-
-_NONE = -1  # no axis
-
-
 def _env_axes(learner: Any) -> PyTree:
     """For each leaf of the state of one member the axis of environments, found as the one that grows with them."""
     more = dataclasses.replace(learner.config, num_envs=2 * learner.config.num_envs)
-    shapes = [
-        jax.eval_shape(each.init, jax.random.key(0)) for each in (learner, dataclasses.replace(learner, config=more))
-    ]
-    return jax.tree.map(lambda one, other: _differing(one.shape, other.shape), *shapes)
+    grown = _shapes(dataclasses.replace(learner, config=more))
+    return jax.tree.map(lambda one, other: _differing(one.shape, other.shape), _shapes(learner), grown)
+
+
+def _shapes(learner: Any) -> PyTree:
+    return jax.eval_shape(learner.init, jax.random.key(0))
 
 
 def _differing(one: tuple[int, ...], other: tuple[int, ...]) -> int:
