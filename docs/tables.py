@@ -72,6 +72,7 @@ def tables() -> dict[str, Callable[[], Rows]]:
         "network settings": lambda: settings(NetworkConfig),
         "config top": lambda: keys("", config.Settings),
         "config evaluation": lambda: keys("evaluation", config.EvaluationSettings),
+        "config distributed": lambda: keys("distributed", config.DistributedSettings),
         "config learner": lambda: own_keys(config.LearnerSettings, config.LearnerSettings()),
         "config logger=wandb": lambda: keys("logger", config.WandbSettings, "logger=wandb"),
         "config compare": lambda: own_keys(compare.CompareSettings, compare.CompareSettings()),

@@ -105,6 +105,19 @@ class EvaluationSettings:
 
 
 @dataclasses.dataclass
+class DistributedSettings:
+    """Where a run is trained: on which devices, by which processes; not kept with the run."""
+
+    auto: bool = False  # the scheduler (SLURM, Open MPI, Kubernetes) says which processes there are
+    coordinator: str | None = None  # host:port of process 0, where it listens; null: one process
+    num_processes: int | None = None  # how many are started, with a coordinator
+    process_id: int | None = None  # which of them this one is, from 0
+    devices: int | None = None  # of each process, over which the run is spread; null: all
+    timeout: float = 60.0  # seconds without a sign of life after which a process is given up, and the others end
+    connect_timeout: float = 300.0  # seconds in which all processes must have come
+
+
+@dataclasses.dataclass
 class Settings:
     """Everything about a run."""
 
@@ -113,6 +126,7 @@ class Settings:
     network: Any = MISSING
     logger: LoggerSettings = MISSING
     evaluation: EvaluationSettings = dataclasses.field(default_factory=EvaluationSettings)
+    distributed: DistributedSettings = dataclasses.field(default_factory=DistributedSettings)
     seed: int = 0  # of training
     total_agent_rounds: int = 4_000_000  # the budget of each seed: rounds × agents × environments
     logging_interval: int = 10  # updates between two visits to the host

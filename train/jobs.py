@@ -43,7 +43,7 @@ def _single(arguments: Sequence[str]) -> int:
 
     def job(given: DictConfig) -> None:
         overrides = list(HydraConfig.get().overrides.task)
-        statuses.append(cli.run(lambda: launch.prepare(given, overrides), launch.execute, overrides))
+        statuses.append(launch.run(given, overrides))
 
     hydra_cli.start(arguments, job)
     return max(statuses, default=0)

@@ -9,10 +9,26 @@ from jaxtyping import PyTree
 from omegaconf import DictConfig, OmegaConf
 
 from jaxdlb import checkpoint, evaluation
+from jaxdlb.learners import sharding
+from jaxdlb.learners.sharding import Placement
 from jaxdlb.networks import NetworkConfig, suited
 
-from . import build, comparison, compose, config, loggers, loop, objective, provenance, run_folder, sweep
+from . import (
+    build,
+    cli,
+    comparison,
+    compose,
+    config,
+    distributed,
+    loggers,
+    loop,
+    objective,
+    provenance,
+    run_folder,
+    sweep,
+)
 from .build import Scenario
+from .distributed import ALONE, Group
 from .held_out import HeldOut
 from .loggers import metrics_file
 from .loop import DivergedError, Population, Schedule, StoppedError
@@ -37,6 +53,8 @@ class Plan:
     objective: Objective
     resumed: "Resumed | None"
     command: str
+    group: Group
+    placement: Placement | None  # None: all on one device
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,7 +66,24 @@ class Resumed:
     state: PyTree
 
 
-def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
+def run(given: DictConfig, overrides: Sequence[str]) -> int:
+    """Prepare and execute, alone or as one of several processes; the exit status.
+
+    Raises:
+        SystemExit: a signal asked to stop.
+    """
+    return distributed.run(given.distributed, lambda group: _run_as_one_of(group, given, overrides))
+
+
+def _run_as_one_of(group: Group, given: DictConfig, overrides: Sequence[str]) -> int:
+    return cli.run(
+        lambda: group.together(lambda: prepare(given, overrides, group), overrides),
+        execute if group.is_first else take_part,
+        overrides,
+    )
+
+
+def prepare(given: DictConfig, overrides: Sequence[str], group: Group = ALONE) -> Plan:
     """Check all that hydra composed and, where a run is to be resumed, restore its state; writes nothing.
 
     Raises:
@@ -74,6 +109,7 @@ def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
         logging_interval=min(settings.logging_interval, num_updates),
         checkpoint_interval=settings.checkpoint_interval,
     )
+    placement = _placement(settings, population, group)
     resumed = None
     if folder is None:
         run_folder.check(settings)
@@ -82,8 +118,27 @@ def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
             resumed = Resumed(folder, *checkpoint.restore_state(folder, population.template(), step))
         _check_not_beyond(resumed.step, schedule, settings)
     network = suited(scenario.game, build.network(settings.network))
-    judged_by = objective.of(settings, scenario, population)
-    return Plan(given, settings, scenario, network, population, schedule, judged_by, resumed, command)
+    return Plan(
+        given=given,
+        settings=settings,
+        scenario=scenario,
+        network=network,
+        population=population,
+        schedule=schedule,
+        objective=objective.of(settings, scenario, population),
+        resumed=resumed,
+        command=command,
+        group=group,
+        placement=placement,
+    )
+
+
+def _placement(settings: Any, population: Population, group: Group) -> Placement | None:
+    devices = distributed.devices(settings.distributed, group)
+    if len(devices) == 1:
+        return None
+    with build.named("learner", settings.learner):
+        return sharding.place(population.learner, population.num_seeds, devices)
 
 
 def _check_not_beyond(step: int, schedule: Schedule, settings: Any) -> None:
@@ -110,7 +165,7 @@ def execute(plan: Plan) -> Path:
         checkpoint.set_aside_after(folder / checkpoint.FOLDER, plan.resumed.step, folder / SET_ASIDE)
         metrics_file.cut_after(folder, plan.resumed.step)
         seconds = max((row["seconds"] for row in metrics_file.read(folder)), default=0.0)
-    compose.save(plan.given, folder)
+    compose.save(_without_place(plan.given), folder)
     _tell_provenance(plan, folder)
     listening = loggers.make(plan.settings.logger, folder, _plain(plan.given))
     if plan.schedule.num_updates < FEW_UPDATES:
@@ -125,9 +180,7 @@ def execute(plan: Plan) -> Path:
         raise
     except StoppedError as error:
         saved = _newest(folder) is not None
-        _tell(
-            listening, f"{error}; {f'to go on: python -m train resume={folder}' if saved else 'nothing was saved yet'}"
-        )
+        _tell(listening, f"{error}; {_to_go_on(folder) if saved else 'nothing was saved yet'}")
         raise
     finally:
         newest = _newest(folder)
@@ -135,6 +188,43 @@ def execute(plan: Plan) -> Path:
             logger.close(newest)
     print(f"the run is in {folder}")
     return folder
+
+
+def take_part(plan: Plan) -> None:
+    """Train as planned beside the process that executes the plan, and write nothing.
+
+    Raises:
+        DivergedError, StoppedError: as in `execute`.
+    """
+    with plan.group.training(lambda: ""):
+        agree, placement = plan.group.agreed, plan.placement
+        loop.train(plan.population, _start(plan), plan.schedule, None, [], placement=placement, agree=agree)
+
+
+def _start(plan: Plan) -> PyTree:
+    """The state to train from, where it is to be."""
+    if plan.placement is None:
+        return plan.population.init() if plan.resumed is None else plan.resumed.state
+    if plan.resumed is None:
+        return plan.placement.made(plan.population.init)
+    return plan.placement.placed(plan.resumed.state)
+
+
+def _without_place(given: DictConfig) -> DictConfig:
+    """The settings of the run, and not those of the machines that it happens to be trained on."""
+    kept = given.copy()
+    kept.distributed = OmegaConf.structured(config.DistributedSettings)
+    return kept
+
+
+def _last_words(writer: checkpoint.Writer, folder: Path) -> str:
+    """What is left of a run that must end here, once the step that is being written is on disk."""
+    writer.wait()
+    return _what_is_left(folder) + (f"; {_to_go_on(folder)}" if _newest(folder) is not None else "")
+
+
+def _to_go_on(folder: Path) -> str:
+    return f"to go on: python -m train resume={folder}"
 
 
 def _few_updates(plan: Plan) -> str:
@@ -160,13 +250,14 @@ def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], second
     shared = getattr(population.learner.config, "share_parameters", True)
     game, found_as = plan.scenario.game, plan.settings.game.name
     about = checkpoint.describe(game, plan.network, shared, population.num_seeds, found_as=found_as)
-    state = population.init() if plan.resumed is None else plan.resumed.state
     held_out = None
     if plan.settings.evaluation.held_out_episodes != 0:
         held_out = HeldOut(plan.scenario, plan.network, shared, population.num_seeds, plan.settings.evaluation)
     with checkpoint.Writer(folder / checkpoint.FOLDER, about) as writer:
+        heard: dict[str, Any] = {"placement": plan.placement, "agree": plan.group.agreed}
         try:
-            loop.train(population, state, plan.schedule, writer, listening, seconds, held_out)
+            with plan.group.training(lambda: _last_words(writer, folder)):
+                loop.train(population, _start(plan), plan.schedule, writer, listening, seconds, held_out, **heard)
         except DivergedError as error:
             writer.wait()
             raise DivergedError(f"{error}; {_what_is_left(folder)}") from None

@@ -15,9 +15,11 @@ import numpy as np
 from jaxtyping import Array, Int, PyTree
 
 from jaxdlb.checkpoint import Writer
+from jaxdlb.learners.sharding import Placement
 
 from .loggers import Logger, Progress, Row, metrics_file
 
+Agree = Callable[[int | None], int | None]  # on a signal, among all processes, from what each has received
 HeldOut = Callable[[PyTree], list[dict[str, float]]]  # from a policy's variables: the columns of each seed
 Metrics = dict[str, Array]  # of K updates, and of S seeds where there are several: float32 [K] or [K, S]
 _SECONDS_BETWEEN_LOOKS = 0.005
@@ -113,12 +115,16 @@ def train(
     population: Population,
     state: PyTree,
     schedule: Schedule,
-    writer: Writer,
+    writer: Writer | None,
     loggers: Sequence[Logger],
     seconds_before: float = 0.0,
     held_out: HeldOut | None = None,
+    placement: Placement | None = None,
+    agree: Agree = lambda received: received,
 ) -> PyTree:
     """Train until the schedule is spent, and return the state; `state` is donated.
+
+    With a `placement` the state is spread over devices as it says. Of several processes one has the writer.
 
     A checkpoint is saved at the first visit to the host after every `checkpoint_interval` updates, at the end, and when
     a signal asks to stop. It is scored by the mean utility over seeds in the episodes held out or, without one, in
@@ -128,27 +134,32 @@ def train(
         DivergedError: a metric became NaN or infinite; what was saved before is kept.
         StoppedError: SIGINT or SIGTERM came.
     """
-    update, clock = _of_any_seed(state.num_updates), _Clock(seconds_before)
+    fetched = (lambda tree: tree) if placement is None else placement.fetched
+    update, clock = _of_any_seed(fetched(state.num_updates)), _Clock(seconds_before)
     for logger in loggers:
         logger.start(update, schedule.num_updates)
     with Signals() as signals:
-        run = _compile(population, state, schedule.logging_interval)
+        run = _compile(population, state, schedule.logging_interval, placement)
         clock.start()
-        while update < schedule.num_updates and signals.received is None:
+        stopped = agree(signals.received)
+        while update < schedule.num_updates and stopped is None:
             count = min(_until_multiple(update, schedule.logging_interval), schedule.num_updates - update)
-            state, metrics = run(state, jnp.int32(count))
+            state, metrics = run(state, np.int32(count))
             rows = _rows(_fetched(metrics, count), update, schedule, clock.total)
             clock.updates += count
             _tell(loggers, rows, update + count, schedule, population.num_seeds, clock)
             _check_finite(rows)
             due = _until_multiple(update, schedule.checkpoint_interval) <= count
             update += count
-            if due or update == schedule.num_updates or signals.received is not None:
-                variables = population.learner.policy_variables(state)
-                judged = [] if held_out is None else _judged(held_out(variables), rows, loggers)
-                writer.save(update, state, variables, _score(judged, rows))
-        if signals.received is not None:
-            raise StoppedError(signals.received, update)
+            stopped = agree(signals.received)
+            if due or update == schedule.num_updates or stopped is not None:
+                whole = fetched(state)
+                if writer is not None:
+                    variables = population.learner.policy_variables(whole)
+                    judged = [] if held_out is None else _judged(held_out(variables), rows, loggers)
+                    writer.save(update, whole, variables, _score(judged, rows))
+        if stopped is not None:
+            raise StoppedError(stopped, update)
     return state
 
 
@@ -191,9 +202,18 @@ class _Clock:
         return self.seconds / self.updates
 
 
-def _compile(population: Population, state: PyTree, most: int) -> Callable[[PyTree, Array], tuple[PyTree, Metrics]]:
-    program = jax.jit(lambda state, count: population.interval(state, count, most), donate_argnums=0)
-    return program.lower(state, jnp.int32(0)).compile()
+def _compile(
+    population: Population, state: PyTree, most: int, placement: Placement | None
+) -> Callable[[PyTree, np.int32], tuple[PyTree, Metrics]]:
+    where: dict[str, Any] = {}
+    if placement is not None:
+        everywhere = placement.everywhere
+        where = {
+            "in_shardings": (placement.state, everywhere),
+            "out_shardings": (placement.state, everywhere),
+        }
+    program = jax.jit(lambda state, count: population.interval(state, count, most), donate_argnums=0, **where)
+    return program.lower(state, np.int32(0)).compile()
 
 
 def _fetched(metrics: Metrics, count: int) -> dict[str, np.ndarray]:

@@ -87,6 +87,16 @@ def _key_impl(leaf: Any) -> Any:
     return found[0]
 
 
+def alone() -> Any:
+    """orbax's options for reading or writing in this process, of however many: it waits for no other."""
+    from orbax.checkpoint.options import MultiprocessingOptions
+
+    index = jax.process_index()
+    return MultiprocessingOptions(
+        primary_host=index, active_processes={index}, barrier_sync_key_prefix=f"process_{index}"
+    )
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Silence orbax's log and warnings from its abandoned coroutines: errors reach the user as exceptions."""

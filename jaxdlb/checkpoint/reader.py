@@ -12,7 +12,18 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxdlb import games
-from jaxdlb.checkpoint.packing import FOLDER, FORMAT, ITEMS, Arrays, CheckpointError, PathLike, checksum, quiet, unpack
+from jaxdlb.checkpoint.packing import (
+    FOLDER,
+    FORMAT,
+    ITEMS,
+    Arrays,
+    CheckpointError,
+    PathLike,
+    alone,
+    checksum,
+    quiet,
+    unpack,
+)
 from jaxdlb.networks import NetworkConfig, build_actor
 from jaxdlb.policies.learned import LearnedPolicy, variable_shapes
 
@@ -189,13 +200,15 @@ def _open(folder: Path, step: int, part: str | None) -> tuple[dict[str, Any], Ar
 
     if not any((folder / str(step) / item).is_dir() for item in ITEMS):
         raise CheckpointError(f"step {step} of {folder} is no checkpoint of jaxdlb: it has none of {', '.join(ITEMS)}")
-    about = _restored(lambda: ocp.Checkpointer(ocp.JsonCheckpointHandler()), folder / str(step) / "about")
+    json = lambda: ocp.Checkpointer(ocp.JsonCheckpointHandler(), multiprocessing_options=alone())  # noqa: E731
+    about = _restored(json, folder / str(step) / "about")
     found = about.get("format") if isinstance(about, dict) else None
     if found != FORMAT:
         raise CheckpointError(f"step {step} of {folder} has the format {found!r}; it must be {FORMAT}")
     if part is None:
         return about, {}
-    arrays = _restored(ocp.StandardCheckpointer, folder / str(step) / part)
+    standard = lambda: ocp.StandardCheckpointer(multiprocessing_options=alone())  # noqa: E731
+    arrays = _restored(standard, folder / str(step) / part)
     arrays = {name: np.asarray(array) for name, array in arrays.items()}
     if checksum(arrays) != about["checksums"][part]:
         raise _DamagedError(f"step {step} of {folder} is damaged: the checksum of its {part} is wrong")

@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxtyping import PyTree
 
-from jaxdlb.checkpoint.packing import FORMAT, PathLike, checksum, pack, quiet
+from jaxdlb.checkpoint.packing import FORMAT, PathLike, alone, checksum, pack, quiet
 from jaxdlb.checkpoint.reader import steps
 from jaxdlb.networks import NetworkConfig, suited
 
@@ -32,7 +32,10 @@ class Writer:
             preservation_policy=keep,
             best_fn=_utility,  # the preservation policy decides, but without this orbax does not save the utility
             cleanup_tmp_directories=True,
+            create=False,  # which orbax wants where a process writes alone
+            multiprocessing_options=alone(),
         )
+        Path(folder).mkdir(parents=True, exist_ok=True)
         self._about = dict(about)
         with quiet():
             self._manager = ocp.CheckpointManager(Path(folder).absolute(), options=options)

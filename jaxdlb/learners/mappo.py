@@ -11,12 +11,13 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from jaxdlb.game import Game
-from jaxdlb.learners import credit, environments, losses
+from jaxdlb.learners import credit, environments, losses, minibatches
 from jaxdlb.learners.advantage import generalised_advantages
 from jaxdlb.learners.config import Hyperparameters, MAPPOConfig, hyperparameters
 from jaxdlb.learners.credit import Credit
 from jaxdlb.learners.environments import Environments, SampleParams
 from jaxdlb.learners.hyper import anneal, clipped
+from jaxdlb.learners.minibatches import Blocks
 from jaxdlb.learners.rollout import Rollout, Steps, draw_actions
 from jaxdlb.networks import (
     ActorCritic,
@@ -52,7 +53,7 @@ class LearnerState:
 
 @struct.dataclass
 class Minibatch:
-    """The input of the loss: a batch of B sequences of length L; without memory, they are single steps (L = 1)."""
+    """The input of the loss: a batch of B sequences of length L; without memory, of L · B steps in any order."""
 
     views: Views[PyTree]
     first: Bool[Array, "L B"]
@@ -101,6 +102,16 @@ class MAPPO:
         if self._has_memory:
             return self.config.num_envs, "environments"
         return self.config.num_envs * self.config.rollout_length, "steps of an update"
+
+    @property
+    def envs_together(self) -> int:
+        """How many neighbouring environments minibatches are drawn from as one: no device plays a part of them."""
+        return self._blocks.envs
+
+    @property
+    def _blocks(self) -> Blocks:
+        num_items = 1 if self._has_memory else self.config.rollout_length
+        return minibatches.blocks(self.num_minibatches, num_items, self.config.num_envs)
 
     @property
     def agent_rounds_per_update(self) -> int:
@@ -175,7 +186,7 @@ class MAPPO:
         )
         steps = Steps(
             views=views,
-            seen=Views(*map(normalisation.moments_of, (seen.agent, seen.state))),
+            seen=Views(*map(jax.vmap(normalisation.moments_of), (seen.agent, seen.state))),
             legal=legal,
             first=at.first,
             action=action,
@@ -234,34 +245,37 @@ class MAPPO:
         return advantage, advantage + steps.value
 
     def sequences(self, rollout: Rollout, advantage: Array, target: Array) -> Minibatch:
-        """The rollout as one batch: sequences [T, E] with memory, single steps [1, T · E] without."""
+        """The rollout as one batch [T, E]."""
         names = ("views", "first", "legal", "action", "log_prob", "value", "decides", "selfishness")
         kept = {name: getattr(rollout.steps, name) for name in names}
-        batch = Minibatch(**kept, advantage=advantage, target=target, memories=rollout.memories)
-        if self._has_memory:
-            return batch
-        return jax.tree.map(lambda leaf: leaf.reshape(1, -1, *leaf.shape[2:]), batch)
+        return Minibatch(**kept, advantage=advantage, target=target, memories=rollout.memories)
 
     def optimise(
         self, state: LearnerState, batch: Minibatch, key: PRNGKeyArray
     ) -> tuple[ActorCriticParams, PyTree, dict[str, Array]]:
-        """Run several epochs over shuffled minibatches: new parameters and optimiser state, and mean loss metrics."""
-        size = batch.decides.shape[1]
-        keys = jax.random.split(key, self.config.num_epochs)
-        order = jax.vmap(jax.random.permutation, (0, None))(keys, size)
-        order = order.reshape(self.config.num_epochs * self.num_minibatches, -1)
+        """Run several epochs over shuffled minibatches: new parameters and optimiser state, and mean loss metrics.
+
+        `batch` is a whole rollout, as `sequences` gives it.
+        """
+        order = jnp.concatenate([*map(self._blocks.shuffled, jax.random.split(key, self.config.num_epochs))])
         descend = functools.partial(self._descend, state, batch)
         (params, optimiser), metrics = jax.lax.scan(descend, (state.params, state.optimiser), order)
         return params, optimiser, jax.tree.map(jnp.mean, metrics)
 
     def _descend(
-        self, state: LearnerState, batch: Minibatch, now: tuple[ActorCriticParams, PyTree], chosen: Int[Array, " B"]
+        self, state: LearnerState, batch: Minibatch, now: tuple[ActorCriticParams, PyTree], chosen: Int[Array, "R S"]
     ) -> tuple[tuple[ActorCriticParams, PyTree], dict[str, Array]]:
-        """One step of the optimiser on the sequences with the indices `chosen`."""
+        """One step of the optimiser on the items `chosen` of the blocks of `batch`."""
         params, optimiser = now
-        gradient, metrics = jax.grad(self.loss, has_aux=True)(params, state, _take(batch, chosen))
+        gradient, metrics = jax.grad(self.loss, has_aux=True)(params, state, self._take(batch, chosen))
         change, optimiser = _optimiser(state.hyperparameters, state.num_updates).update(gradient, optimiser)
         return (optax.apply_updates(params, change), optimiser), metrics | {"grad_norm": optax.tree.norm(gradient)}
+
+    def _take(self, batch: Minibatch, chosen: Int[Array, "R S"]) -> Minibatch:
+        """The items `chosen`: of memories, which have no time, those before each sequence."""
+        memories = jax.tree.map(lambda leaf: self._blocks.take(leaf[None], chosen)[0], batch.memories)
+        timed = dataclasses.replace(batch, memories=Memories(actor=(), critic=()))
+        return dataclasses.replace(self._blocks.take(timed, chosen), memories=memories)
 
     def loss(
         self, params: ActorCriticParams, state: LearnerState, batch: Minibatch
@@ -343,16 +357,6 @@ def _optimiser(hyper: Hyperparameters, num_updates: Int[Array, ""]) -> optax.Gra
 
 
 def _merge(past: Views[Moments], seen: Views[Moments]) -> Views[Moments]:
-    """The statistics of the past with those of T equally large steps."""
-    return Views(
-        agent=normalisation.merge(past.agent, normalisation.pool(seen.agent)),
-        state=normalisation.merge(past.state, normalisation.pool(seen.state)),
-    )
-
-
-def _take(batch: Minibatch, chosen: Int[Array, " B"]) -> Minibatch:
-    """The sequences with the indices `chosen`: axis 1 of everything that has time, axis 0 of the initial memories."""
-    timed = dataclasses.replace(batch, memories=Memories(actor=(), critic=()))
-    timed = jax.tree.map(lambda leaf: jnp.take(leaf, chosen, axis=1), timed)
-    memories = jax.tree.map(lambda leaf: jnp.take(leaf, chosen, axis=0), batch.memories)
-    return dataclasses.replace(timed, memories=memories)
+    """The statistics of the past with those of T equally large steps in E environments."""
+    agent, state = (normalisation.pool(jax.vmap(normalisation.pool)(each)) for each in (seen.agent, seen.state))
+    return Views(agent=normalisation.merge(past.agent, agent), state=normalisation.merge(past.state, state))

@@ -15,7 +15,7 @@ class Steps:
     """T steps in E environments; leading axes [T, E], then N for whatever belongs to an agent."""
 
     views: Views[PyTree]  # what agents saw and what a critic may see, normalised as the networks received it
-    seen: Views[Moments]  # the moments [T] of both before normalisation
+    seen: Views[Moments]  # the moments [T, E] of both before normalisation
     legal: PyTree
     first: Bool[Array, "T E"]
     action: PyTree

@@ -154,7 +154,7 @@ COMMANDS = {
     "python -m train.simulate": simulate.prepare,
     **{
         f"python -m benchmarks.{name}": check_benchmark(f"benchmarks.{name}")
-        for name in ("games", "learners", "against_c", "against_python", "growth", "forms", "training")
+        for name in ("games", "learners", "against_c", "against_python", "growth", "forms", "sharding", "training")
     },
     "python -m docs.tables": check_tables,
     "python -m docs.validation": check_nothing,
@@ -162,6 +162,9 @@ COMMANDS = {
     "pip": check_pip,
     ".": lambda words: None,  # .venv/bin/activate
 }
+
+
+SCHEDULERS = ("srun", "mpirun")  # each starts what stands behind its own options
 
 
 def check_command(line):
@@ -172,6 +175,8 @@ def check_command(line):
             patch.setenv(*words.pop(0).split("=", 1))
         if not words:
             return
+        if words[0] in SCHEDULERS:
+            words = words[words.index("python") :]
         length = 3 if words[:2] == ["python", "-m"] else 1
         COMMANDS[" ".join(words[:length])](words[length:])
 

@@ -12,7 +12,7 @@ import jax
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
-from .. import cli, compose, errors, hydra_cli, launch, run_folder
+from .. import cli, compose, distributed, errors, hydra_cli, launch, run_folder
 from ..objective import Objective
 from . import outcomes, proposals, report
 from .job import in_this_process, job
@@ -81,6 +81,7 @@ def prepare(arguments: Sequence[str]) -> Sweep:
 
 def _planned(overrides: Sequence[str]) -> launch.Plan:
     composed = compose.from_conf(overrides)
+    distributed.refuse(composed.distributed, "in a sweep, whose runs take turns")
     for key in _KEPT:
         if composed[key] is not None:
             raise ValueError(f"{key} is {composed[key]!r}; it must not be given in a sweep, whose runs have their own")
