@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from . import cli, compose, config, errors, launch, paths, reference
+from . import cli, compose, config, errors, launch, own_conf, paths, reference
 
 _SWEEP = ("-m", "--multirun")
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str], description: str) -> int:
         SystemExit: a signal asked to stop, or something other than training was asked of hydra.
     """
     if set(cli.HELP) & set(arguments):
-        groups = f"Groups and their choices:\n{reference.groups()}\n\n"
+        groups = f"Groups and their choices:\n{reference.groups(own_conf.folders(arguments))}\n\n"
         return cli.run(lambda: cli.helped(description, arguments, groups=groups), print, arguments)
     arguments = sorted(arguments, key=lambda text: text not in _SWEEP)  # hydra cannot find a flag between overrides
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra then raises what is wrong, instead of printing it and exiting
@@ -31,7 +31,8 @@ def main(arguments: Sequence[str], description: str) -> int:
     statuses: list[int] = []
 
     def job(given: DictConfig) -> None:
-        overrides = list(HydraConfig.get().overrides.task)
+        given_to = HydraConfig.get().overrides
+        overrides = [*given_to.task, *own_conf.among(given_to.hydra)]
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             given.run_dir = os.path.relpath(HydraConfig.get().runtime.output_dir)
         statuses.append(cli.run(lambda: launch.prepare(given, overrides), launch.execute, overrides))

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from jaxdlb import checkpoint, evaluation
 from jaxdlb.networks import NetworkConfig, suited
 
-from . import build, comparison, compose, config, loggers, loop, provenance, run_folder, sweep
+from . import build, comparison, compose, config, launchers, loggers, loop, provenance, run_folder, sweep
 from .build import Scenario
 from .held_out import HeldOut
 from .loggers import metrics_file
@@ -192,7 +192,7 @@ def _evaluate(plan: Plan, folder: Path, listening: Sequence[loggers.Logger]) -> 
 
 def _tell(listening: Sequence[loggers.Logger], message: str) -> None:
     for logger in listening:
-        logger.ended(message)
+        logger.ended(launchers.as_called(message))
 
 
 def _what_is_left(folder: Path) -> str:
