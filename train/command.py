@@ -5,7 +5,6 @@ Nothing heavy is imported until the first word is known to be right.
 
 import importlib
 import importlib.util
-import os
 import sys
 from collections.abc import Sequence
 
@@ -39,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if refused is not None:
         print(refused, file=sys.stderr)
         return _WRONG
-    sys.path.append(os.getcwd())  # where users' own packages may lie, as `python -m` has it
+    sys.path.append("")  # the working directory, where users' own packages may lie, as `python -m` has it
     if set(COMPLETION) & set(given):
         from . import completion
 
