@@ -59,6 +59,6 @@ def _schema(launcher: str) -> type:
     """The settings that a launcher declares, or those of a run."""
     if launcher == "train":
         return config.Settings
-    declared = vars(importlib.import_module(f".{launcher}", __package__)).values()
-    own = [each for each in declared if isinstance(each, type) and issubclass(each, config.Settings)]
-    return own[0] if own else config.Settings
+    module = importlib.import_module(f".{launcher}", __package__)
+    kinds = [each for each in vars(module).values() if isinstance(each, type) and issubclass(each, config.Settings)]
+    return next((each for each in kinds if each.__module__ == module.__name__), config.Settings)

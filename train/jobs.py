@@ -23,8 +23,7 @@ def main(arguments: Sequence[str], description: str) -> int:
         SystemExit: a signal asked to stop, or something other than training was asked of hydra.
     """
     if set(cli.HELP) & set(arguments):
-        groups = f"Groups and their choices:\n{reference.groups(own_conf.folders(arguments))}\n\n"
-        return cli.run(lambda: cli.helped(description, arguments, groups=groups), print, arguments)
+        return cli.run(lambda: _help(arguments, description), print, arguments)
     arguments = sorted(arguments, key=lambda text: text not in _SWEEP)  # hydra cannot find a flag between overrides
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra then raises what is wrong, instead of printing it and exiting
     config.register()
@@ -52,6 +51,11 @@ def main(arguments: Sequence[str], description: str) -> int:
     finally:
         sys.argv = before
     return max(statuses, default=0)
+
+
+def _help(arguments: Sequence[str], description: str) -> str:
+    groups = f"Groups and their choices:\n{reference.groups(own_conf.folders(arguments))}\n\n"
+    return cli.helped(description, arguments, groups=groups)
 
 
 def _check(arguments: Sequence[str]) -> str | None:

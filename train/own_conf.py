@@ -50,7 +50,8 @@ def among(overrides: Sequence[str]) -> list[str]:
 def folders(overrides: Sequence[str]) -> list[Path]:
     """The folders of settings that a list of overrides names."""
     parsed: Any = [each.value() for each in OverridesParser.create().parse_overrides(among(overrides))]
-    return [Path(place.removeprefix(_SCHEME)) for places in parsed for place in places]
+    places = [place for places in parsed if isinstance(places, list) for place in places]
+    return [Path(str(place).removeprefix(_SCHEME)) for place in places]
 
 
 def _folder(flag: str, value: str) -> str:

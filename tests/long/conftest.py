@@ -3,6 +3,8 @@
 import pytest
 import wheels
 
+pytest.register_assert_rewrite("environments")
+
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory):

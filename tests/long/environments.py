@@ -61,8 +61,10 @@ def fresh(folder, python=sys.executable):
     tools.mkdir()
     (tools / "bash").symlink_to(shutil.which("bash"))
     assert not any(shutil.which(name, path=f"{folder / 'env' / 'bin'}:{tools}") for name in COMPILERS)
-    yield Environment(folder / "env", folder / "here")
-    shutil.rmtree(folder / "env")
+    try:
+        yield Environment(folder / "env", folder / "here")
+    finally:
+        shutil.rmtree(folder / "env")
 
 
 def pythons():
@@ -90,7 +92,7 @@ def tour(environment):
     assert "» learned" in trained.stdout and "the run is in run" in trained.stdout
     assert {"report.html", "metrics.csv", "wandb"} <= {path.name for path in (here / "run").iterdir()}
     resumed = jaxdlb("train", "resume=run", "total_agent_rounds=9000", "evaluation.enabled=false")
-    assert "update 42/46, compiling" in resumed.stderr
+    assert "update 42/47, compiling" in resumed.stderr
     local = ("evaluation.heuristics=[local]", "evaluation.num_episodes=4")
     assert "» learned" in jaxdlb("evaluate", "checkpoint=run", "output=again", "game.num_nodes=3", *local).stdout
     jaxdlb("simulate", "checkpoint=run", "policy=[learned,local]", "duration=100", "output=played")
@@ -103,6 +105,8 @@ def tour(environment):
         jaxdlb("train", *SMALL, *other.split())
     jaxdlb("train", "-m", *SMALL, "seed=1,2", "runs_dir=swept")
     assert len([*here.glob("swept/*/[01]/checkpoints")]) == 2
+    assert completed(environment, "jaxdlb train game=rack_h") == ["game=rack_heterogeneous", "game=rack_homogeneous"]
+    assert completed(environment, "jaxdlb ev") == ["evaluate"]
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert environment.python(example)
     check = "import jaxdlb; from jaxdlb.testing import check_game; check_game(jaxdlb.make('dlb', num_nodes=3))"

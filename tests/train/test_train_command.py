@@ -38,6 +38,11 @@ def test_a_launchers_refusal_is_the_commands(called):
     assert done.status == 2 and done.err == "duration is 'soon'; it must be a number\n"
 
 
+def test_a_package_of_ones_own_may_lie_in_the_working_directory(called, here, own_packages):
+    (here / "own_game_of_mine.py").write_text("from jaxdlb.games.dlb import ENTRY\n")
+    assert called("simulate", "--help", "game.name=own_game_of_mine:ENTRY").status == 0
+
+
 def test_help_and_version(called):
     assert called("--version").out == f"jaxdlb {jaxdlb.__version__}\n"
     done = called("--help")

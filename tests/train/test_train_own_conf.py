@@ -78,6 +78,7 @@ def test_what_is_of_the_same_name_stays_as_it_is(train, own):
         (["--config-dir", "nowhere"], "--config-dir is 'nowhere'; it must be a folder that holds folders of settings"),
         (["--config-dir"], "--config-dir is ''; it must be a folder"),
         (["-cd", "file"], "-cd is 'file'; it must be a folder"),
+        (["--help", "hydra.searchpath=[a"], "'hydra.searchpath=[a' cannot be read; it must be written key=value"),
         (["-cd", ".", "hydra.searchpath=[a]"], "hydra.searchpath is given besides --config-dir; it must not be"),
     ],
 )
