@@ -86,7 +86,15 @@ def _works(python):
 
 
 def tour(environment):
-    """Use everything once, as users do: the API, every launcher, every learner, both games, wandb."""
+    """Use everything once, as users do."""
+    use_launchers(environment)
+    train_the_others(environment)
+    use_bash(environment)
+    use_library(environment)
+
+
+def use_launchers(environment):
+    """Every launcher, wandb offline, a run that goes on, a search of the rules' options."""
     here, jaxdlb = environment.here, environment.jaxdlb
     trained = jaxdlb("train", "experiment=smoke", "run_dir=run", "logger=wandb", "logger.mode=offline")
     assert "» learned" in trained.stdout and "the run is in run" in trained.stdout
@@ -101,12 +109,25 @@ def tour(environment):
     assert (here / "game.gif").read_bytes().startswith(b"GIF8")
     suite = jaxdlb("robustness", "experiment=smoke", "only=[reference]", "learner.num_seeds=1", *local)
     assert "written to runs/robustness" in suite.stdout
+
+
+def train_the_others(environment):
+    """The other learners, networks and the other game, and a sweep."""
     for other in ("learner=consensus", "learner=ippo network=mlp_gru", "game=rack network=pointer"):
-        jaxdlb("train", *SMALL, *other.split())
-    jaxdlb("train", "-m", *SMALL, "seed=1,2", "runs_dir=swept")
-    assert len([*here.glob("swept/*/[01]/checkpoints")]) == 2
-    assert completed(environment, "jaxdlb train game=rack_h") == ["game=rack_heterogeneous", "game=rack_homogeneous"]
+        environment.jaxdlb("train", *SMALL, *other.split())
+    environment.jaxdlb("train", "-m", *SMALL, "seed=1,2", "runs_dir=swept")
+    assert len([*environment.here.glob("swept/*/[01]/checkpoints")]) == 2
+
+
+def use_bash(environment):
+    """Completion of launchers, groups and keys."""
+    rack = ["game=rack_heterogeneous", "game=rack_homogeneous"]
+    assert completed(environment, "jaxdlb train game=rack_h") == rack
     assert completed(environment, "jaxdlb ev") == ["evaluate"]
+
+
+def use_library(environment):
+    """The README's example, the check of a game, and the policy of a run."""
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert environment.python(example)
     check = "import jaxdlb; from jaxdlb.testing import check_game; check_game(jaxdlb.make('dlb', num_nodes=3))"

@@ -1,5 +1,6 @@
 """The command `jaxdlb`: every launcher by a word, its help, and completion in a shell."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -28,9 +29,10 @@ def test_every_launcher_is_listed():
 
 
 @pytest.mark.parametrize("name", launchers.LAUNCHERS)
-def test_a_word_starts_its_launcher(name, called, train_launcher):
-    module = "train.__main__" if name == "train" else f"train.{name}"
-    assert called(name, "--help") == train_launcher(module)("--help")
+def test_a_word_starts_its_launcher(name, called):
+    module = importlib.import_module("train.__main__" if name == "train" else f"train.{name}")
+    done = called(name, "--help")
+    assert done.status == 0 and done.out.startswith(module.__doc__.strip())
 
 
 def test_a_launchers_refusal_is_the_commands(called):
@@ -123,10 +125,8 @@ def completed(called, monkeypatch):
         ("jaxdlb ", {*launchers.LAUNCHERS}),
         ("jaxdlb train ", {"game=", "learner.", "seed=", "total_agent_rounds="}),
         ("jaxdlb train game=rack_h", {"game=rack_heterogeneous", "game=rack_homogeneous"}),
-        ("jaxdlb train game=rack game.params.heartbeat_p", {"game.params.heartbeat_period="}),
         ("jaxdlb train -m total_agent_rounds=2e6 learner.ga", {"learner.gae_lambda=", "learner.gamma="}),
         ("jaxdlb evaluate che", {"checkpoint=", "checkpoint_interval="}),
-        ("jaxdlb simulate dur", {"duration="}),
     ],
 )
 def test_launchers_groups_choices_and_keys_are_completed(line, among, completed):
@@ -135,7 +135,7 @@ def test_launchers_groups_choices_and_keys_are_completed(line, among, completed)
 
 @pytest.mark.parametrize(
     "line",
-    ["jaxdlb trian ", "jaxdlb train dur", "jaxdlb train game=[ se", "jaxdlb train seed=x se", "jaxdlb train -cd no se"],
+    ["jaxdlb trian ", "jaxdlb train game=[ se", "jaxdlb train -cd no se"],
 )
 def test_where_there_is_nothing_to_complete_nothing_is_said(line, completed):
     assert completed(line) == []
