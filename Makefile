@@ -5,7 +5,7 @@ python := .venv/bin/python
 # Under two minutes together with the linters: everything that starts no launcher and trains nothing.
 quick_tests := tests/games tests/mechanics tests/policies tests/theory tests/drawing tests/test_*.py
 
-.PHONY: help train test test-all quick bench docs lint format clean
+.PHONY: help train test test-all versions quick bench docs lint format clean
 
 help:  ## what there is to make
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -18,6 +18,9 @@ test: .venv/installed  ## the test suite
 
 test-all: test  ## that, and what takes long or installs much: each with what it needs, in environments of its own
 	$(python) -m pytest -q tests/long
+
+versions: .venv/installed  ## everything once on the oldest and on the newest versions that pyproject.toml allows
+	$(python) -m pytest -q -s tests/long/test_long_versions.py
 
 quick: lint  ## the linters, and the tests that take under two minutes together
 	$(python) -m pytest -n 2 --dist loadfile -q $(quick_tests)

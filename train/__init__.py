@@ -1,1 +1,1 @@
-"""The launchers: `python -m train`, `train.evaluate`, `train.simulate`, `train.render` and `train.robustness`."""
+"""The launchers: `python -m train`, `python -m train.evaluate` … in a checkout, `jaxdlb train` … once installed."""

@@ -8,7 +8,7 @@ checkpoint.
 import sys
 from collections.abc import Sequence
 
-from . import errors, known_keys
+from . import errors, known_keys, own_conf
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,12 +23,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from . import jobs  # which imports JAX
 
     known_keys.remember(given)
-    return jobs.main(given, __doc__ or "")
+    return jobs.main(own_conf.as_override(given), __doc__ or "")
+
+
+def start(given: Sequence[str]) -> int:
+    """Run the command line as a process of its own does: as `main`, with compilation tuned."""
+    if (status := look(given)) != 0:
+        return status
+    from . import cli  # which imports JAX
+
+    cli.tune()
+    return main(given)
 
 
 def look(given: Sequence[str]) -> int:
-    """The exit status of a command line with a key that is known not to exist, which is said on stderr; else 0."""
+    """The exit status of a command line that is known to be wrong without JAX, which is said on stderr; else 0."""
     try:
+        with errors.refusals():
+            own_conf.as_override(given)
         known_keys.check(given)
     except errors.Refusal as refusal:
         print(refusal, file=sys.stderr)
@@ -37,9 +49,4 @@ def look(given: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    if (status := look(sys.argv[1:])) == 0:
-        from . import cli
-
-        cli.tune()
-        status = main()
-    sys.exit(status)
+    sys.exit(start(sys.argv[1:]))

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from jaxdlb import compilation
 
-from . import compose, config, errors, loop, reference
+from . import compose, config, errors, launchers, loop, own_conf, reference
 
 Prepared = TypeVar("Prepared")
 HELP = ("-h", "--help")
@@ -29,8 +29,8 @@ def main(
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
     if set(HELP) & set(given):
-        return run(lambda: helped(description or "", given, schema), print, given)
-    return run(lambda: prepare(given), work, given)
+        return run(lambda: helped(description or "", own_conf.as_override(given), schema), print, given)
+    return run(lambda: prepare(own_conf.as_override(given)), work, given)
 
 
 def helped(description: str, arguments: Sequence[str], schema: type = config.Settings, groups: str = "") -> str:
@@ -43,7 +43,7 @@ def helped(description: str, arguments: Sequence[str], schema: type = config.Set
     if "checkpoint" in {field.name for field in dataclasses.fields(schema)}:
         overrides = [text for text in overrides if not text.startswith("checkpoint=")]
     keys = reference.keys(compose.from_conf(overrides, schema))
-    return f"{description.strip()}\n\n{groups}Keys, their values and what they mean:\n{keys}"
+    return launchers.as_called(f"{description.strip()}\n\n{groups}Keys, their values and what they mean:\n{keys}")
 
 
 def tune() -> None:

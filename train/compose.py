@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -41,10 +42,17 @@ def settings(given: DictConfig, overrides: Sequence[str]) -> Any:
 
 def from_conf(overrides: Sequence[str], schema: type = config.Settings) -> DictConfig:
     """What `python -m train` composes from the same command line; `schema` is a kind of `config.Settings`."""
+    with loader(schema):
+        return compose("config", overrides=understood(overrides, schema))
+
+
+@contextlib.contextmanager
+def loader(schema: type = config.Settings) -> Iterator[ConfigLoader]:
+    """What hydra reads `conf/` by, where `schema` says which settings there are."""
     with _hydra():
         ConfigStore.instance().store(name="settings", node=schema)
         try:
-            return compose("config", overrides=understood(overrides, schema))
+            yield GlobalHydra.instance().config_loader()
         finally:
             ConfigStore.instance().store(name="settings", node=config.Settings)
 

@@ -19,7 +19,7 @@ from omegaconf.errors import (
 
 from jaxdlb.catalogue import did_you_mean, nearest
 
-from . import paths, plugins
+from . import launchers, paths, plugins
 
 _QUOTES = "quotes around a value of more than letters, digits and -_./:%, as in 'key=\"…\"'"
 STATUS = 2  # of a process that was given something wrong
@@ -36,6 +36,9 @@ _TYPES = {
 
 class Refusal(Exception):  # noqa: N818 - it is no error of the program
     """What a user gave is wrong; the message is the whole sentence. Nothing was written."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(launchers.as_called(sentence))
 
 
 @contextlib.contextmanager

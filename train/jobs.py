@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from . import cli, compose, config, errors, hydra_cli, launch, reference
+from . import cli, compose, config, errors, hydra_cli, launch, own_conf, reference
 from .multirun import parent
 
 
@@ -18,8 +18,7 @@ def main(arguments: Sequence[str], description: str) -> int:
         SystemExit: a signal asked to stop, or something other than training was asked of hydra.
     """
     if set(cli.HELP) & set(arguments):
-        groups = f"Groups and their choices:\n{reference.groups()}\n\n"
-        return cli.run(lambda: cli.helped(description, arguments, groups=groups), print, arguments)
+        return cli.run(lambda: _help(arguments, description), print, arguments)
     arguments = hydra_cli.in_order(arguments)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra then raises what is wrong, instead of printing it and exiting
     config.register()
@@ -42,8 +41,13 @@ def _single(arguments: Sequence[str]) -> int:
     statuses: list[int] = []
 
     def job(given: DictConfig) -> None:
-        overrides = list(HydraConfig.get().overrides.task)
+        overrides = own_conf.passed_on(HydraConfig.get().overrides)
         statuses.append(launch.run(given, overrides))
 
     hydra_cli.start(arguments, job)
     return max(statuses, default=0)
+
+
+def _help(arguments: Sequence[str], description: str) -> str:
+    groups = f"Groups and their choices:\n{reference.groups(own_conf.folders(arguments))}\n\n"
+    return cli.helped(description, arguments, groups=groups)

@@ -10,12 +10,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import jaxdlb
 from jaxdlb.writing import user_cache, write_whole
 
-from . import errors, paths
+from . import errors, own_conf, paths
 
 _NAME = "keys.json"
-_SOURCES = {"jaxdlb": "*.py", "train": "*.py", "conf": "*.yaml"}
+_SOURCES = {Path(jaxdlb.__file__).parent: "*.py", paths.PACKAGE: "*.py", paths.CONF: "*.yaml"}
 
 
 def check(arguments: Sequence[str]) -> None:
@@ -24,6 +25,8 @@ def check(arguments: Sequence[str]) -> None:
     Raises:
         errors.Refusal: names the key, those beside it and the nearest.
     """
+    if own_conf.given(arguments):  # whose groups may have other keys
+        return
     known = _remembered().get(_choice(arguments))
     if known is None or any(text.startswith("resume=") for text in arguments):  # whose groups are those of the run
         return
@@ -36,6 +39,8 @@ def check(arguments: Sequence[str]) -> None:
 
 def remember(arguments: Sequence[str]) -> None:
     """Note the keys that there are with the groups that `arguments` choose, where they are not known yet."""
+    if own_conf.given(arguments):
+        return
     from . import compose
 
     known = _remembered()
@@ -77,8 +82,8 @@ def _remembered() -> dict[str, list[str]]:
 
 def _stamp() -> str:
     """Differs whenever a file is added, taken away or written that says which keys there are."""
-    files = [path for folder, names in _SOURCES.items() for path in (paths.ROOT / folder).rglob(names)]
-    return f"{paths.ROOT} {len(files)} {sum(_changed(path) for path in files)}"
+    files = [path for folder, names in _SOURCES.items() for path in folder.rglob(names)]
+    return f"{' '.join(map(str, _SOURCES))} {len(files)} {sum(_changed(path) for path in files)}"
 
 
 def _changed(path: Path) -> int:

@@ -20,6 +20,7 @@ from . import (
     compose,
     config,
     distributed,
+    launchers,
     loggers,
     loop,
     objective,
@@ -286,7 +287,7 @@ def _evaluate(plan: Plan, folder: Path, listening: Sequence[loggers.Logger]) -> 
 
 def _tell(listening: Sequence[loggers.Logger], message: str) -> None:
     for logger in listening:
-        logger.ended(message)
+        logger.ended(launchers.as_called(message))
 
 
 def _what_is_left(folder: Path) -> str:

@@ -1,6 +1,7 @@
-"""Where the launchers find their settings."""
+"""Where the launchers find their settings: `conf/` lies beside them in a checkout, and within them once installed."""
 
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent
+ROOT = PACKAGE if (PACKAGE / "conf").is_dir() else PACKAGE.parent
 CONF = ROOT / "conf"

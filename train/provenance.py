@@ -23,7 +23,7 @@ import jaxdlb
 from jaxdlb.parameters import declarations, kind_of
 from jaxdlb.writing import write_whole
 
-from . import build
+from . import build, launchers
 from .build import Scenario
 
 FILE = "provenance.json"
@@ -87,11 +87,11 @@ def values(instance: Any) -> dict[str, Any]:
 
 
 def command(module: str, overrides: Sequence[str]) -> str:
-    """A command line as it was given, but for the folders of absolute paths, which say more about a machine than a run.
+    """A command line as users give it, but for the folders of absolute paths, which tell of a machine and not of a run.
 
     Each stands as an ellipsis before the last name of its path.
     """
-    return shlex.join(["python", "-m", module, *(_FOLDERS.sub("…/", text) for text in overrides)])
+    return shlex.join([*launchers.words(module), *(_FOLDERS.sub("…/", text) for text in overrides)])
 
 
 def versions() -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Every key of a config with its value and what it means, as YAML with comments."""
 
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -17,11 +18,12 @@ def keys(given: DictConfig) -> str:
     return "\n".join(_lines(given, depth=0))
 
 
-def groups() -> str:
-    """The groups that files under `conf/` can be chosen from, and their choices."""
-    folders = sorted(path for path in paths.CONF.iterdir() if path.is_dir())
-    choices = {path.name: sorted(file.stem for file in path.glob("*.yaml")) for path in folders}
-    return "\n".join(f"  {name}: {', '.join(each)}" for name, each in choices.items())
+def groups(own: Iterable[Path] = ()) -> str:
+    """The groups that files under `conf/` and in a user's `own` folders can be chosen from, and their choices."""
+    choices: dict[str, set[str]] = {}
+    for file in (file for folder in (paths.CONF, *own) for file in folder.glob("*/*.yaml")):
+        choices.setdefault(file.parent.name, set()).add(file.stem)
+    return "\n".join(f"  {name}: {', '.join(sorted(each))}" for name, each in sorted(choices.items()))
 
 
 def _lines(node: DictConfig, depth: int) -> Iterator[str]:

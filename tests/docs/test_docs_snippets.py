@@ -22,7 +22,21 @@ from jaxdlb import checkpoint
 from jaxdlb.games import GAMES
 from jaxdlb.learners import LEARNERS
 from jaxdlb.networks.torsos import TORSOS
-from train import compare, compose, evaluate, hydra_cli, launch, paths, render, robustness, simulate
+from train import (
+    command,
+    compare,
+    completion,
+    compose,
+    evaluate,
+    hydra_cli,
+    launch,
+    launchers,
+    own_conf,
+    paths,
+    render,
+    robustness,
+    simulate,
+)
 from train.multirun import parent
 
 STEPS = (100, 200)
@@ -78,6 +92,12 @@ def blank(leaf):
     return jax.random.wrap_key_data(np.zeros(data.shape, data.dtype))
 
 
+def files_shown():
+    """The files of settings that pages show, of which a line says where they lie."""
+    texts = [block.text for page in PAGES for block in blocks(page, "yaml")]
+    return {found[1]: text for text in texts if (found := re.search(r"^# ([\w/]+\.yaml)$", text, re.MULTILINE))}
+
+
 @pytest.fixture
 def here(runs, tmp_path, monkeypatch):
     """A working directory as the pages presume it, in which the run of the examples lies."""
@@ -87,6 +107,9 @@ def here(runs, tmp_path, monkeypatch):
     requests = "".join(f"{60 * k},{1 + k % 3},100,{k}\n" for k in range(40))
     (tmp_path / "requests.csv").write_text("timestamp,value,ContextTokens,GeneratedTokens\n" + requests)
     (tmp_path / "tasks.csv").write_text("timestamp,runtime\n" + "".join(f"{k},{1 + k % 3}\n" for k in range(40)))
+    for path, text in files_shown().items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")  # where nobody is logged in
     return tmp_path
@@ -139,10 +162,30 @@ def check_make(targets):
 
 
 def check_pip(words):
+    if words == ["wheel", "--no-deps", "--wheel-dir", "dist", "."]:
+        return
     assert words[0] == "install"
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = re.fullmatch(r"\.(?:\[([\w,]+)\])?", words[1])[1]
+    source = rf"(?:\.|dist/jaxdlb-{jaxdlb.__version__}-py3-none-any\.whl)"
+    extras = re.fullmatch(rf"(?:--constraint constraints.txt )?{source}(?:\[([\w,]+)\])?", " ".join(words[1:]))[1]
     assert not extras or set(extras.split(",")) <= set(project["optional-dependencies"])
+
+
+def check_jaxdlb(words):
+    """The installed command: a launcher by a word, the rest as in a checkout."""
+    first, *rest = words
+    if first not in launchers.LAUNCHERS:
+        assert first in (*command.HELP, *command.VERSION) and not rest
+        return
+    module = "train" if first == "train" else f"train.{first}"
+    COMMANDS[f"python -m {module}"](own_conf.as_override(rest))
+
+
+def check_eval(words):
+    """What a shell evaluates of what the installed command prints."""
+    program, _, flag, asked = words[0].removeprefix("$(").removesuffix(")").split()
+    assert program == launchers.COMMAND and flag in command.COMPLETION
+    assert completion.main(asked) == 0
 
 
 COMMANDS = {
@@ -160,6 +203,8 @@ COMMANDS = {
     "python -m docs.validation": check_nothing,
     "make": check_make,
     "pip": check_pip,
+    "jaxdlb": check_jaxdlb,
+    "eval": check_eval,
     ".": lambda words: None,  # .venv/bin/activate
 }
 
@@ -219,6 +264,10 @@ def located(page, line):
         "python -m benchmarks.games --num-nodez 8",
         "pip install '.[cuda]'",
         "make everything",
+        "jaxdlb trian",
+        "jaxdlb evaluate --config-dir nowhere checkpoint=runs/<run>",
+        "jaxdlb train --config-dir mine experiment=smal",
+        'eval "$(jaxdlb train --shell-completion install=csh)"',
         "python -m trian",
     ],
 )

@@ -4,6 +4,7 @@ import functools
 import json
 import re
 import tempfile
+import tomllib
 from pathlib import Path
 
 import doc_pages
@@ -89,6 +90,24 @@ def check_networks(table):
         assert [value_of(cell) for cell in cells] == [node[setting] for setting in settings], name
 
 
+def check_extras(table):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert set(names(table)) == set(project["optional-dependencies"])
+
+
+def check_versions(table):
+    """The lower bounds that are declared, and the versions that are pinned; the newest are those of the day."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = [f"python{project['requires-python']}", *project["dependencies"]]
+    declared += [each for extra in project["optional-dependencies"].values() for each in extra]
+    bounds = dict(re.findall(r"^([\w-]+)>=([\d.]+)", "\n".join(declared), re.MULTILINE))
+    pins = dict(re.findall(r"^([\w-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE))
+    pins["python"] = bounds["python"]
+    for name, oldest, tested in zip(names(table), table.column("oldest"), table.column("tested"), strict=True):
+        assert re.fullmatch(rf"{re.escape(bounds[name])}(\.0)*", oldest), name
+        assert tested == pins[name], name
+
+
 def names_are(expected):
     def check(table):
         assert names(table) == list(expected)
@@ -122,6 +141,8 @@ CHECKS = {
     "json": check_json,
     "provenance": check_provenance,
     "groups": check_groups,
+    "extras": check_extras,
+    "versions": check_versions,
     validation.SLOW: check_slow_rounds,
     **{name: check_validation(cases) for name, cases in validation.SECTIONS.items()},
 }

@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from .. import cli, launch, objective
+from .. import cli, launch, objective, own_conf
 from . import outcomes, stopping
 from .outcomes import Outcome
 
@@ -34,7 +34,7 @@ def job(given: DictConfig) -> float:
         cli.tune()
     ended = dataclasses.replace(begun, status=stopping.asked(sweep))
     if ended.status is None:
-        status, value = _run(given, overrides)
+        status, value = _run(given, own_conf.passed_on(hydra.overrides))
         ended = dataclasses.replace(begun, status=status, objective=value)
     if folder.exists() and not any(folder.iterdir()):
         folder.rmdir()  # hydra made it, and nothing was run
