@@ -1,6 +1,7 @@
 """A run from settings to table: prepared and checked first, then trained, evaluated and written."""
 
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from jaxdlb import checkpoint, evaluation
 from jaxdlb.networks import NetworkConfig, suited
 
-from . import build, comparison, compose, config, loggers, loop, provenance, run_folder, sweep
+from . import build, comparison, compose, config, loggers, loop, provenance, run_folder, saved_config, sweep, writable
 from .build import Scenario
 from .held_out import HeldOut
 from .loggers import metrics_file
@@ -44,6 +45,7 @@ class Resumed:
     folder: Path
     step: int
     state: PyTree
+    told: str | None  # what it keeps that reaches out of its folder
 
 
 def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
@@ -76,8 +78,11 @@ def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
     if folder is None:
         run_folder.check(settings)
     else:
+        writable.check_folder("resume", folder)
+        saved_config.check_own(folder)
+        told = saved_config.told(saved_config.read(folder), overrides)
         with build.renamed("step", "resume_step"):
-            resumed = Resumed(folder, *checkpoint.restore_state(folder, population.template(), step))
+            resumed = Resumed(folder, *checkpoint.restore_state(folder, population.template(), step), told)
         _check_not_beyond(resumed.step, schedule, settings)
     network = suited(scenario.game, build.network(settings.network))
     return Plan(given, settings, scenario, network, population, schedule, resumed, command)
@@ -104,6 +109,8 @@ def execute(plan: Plan) -> Path:
         seconds = 0.0
     else:
         folder = plan.resumed.folder
+        if plan.resumed.told is not None:
+            print(plan.resumed.told, file=sys.stderr)
         checkpoint.set_aside_after(folder / checkpoint.FOLDER, plan.resumed.step, folder / SET_ASIDE)
         metrics_file.cut_after(folder, plan.resumed.step)
         seconds = max((row["seconds"] for row in metrics_file.read(folder)), default=0.0)
@@ -122,9 +129,7 @@ def execute(plan: Plan) -> Path:
         raise
     except StoppedError as error:
         saved = _newest(folder) is not None
-        _tell(
-            listening, f"{error}; {f'to go on: python -m train resume={folder}' if saved else 'nothing was saved yet'}"
-        )
+        _tell(listening, f"{error}; {f'to go on: {_again(plan, folder)}' if saved else 'nothing was saved yet'}")
         raise
     finally:
         newest = _newest(folder)
@@ -132,6 +137,13 @@ def execute(plan: Plan) -> Path:
             logger.close(newest)
     print(f"the run is in {folder}")
     return folder
+
+
+def _again(plan: Plan, folder: Path) -> str:
+    """The command line that goes on; a game or a learner of the user's own is imported only where it is named."""
+    named = {"game.name": plan.settings.game.name, "learner.name": plan.settings.learner.name}
+    own = [f" {key}={name}" for key, name in named.items() if ":" in name]
+    return f"python -m train resume={folder}{''.join(own)}"
 
 
 def _few_updates(plan: Plan) -> str:
@@ -221,8 +233,8 @@ def _resumed_config(folder: Path, overrides: Sequence[str]) -> tuple[DictConfig,
         ValueError: something given would make it another run.
     """
     rest = [text for text in overrides if text.lstrip("+").partition("=")[0] not in _RESUME_KEYS]
-    saved = _plain(compose.from_run(folder, [], config.Settings))
-    given = compose.from_run(folder, rest, config.Settings)
+    given = compose.from_run(folder, rest, config.Settings, resumed=True)
+    saved = _plain(compose.from_run(folder, saved_config.code(rest), config.Settings, resumed=True))
     changed = [_difference(key, saved[key], value) for key, value in _plain(given).items() if key in _FIXED]
     for difference in filter(None, changed):
         raise ValueError(f"{difference} in a run that is resumed")
