@@ -50,6 +50,7 @@ POSITIVE_PROBABILITY = Interval(0, 1, low_open=True)
 SHARE = Interval(0, 1, low_open=True, high_open=True)  # of a whole: neither nothing nor everything
 NON_NEGATIVE = Interval(0)
 LARGEST_INT = 2**31 - 1  # counts are stored as int32; a larger number would wrap around silently
+_MOST_DIGITS = 20  # of a number that a message shows in full
 COUNT = Interval(0, LARGEST_INT, integer=True)
 POSITIVE_COUNT = Interval(1, LARGEST_INT, integer=True)
 POSITIVE = Interval(0, low_open=True)
@@ -88,10 +89,14 @@ def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
 
 
-def check_size(name: str, value: Any, least: int) -> None:
-    """Raise ValueError unless `value` is an int ≥ `least`: a static size of a game, a network or a learner."""
+def check_size(name: str, value: Any, least: int, most: int = LARGEST_INT) -> None:
+    """Raise ValueError unless `value` is an int from `least` to `most`: a size of a game, a network or a learner."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{name} is {value!r}; it must be an integer ≥ {least}")
+    if value > most:
+        digits = str(value)
+        shown = digits if len(digits) <= _MOST_DIGITS else f"{digits[0]}e+{len(digits) - 1}"
+        raise ValueError(f"{name} is {shown}; it must be at most {most}")
 
 
 def check_whole(name: str, value: Any, allowed: Interval) -> None:

@@ -364,8 +364,6 @@ def _check_setting(path: str, allowed: Any, value: Any) -> None:
         _check_list(path, allowed, value)
     elif allowed.integer and allowed.high >= LARGEST_INT:
         check_size(path, value, int(allowed.low))
-        if value > LARGEST_INT:
-            raise ValueError(f"{path} is {value}; it must be at most {LARGEST_INT}")
     elif allowed.integer:
         check_whole(path, value, allowed)
     else:

@@ -285,3 +285,9 @@ def test_a_policy_is_loaded_and_acts_without_hydra_wandb_matplotlib_or_train(tmp
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "(3,)"
+
+
+def test_a_step_is_named_by_its_number_as_it_is_written(tmp_path):
+    for name in ("3", "20", "007", "²", "٣", "3.partial"):
+        (tmp_path / name).mkdir()
+    assert checkpoint.steps(tmp_path) == [3, 20]

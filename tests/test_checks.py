@@ -1,11 +1,12 @@
 """The host's checks of numbers: which are allowed, and how a refusal reads."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 
-from jaxdlb.checks import Interval, broadcast_array, check_array, check_choice, check_size
+from jaxdlb.checks import LARGEST_INT, Interval, broadcast_array, check_array, check_choice, check_size
 
 INTERVALS = [
     (Interval(0, 1), "a finite number in [0, 1]", [0, 0.5, 1], [-1e-9, 1 + 1e-9]),
@@ -63,3 +64,11 @@ def test_choices_and_sizes():
         check_choice("kind", "c", ("a", "b"))
     with pytest.raises(ValueError, match=r"^count is 2; it must be an integer ≥ 3$"):
         check_size("count", 2, 3)
+
+
+def test_a_size_beyond_what_int32_holds_is_refused_and_shown_in_few_digits():
+    check_size("num_seeds", LARGEST_INT, 1)
+    for value, shown in ((LARGEST_INT + 1, "2147483648"), (10**300 + 7, "1e+300")):
+        with pytest.raises(ValueError, match=rf"^num_seeds is {re.escape(shown)}; it must be at most {LARGEST_INT}$"):
+            check_size("num_seeds", value, 1)
+    check_size("total_agent_rounds", 10**12, 1, most=10**12)

@@ -27,7 +27,13 @@ SEE_THE_REGISTRY = {"jaxdlb", "checkpoint", "theory", "live", "train", "benchmar
 HOUSE = ("jaxdlb", "train", "benchmarks")
 LAUNCHERS_ONLY = {"hydra", "omegaconf", "wandb", "train", "rich", "pytest", "hypothesis", "tests"}
 TO_DRAW = {"matplotlib", "PIL"}
-DISTRIBUTIONS = {"PIL": "pillow", "hydra": "hydra-core", "orbax": "orbax-checkpoint", "omegaconf": "hydra-core"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "hydra": "hydra-core",
+    "orbax": "orbax-checkpoint",
+    "omegaconf": "hydra-core",
+    "yaml": "pyyaml",
+}
 
 
 def room(module):

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -20,6 +19,7 @@ from jaxdlb.networks import NetworkConfig
 from jaxdlb.parameters import declarations
 from jaxdlb.policies import Family, Policy, find_family, make_heuristic
 
+from . import sizes
 from .config import SCHEDULE
 
 SampleParams = Callable[[jax.Array], Any]
@@ -47,14 +47,24 @@ def scenario(settings: Any) -> Scenario:
     Raises:
         ValueError: an unknown game, a size, parameter, range or recorded input that is not allowed.
     """
-    entry = GAMES.find(settings.name)
-    with named("game", settings):
-        game = jaxdlb.make(settings.name, **_fields_of(entry.game, settings))
-    train, test = _parts(entry, game, settings)
+    entry, made = GAMES.find(settings.name), game(settings)
+    sizes.check(sizes.of_cluster(made, entry.params))
+    train, test = _parts(entry, made, settings)
+    given = given_ranges(settings.randomise)
+    _check_shorthands(entry, settings.params, given)
     with named("game.randomise", settings.randomise):
-        given = given_ranges(settings.randomise)
-        clusters = [ranges.sampler(each, given, entry.shorthands, validate=game.validate) for each in (train, test)]
-    return Scenario(entry, game, test, *clusters)
+        clusters = [ranges.sampler(each, given, entry.shorthands, validate=made.validate) for each in (train, test)]
+    return Scenario(entry, made, test, *clusters)
+
+
+def game(settings: Any) -> Game:
+    """The game at its sizes.
+
+    Raises:
+        ValueError: an unknown game, or a size that is not allowed.
+    """
+    with named("game", settings):
+        return jaxdlb.make(settings.name, **_fields_of(GAMES.find(settings.name).game, settings))
 
 
 def given_ranges(settings: Any) -> dict[str, Any]:
@@ -84,6 +94,7 @@ def learner(settings: Any, scenario: Scenario) -> Any:
         chosen_for_game = {name: choose(*asked) for name, choose in entry.by_game.items()}
         config = entry.config(**chosen_for_game | given)
     chosen_network = network(settings.network)
+    sizes.check(sizes.of_training(settings, scenario.game, config))
     with named("learner", chosen), named("network", settings.network):
         made = entry.make(scenario.game, chosen_network, config, scenario.train)
     if getattr(chosen, SCHEDULE, 0) is not None:
@@ -94,12 +105,9 @@ def learner(settings: Any, scenario: Scenario) -> Any:
 
 def num_updates(settings: Any, learner: Any) -> int:
     """The updates that spend the budget of agent-rounds, the last one to the end."""
-    check_size("total_agent_rounds", settings.total_agent_rounds, 1)
-    updates = math.ceil(settings.total_agent_rounds / learner.agent_rounds_per_update)
-    if updates > LARGEST_INT:
-        most = LARGEST_INT * learner.agent_rounds_per_update
-        raise ValueError(f"total_agent_rounds is {settings.total_agent_rounds:.6g}; it must be at most {most:.6g} here")
-    return updates
+    most = LARGEST_INT * learner.agent_rounds_per_update
+    check_size("total_agent_rounds", settings.total_agent_rounds, 1, most)
+    return -(-settings.total_agent_rounds // learner.agent_rounds_per_update)
 
 
 def heuristics(entries: Sequence[Any], families: Mapping[str, Family]) -> list[Policy]:
@@ -158,7 +166,7 @@ def lengths(evaluation: Any, entry: Entry) -> Lengths:
 
 
 def check(settings: Any) -> None:
-    """Raise ValueError for a setting of the launcher itself that is not allowed."""
+    """Raise ValueError for a setting of the launcher itself that is not allowed, or a size that cannot fit."""
     check_array("seed", settings.seed, (), _SEED)
     check_array("evaluation.seed", settings.evaluation.seed, (), _SEED)
     check_size("logging_interval", settings.logging_interval, 1)
@@ -183,6 +191,7 @@ def check(settings: Any) -> None:
         check_choice("plots", each, PLOTS)
         if each == "animation" and entry.viewer is None:
             raise ValueError(f"plots is {each!r}; it must be left out where game.name is one that cannot be drawn")
+    sizes.check(sizes.of_evaluation(evaluation, game(settings.game)))
 
 
 def plots(settings: Any) -> list[Any]:
@@ -258,6 +267,20 @@ def _given_fields(entry: Entry, settings: Any) -> dict[str, Any]:
     laws = [name for name, each in declarations(entry.params).items() if each.laws is not None]
     fields = {name: value for name, value in vars(settings).items() if value is not None}
     return fields | {name: {k: v for k, v in vars(fields[name]).items() if v is not None} for name in laws}
+
+
+def _check_shorthands(entry: Entry, params: Any, given: Mapping[str, Any]) -> None:
+    """Raise ValueError where a shorthand is given and a field that it sets is drawn, or the other way round.
+
+    One of the two would count for nothing.
+    """
+    for name, each in entry.shorthands.items():
+        for one, other in [*((name, field) for field in each.sets), *((field, name) for field in each.sets)]:
+            if getattr(params, one) is not None and other in given:
+                raise ValueError(
+                    f"game.params.{one} is {getattr(params, one)!r} and game.randomise.{other} is given too; "
+                    f"give only one, since {name} sets {', '.join(each.sets)}"
+                )
 
 
 def _frozen(value: Any) -> Any:

@@ -1,11 +1,12 @@
 """What all launchers share: help, the exit status, and one sentence for everything that is wrong."""
 
+import contextlib
 import dataclasses
 import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from jaxdlb import compilation
@@ -69,7 +70,7 @@ def run(prepare: Callable[[], Prepared], work: Callable[[Prepared], object], ove
         SystemExit: a signal asked to stop; the status is 128 + its number.
     """
     try:
-        with errors.refusals(overrides):
+        with errors.refusals(overrides), told_later():
             prepared = prepare()
         work(prepared)
     except errors.Refusal as refusal:
@@ -91,6 +92,15 @@ def run(prepare: Callable[[], Prepared], work: Callable[[Prepared], object], ove
         traceback.print_exc()
         return 1
     return 0
+
+
+@contextlib.contextmanager
+def told_later() -> Iterator[None]:
+    """Warnings inside are told at the end, and not at all of what is refused: its one sentence says what is wrong."""
+    with warnings.catch_warnings(record=True) as kept:
+        yield
+    for each in kept:
+        warnings.showwarning(each.message, each.category, each.filename, each.lineno)
 
 
 def value_of(key: str, overrides: Sequence[str]) -> str:

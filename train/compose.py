@@ -18,9 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from jaxdlb.writing import write_whole
 
-from . import config, errors, paths
-
-SAVED = "config.yaml"  # the resolved settings in a run's folder
+from . import command_line, config, errors, paths, saved_config
 
 # Where each group of a saved config takes its schema from; the key `name` says which schema it was.
 _SCHEMAS = {"game": "schema/game", "learner": "schema/learner", "network": "schema/network", "logger": "schema/logger"}
@@ -36,7 +34,7 @@ def settings(given: DictConfig, overrides: Sequence[str]) -> Any:
             that is missing, or a number where true or false is wanted.
     """
     _refuse_unknown(given)
-    errors.refuse_numbers_for_switches(given, _parse(overrides))
+    errors.refuse_what_is_no_value(given, _parse(overrides))
     return OmegaConf.to_object(given)
 
 
@@ -64,8 +62,9 @@ def understood(overrides: Sequence[str], schema: type = config.Settings) -> list
     `logger.name`; `experiment=null` is what there is without it; an integer may be written as 2e6.
 
     Raises:
-        ValueError: no such game or learner.
+        ValueError: no such game or learner, or what `command_line.check` refuses.
     """
+    command_line.check(overrides)
     kept = [_group_of(text, overrides) for text in overrides if text != "experiment=null"]
     return [_with_integers(text, config.integer_keys(schema)) for text in kept]
 
@@ -95,15 +94,17 @@ def _choice_of(group: str, name: str) -> str:
     return name if name in config.REGISTRIES[group] else config.register_foreign(group, name)
 
 
-def from_run(folder: Path, overrides: Sequence[str], schema: type) -> DictConfig:
+def from_run(folder: Path, overrides: Sequence[str], schema: type, *, resumed: bool = False) -> DictConfig:
     """A run's saved config with `overrides`, of the structure of the dataclass `schema`, a kind of `config.Settings`.
 
     An override of a group, such as `game=dlb`, takes that group afresh from `conf/` and drops what was saved of it.
+    Paths and the logger count only where the run is `resumed`.
 
     Raises:
-        ValueError: no saved config in the folder, or one that cannot be read.
+        ValueError: no saved config in the folder, or one that cannot be read, or that names code or files to read that
+            the command line does not name.
     """
-    saved = _load(folder)
+    saved = saved_config.kept(saved_config.read(folder), overrides, resumed=resumed, source=folder / saved_config.FILE)
     with _hydra():
         same = {f"{group}.name={saved[group].get('name')}" for group in config.REGISTRIES}
         overrides = understood([text for text in overrides if text not in same], schema)
@@ -150,7 +151,7 @@ def sweep(overrides: Sequence[str]) -> tuple[list[Override], DictConfig]:
 
 def save(given: DictConfig, folder: Path) -> None:
     """Write the resolved settings into a run's folder, whole or not at all."""
-    write_whole(folder / SAVED, OmegaConf.to_yaml(given, resolve=True))
+    write_whole(folder / saved_config.FILE, OmegaConf.to_yaml(given, resolve=True))
 
 
 @contextlib.contextmanager
@@ -167,19 +168,6 @@ def _hydra() -> Iterator[None]:
 def _parse(overrides: Sequence[str]) -> list[Override]:
     loader = GlobalHydra.instance().config_loader() if GlobalHydra.instance().is_initialized() else None
     return OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
-
-
-def _load(folder: Path) -> dict[str, Any]:
-    path = folder / SAVED
-    try:
-        loaded = OmegaConf.to_container(OmegaConf.load(path))
-    except FileNotFoundError:
-        raise ValueError(f"{folder} holds no {SAVED}; it must be the folder of a run") from None
-    except Exception as error:
-        raise ValueError(f"{path} cannot be read ({type(error).__name__}); it must be what a run saved") from None
-    if not isinstance(loaded, dict) or not set(_SCHEMAS) <= set(loaded):
-        raise ValueError(f"{path} lacks some of the groups game, learner, network, logger; it must be what a run saved")
-    return {str(key): value for key, value in loaded.items()}
 
 
 def _defaults(saved: dict[str, Any], groups: dict[str, str]) -> list[dict[str, str]]:

@@ -19,7 +19,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 
 from jaxdlb import checkpoint, evaluation
 
-from . import build, cli, comparison, compose, config, provenance, run_folder, sweep
+from . import build, cli, comparison, compose, config, provenance, run_folder, sweep, writable
 from .build import Scenario
 
 FOLDER = "evaluations"  # in a run's folder
@@ -61,6 +61,7 @@ def prepare(overrides: Sequence[str]) -> Plan:
     step = comparison.step_of(located)
     if settings.output is None:
         folder = located.folder.parent / FOLDER / run_folder.stamp()
+        writable.check_folder("output is not given, and the folder", folder)
     else:
         folder = Path(settings.output)
         run_folder.check_new("output", folder)

@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from jaxdlb import evaluation
 from jaxdlb.evaluation import Evaluation, PolicyResult
 from jaxdlb.evaluation.results import from_csv
 from jaxdlb.evaluation.rollouts import Samples
 
-from . import comparison, compose, provenance
+from . import comparison, provenance
 from .loggers import Row, metrics_file
 
 Flat = Mapping[str, Any]  # settings by dotted path
@@ -151,13 +149,8 @@ def _json(given: str, name: str) -> Any:
 
 
 def _saved(given: str) -> dict[Any, Any]:
-    """The settings as they were saved: interpolations, should there be any, stay text."""
-    text = _text(given, compose.SAVED)
-    try:
-        saved = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-    except Exception as error:
-        where = Path(given) / compose.SAVED
-        raise ValueError(f"{where} cannot be read ({type(error).__name__}); it must be what a run saved") from None
+    _text(given, saved_config.FILE)
+    saved = saved_config.plain(Path(given) / saved_config.FILE)
     return saved if isinstance(saved, dict) else {}
 
 

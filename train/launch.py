@@ -1,6 +1,7 @@
 """A run from settings to table: prepared and checked first, then trained, evaluated and written."""
 
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ from . import (
     objective,
     provenance,
     run_folder,
+    saved_config,
     sweep,
+    writable,
 )
 from .build import Scenario
 from .distributed import ALONE, Group
@@ -65,6 +68,7 @@ class Resumed:
     folder: Path
     step: int
     state: PyTree
+    told: str | None  # what it keeps that reaches out of its folder
 
 
 def run(given: DictConfig, overrides: Sequence[str]) -> int:
@@ -115,8 +119,11 @@ def prepare(given: DictConfig, overrides: Sequence[str], group: Group = ALONE) -
     if folder is None:
         run_folder.check(settings)
     else:
+        writable.check_folder("resume", folder)
+        saved_config.check_own(folder)
+        told = saved_config.told(saved_config.read(folder), overrides)
         with build.renamed("step", "resume_step"):
-            resumed = Resumed(folder, *checkpoint.restore_state(folder, population.template(), step))
+            resumed = Resumed(folder, *checkpoint.restore_state(folder, population.template(), step), told)
         _check_not_beyond(resumed.step, schedule, settings)
     network = suited(scenario.game, build.network(settings.network))
     return Plan(
@@ -163,6 +170,8 @@ def execute(plan: Plan) -> Path:
         seconds = 0.0
     else:
         folder = plan.resumed.folder
+        if plan.resumed.told is not None:
+            print(plan.resumed.told, file=sys.stderr)
         checkpoint.set_aside_after(folder / checkpoint.FOLDER, plan.resumed.step, folder / SET_ASIDE)
         metrics_file.cut_after(folder, plan.resumed.step)
         seconds = max((row["seconds"] for row in metrics_file.read(folder)), default=0.0)
@@ -181,7 +190,7 @@ def execute(plan: Plan) -> Path:
         raise
     except StoppedError as error:
         saved = _newest(folder) is not None
-        _tell(listening, f"{error}; {_to_go_on(folder) if saved else 'nothing was saved yet'}")
+        _tell(listening, f"{error}; {_again(plan, folder) if saved else 'nothing was saved yet'}")
         raise
     finally:
         newest = _newest(folder)
@@ -218,14 +227,17 @@ def _without_place(given: DictConfig) -> DictConfig:
     return kept
 
 
-def _last_words(writer: checkpoint.Writer, folder: Path) -> str:
+def _last_words(plan: Plan, writer: checkpoint.Writer, folder: Path) -> str:
     """What is left of a run that must end here, once the step that is being written is on disk."""
     writer.wait()
-    return _what_is_left(folder) + (f"; {_to_go_on(folder)}" if _newest(folder) is not None else "")
+    return _what_is_left(folder) + (f"; {_again(plan, folder)}" if _newest(folder) is not None else "")
 
 
-def _to_go_on(folder: Path) -> str:
-    return f"to go on: python -m train resume={folder}"
+def _again(plan: Plan, folder: Path) -> str:
+    """The command line that goes on; a game or a learner of the user's own is imported only where it is named."""
+    named = {"game.name": plan.settings.game.name, "learner.name": plan.settings.learner.name}
+    own = [f" {key}={name}" for key, name in named.items() if ":" in name]
+    return f"to go on: python -m train resume={folder}{''.join(own)}"
 
 
 def _few_updates(plan: Plan) -> str:
@@ -257,7 +269,7 @@ def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], second
     with checkpoint.Writer(folder / checkpoint.FOLDER, about) as writer:
         heard: dict[str, Any] = {"placement": plan.placement, "agree": plan.group.agreed}
         try:
-            with plan.group.training(lambda: _last_words(writer, folder)):
+            with plan.group.training(lambda: _last_words(plan, writer, folder)):
                 loop.train(population, _start(plan), plan.schedule, writer, listening, seconds, held_out, **heard)
         except DivergedError as error:
             writer.wait()
@@ -316,8 +328,8 @@ def _resumed_config(folder: Path, overrides: Sequence[str]) -> tuple[DictConfig,
         ValueError: something given would make it another run.
     """
     rest = [text for text in overrides if text.lstrip("+").partition("=")[0] not in _RESUME_KEYS]
-    saved = _plain(compose.from_run(folder, [], config.Settings))
-    given = compose.from_run(folder, rest, config.Settings)
+    given = compose.from_run(folder, rest, config.Settings, resumed=True)
+    saved = _plain(compose.from_run(folder, saved_config.code(rest), config.Settings, resumed=True))
     changed = [_difference(key, saved[key], value) for key, value in _plain(given).items() if key in _FIXED]
     for difference in filter(None, changed):
         raise ValueError(f"{difference} in a run that is resumed")

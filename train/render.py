@@ -17,7 +17,7 @@ from typing import Any
 from jaxdlb.checks import check_size
 from jaxdlb.policies import Policy
 
-from . import build, cli, comparison, config, players
+from . import build, cli, comparison, config, players, writable
 from .build import Scenario
 
 
@@ -58,6 +58,7 @@ def prepare(overrides: Sequence[str]) -> Plan:
     output = Path(settings.output)
     if output.suffix != ".gif" or not output.absolute().parent.is_dir() or output.is_dir():
         raise ValueError(f"output is {settings.output!r}; it must be a file named ….gif in a folder that exists")
+    writable.check_file("output", output)
     scenario = build.scenario(settings.game)
     if scenario.entry.viewer is None:
         raise ValueError(f"game.name is {settings.game.name!r}; it must be a game that can be drawn")

@@ -26,7 +26,7 @@ from jaxdlb.evaluation import Evaluation, PolicyResult
 from jaxdlb.evaluation.numerals import written
 from jaxdlb.writing import write_whole
 
-from . import cli, compose, config, launch, paths
+from . import cli, compose, config, launch, paths, saved_config, writable
 
 _OWN = ("suite", "output", "only")
 _STANDING = {1: "better", 0: "level", -1: "behind"}
@@ -67,6 +67,7 @@ def prepare(overrides: Sequence[str]) -> tuple[Path, list[Run]]:
         if name not in clusters:
             raise ValueError(f"only holds {name!r}; it must hold names of {settings.suite}: {', '.join(clusters)}")
     output = Path(settings.output)
+    writable.check_folder("output", output)
     return output, [_run(name, output, [*common, *clusters[name], *rest]) for name in wanted]
 
 
@@ -75,7 +76,8 @@ def _run(name: str, output: Path, overrides: Sequence[str]) -> Run:
     if (folder / "evaluation.json").exists():
         return Run(name, folder, None)
     where = "resume" if checkpoint.steps(folder / checkpoint.FOLDER) else "run_dir"
-    given = [f"{where}={folder}"] if where == "resume" else [*overrides, f"{where}={folder}"]
+    kept = saved_config.code(overrides) if where == "resume" else overrides
+    given = [*kept, f"{where}={folder}"]
     return Run(name, folder, launch.prepare(compose.from_conf(given), given))
 
 

@@ -5,20 +5,24 @@ import time
 from pathlib import Path
 from typing import Any
 
+from . import writable
+
 
 def check(settings: Any) -> None:
     """Raise ValueError if the folder asked for cannot be the folder of a new run; writes nothing."""
     if settings.run_dir is None:
-        _check_can_hold("runs_dir", Path(settings.runs_dir))
+        _check_named("runs_dir", settings.runs_dir)
+        writable.check_folder("runs_dir", Path(settings.runs_dir))
         return
+    _check_named("run_dir", settings.run_dir)
     check_new("run_dir", Path(settings.run_dir), hint=f" (resume={settings.run_dir} goes on with the run in it)")
 
 
 def check_new(key: str, folder: Path, hint: str = "") -> None:
     """Raise ValueError unless the folder is new or empty, and could be made; `hint` is added to what it must be."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    writable.check_folder(key, folder)
+    if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{key} is {str(folder)!r}; it must be a new or empty folder{hint}")
-    _check_can_hold(key, folder)
 
 
 def create(settings: Any) -> Path:
@@ -47,8 +51,6 @@ def stamp() -> str:
     return time.strftime("%Y-%m-%d_%H-%M-%S")
 
 
-def _check_can_hold(key: str, folder: Path) -> None:
-    """The nearest ancestor that exists must be a folder."""
-    present = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    if not present.is_dir():
-        raise ValueError(f"{key} is {str(folder)!r}; it must be a folder, and {str(present)!r} is a file")
+def _check_named(key: str, path: str) -> None:
+    if not path.strip():
+        raise ValueError(f"{key} is {path!r}; it must be the name of a folder")

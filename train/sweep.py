@@ -21,7 +21,7 @@ from jaxdlb.parameters import declarations
 from jaxdlb.policies import Policy
 from jaxdlb.writing import write_whole
 
-from . import build, comparison, compose, config
+from . import build, comparison, saved_config
 from .build import Scenario
 
 _KEY = "evaluation.sweep"
@@ -157,7 +157,7 @@ def _beside(settings: Any) -> dict[str, Sequence[Policy]]:
         if path in asked.beside[:index]:
             raise ValueError(f"{key} is {path!r}; it must be listed once")
         located = checkpoint.locate(path, key)
-        name = compose.from_run(located.folder.parent, [], config.Settings).learner.name
+        name = str(saved_config.read(located.folder.parent)["learner"].get("name"))
         label = name if name != settings.learner.name and name not in found else f"{name} of {path}"
         try:
             learned = comparison.learned(located.folder, scenario, settings.evaluation, located.step)

@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+import functools
 import gc
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,15 @@ from jaxdlb.checkpoint.packing import (
 )
 from jaxdlb.networks import NetworkConfig, build_actor
 from jaxdlb.policies.learned import LearnedPolicy, variable_shapes
+
+# what a description must hold for a policy to be loaded, by path, with its type
+_ABOUT: Mapping[tuple[str, ...], Any] = {
+    ("game", "name"): str,
+    ("game", "sizes"): dict,
+    ("network",): dict,
+    ("share_parameters",): bool,
+    ("num_seeds",): int,
+}
 
 
 class _DamagedError(CheckpointError):
@@ -55,7 +66,7 @@ def locate(path: PathLike, key: str = "checkpoint") -> Location:
         folder = folder / FOLDER
     if steps(folder):
         return Location(folder, None)
-    if folder.name.isdigit() and any((folder / item).is_dir() for item in ITEMS):
+    if _is_step(folder.name) and any((folder / item).is_dir() for item in ITEMS):
         return Location(folder.parent, int(folder.name))
     raise CheckpointError(f"{key} is {str(path)!r}; it must be the folder of a run, and this holds no checkpoint")
 
@@ -63,7 +74,12 @@ def locate(path: PathLike, key: str = "checkpoint") -> Location:
 def steps(folder: PathLike) -> list[int]:
     """The steps in a checkpoints folder, oldest first, including damaged ones; half-written steps have other names."""
     entries = Path(folder).iterdir() if Path(folder).is_dir() else iter(())
-    return sorted(int(entry.name) for entry in entries if entry.name.isdigit() and entry.is_dir())
+    return sorted(int(entry.name) for entry in entries if _is_step(entry.name) and entry.is_dir())
+
+
+def _is_step(name: str) -> bool:
+    """Whether a folder's name is a number as it is written; other digits than 0 to 9 are none."""
+    return name.isascii() and name.isdigit() and str(int(name)) == name
 
 
 def best_step(folder: PathLike) -> int:
@@ -76,7 +92,7 @@ def _score(folder: Path, step: int) -> float:
     """The utility that a step was saved with; −∞ where it cannot be read, so that a whole step is preferred."""
     try:
         return float(_read(folder, step)[0]["utility"])
-    except CheckpointError:
+    except (CheckpointError, KeyError, TypeError, ValueError):
         return -math.inf
 
 
@@ -134,10 +150,15 @@ def load_policies(
     """
     folder, step = _choose(path, step, best_step)
     about, arrays = _read(folder, step, "policy")
-    trained_in = _trained_in(about["game"], game)
+    _check_about(about, arrays, f"step {step} of {folder}")
+    try:
+        trained_in, network = _trained_in(about["game"], game), _network(about["network"])
+    except CheckpointError:
+        raise
+    except (TypeError, ValueError) as error:  # an argument that is not known, or one that is not allowed
+        raise CheckpointError(f"step {step} of {folder} cannot be made a policy again: {error}") from None
     acting_in = trained_in if game is None else game
-    settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["network"].items()}
-    network, shared, num_seeds = NetworkConfig(**settings), about["share_parameters"], about["num_seeds"]
+    shared, num_seeds = about["share_parameters"], about["num_seeds"]
     template = variable_shapes(trained_in, build_actor(trained_in, network, shared))
     only_one = num_seeds == 1
     seeds = [arrays if only_one else {name: array[seed] for name, array in arrays.items()} for seed in range(num_seeds)]
@@ -161,10 +182,19 @@ def policy_name(greedy: bool = False, seed: int | None = None) -> str:
 
 
 def _trained_in(about: Mapping[str, Any], game: Any) -> Any:
-    """The game that a checkpoint was trained in, at its original sizes; made from `game`'s class if the names agree."""
-    if game is not None and game.name == about["name"]:
-        return type(game)(**about["sizes"])
-    return games.make(about["name"], **about["sizes"])
+    """The game that a checkpoint was trained in, at its original sizes; made from `game`'s class if the names agree.
+
+    A name by place is looked up only in modules that are imported already: a file that may be anyone's imports none.
+    """
+    name, sizes = about["name"], about["sizes"]
+    if game is not None and game.name == name:
+        return type(game)(**sizes)
+    if ":" in name and name.partition(":")[0] not in sys.modules:
+        raise CheckpointError(
+            f"game is {name!r} in the checkpoint, and what a checkpoint names is not imported; import "
+            f"{name.partition(':')[0]} before, or name it on the command line as game.name={name}"
+        )
+    return games.make(name, **sizes)
 
 
 def newest_step(folder: PathLike) -> int:
@@ -181,6 +211,26 @@ def _choose(path: PathLike, step: int | None, default: Callable[[PathLike], int]
     if step not in known:
         raise CheckpointError(f"step is {step}; it must be one of those in {location.folder}: {_listed(known)}")
     return location.folder, step
+
+
+def _network(about: Mapping[str, Any]) -> NetworkConfig:
+    settings: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in about.items()}
+    return NetworkConfig(**settings)
+
+
+def _entry(part: Any, name: str) -> Any:
+    return part.get(name) if isinstance(part, dict) else None
+
+
+def _check_about(about: Mapping[str, Any], arrays: Arrays, where: str) -> None:
+    """Raise CheckpointError unless a description says all that a policy needs, in the types that `describe` writes."""
+    for key, type_ in _ABOUT.items():
+        value: Any = functools.reduce(_entry, key, about)
+        if not isinstance(value, type_) or isinstance(value, bool) is not (type_ is bool):
+            raise CheckpointError(f"{where} says of {'.'.join(key)} {value!r}; it must be what jaxdlb writes")
+    num_seeds = about["num_seeds"]
+    if num_seeds < 1 or (num_seeds > 1 and any(array.shape[:1] != (num_seeds,) for array in arrays.values())):
+        raise CheckpointError(f"{where} says of num_seeds {num_seeds}; it must be as many as its arrays hold")
 
 
 def _read(folder: Path, step: int, part: str | None = None) -> tuple[dict[str, Any], Arrays]:
@@ -210,7 +260,8 @@ def _open(folder: Path, step: int, part: str | None) -> tuple[dict[str, Any], Ar
     standard = lambda: ocp.StandardCheckpointer(multiprocessing_options=alone())  # noqa: E731
     arrays = _restored(standard, folder / str(step) / part)
     arrays = {name: np.asarray(array) for name, array in arrays.items()}
-    if checksum(arrays) != about["checksums"][part]:
+    checksums = about.get("checksums")
+    if not isinstance(checksums, dict) or checksum(arrays) != checksums.get(part):
         raise _DamagedError(f"step {step} of {folder} is damaged: the checksum of its {part} is wrong")
     return about, arrays
 

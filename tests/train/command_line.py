@@ -48,6 +48,13 @@ def call(main, arguments, capfd):
     return Outcome(status, *capfd.readouterr())
 
 
+def assert_refused(outcome, sentence):
+    assert outcome.status == 2, outcome
+    assert outcome.err.count("\n") == 1 and outcome.err.endswith("\n"), outcome.err
+    assert sentence in outcome.err
+    assert outcome.out == ""
+
+
 def once(folder, make):
     """Have the first worker that asks make a run in `folder`, by `make(folder)`, which returns the status 0."""
     done = folder.with_suffix(".done")

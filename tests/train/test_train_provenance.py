@@ -75,13 +75,16 @@ def test_a_run_tells_what_its_settings_came_to_without_nulls(two_seeds):
     assert found["training"] == {"num_updates": 4}
 
 
-def test_the_config_stays_one_that_a_run_can_be_evaluated_by(two_seeds, evaluate_, here):
-    outcome = evaluate_(f"checkpoint={two_seeds}", "output=again")
+def test_the_config_stays_one_that_a_run_can_be_evaluated_by(two_seeds, evaluate_, here, shared):
+    (here / "trace.csv").symlink_to(shared / "workload" / "trace.csv")
+    outcome = evaluate_(f"checkpoint={two_seeds}", "output=again", "game.trace.path=trace.csv")
     assert outcome.status == 0, outcome.err
     assert "learned (2 seeds)" in outcome.out
     found = told(here / "again")
     (launch,) = found["launches"]
-    assert launch["command"] == "python -m train.evaluate 'checkpoint=…/two_seeds' output=again"
+    assert launch["command"] == (
+        "python -m train.evaluate 'checkpoint=…/two_seeds' output=again game.trace.path=trace.csv"
+    )
     assert launch["update"] == 4
     assert found["resolved"] == {
         name: each for name, each in told(two_seeds)["resolved"].items() if name in found["resolved"]

@@ -6,7 +6,7 @@ import json
 import shutil
 
 import pytest
-from command_line import ROOT, TINY, files_of
+from command_line import ROOT, TINY, assert_refused, files_of
 
 from jaxdlb.games import GAMES
 from jaxdlb.learners import LEARNERS
@@ -122,13 +122,6 @@ BAD = {
     "-m game=dlb,dlbb": "game is 'dlbb'",
     "-m seed=1,2 run_dir=somewhere": "run_dir is 'somewhere'; it must not be given in a sweep",
 }
-
-
-def assert_refused(outcome, sentence):
-    assert outcome.status == 2, outcome
-    assert outcome.err.count("\n") == 1 and outcome.err.endswith("\n"), outcome.err
-    assert sentence in outcome.err
-    assert outcome.out == ""
 
 
 @pytest.mark.parametrize("given", BAD)

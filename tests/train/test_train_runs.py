@@ -207,7 +207,7 @@ def varied_run(shared):
 
 
 def test_a_trace_is_trained_on_in_its_first_part_and_evaluated_on_in_the_other(varied_run):
-    scenario = build.scenario(OmegaConf.to_object(compose.from_run(varied_run, [], config.Settings)).game)
+    scenario = build.scenario(OmegaConf.to_object(compose.from_run(varied_run, [], config.Settings, resumed=True)).game)
     clusters = [draw(jax.random.key(0)) for draw in (scenario.train, scenario.test)]
     first, last = (cluster.arrival_modulation.factors for cluster in clusters)
     assert (len(first), len(last)) == (40, 20)
