@@ -8,7 +8,7 @@ checkpoint.
 import sys
 from collections.abc import Sequence
 
-from . import errors, known_keys
+from . import errors, known_keys, signals
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,6 +37,7 @@ def look(given: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    signals.answer_at_once()  # while JAX is imported, too
     if (status := look(sys.argv[1:])) == 0:
         from . import cli
 

@@ -1,12 +1,10 @@
 """Training: many updates in one compiled program, one visit to the host an interval."""
 
+import contextlib
 import dataclasses
 import math
-import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
-from types import FrameType
 from typing import Any
 
 import jax
@@ -17,6 +15,7 @@ from jaxtyping import Array, Int, PyTree
 from jaxdlb.checkpoint import Writer
 
 from .loggers import Logger, Progress, Row, metrics_file
+from .signals import Signals, StoppedError
 
 HeldOut = Callable[[PyTree], list[dict[str, float]]]  # from a policy's variables: the columns of each seed
 Metrics = dict[str, Array]  # of K updates, and of S seeds where there are several: float32 [K] or [K, S]
@@ -26,14 +25,6 @@ _CAUSES = ("utility", "reward", "loss")  # parts of metrics' names; a later one 
 
 class DivergedError(Exception):
     """A metric of an update is not finite; the message names both, and what is left."""
-
-
-class StoppedError(Exception):
-    """A signal asked to stop; a checkpoint of the last update has been saved."""
-
-    def __init__(self, signal_number: int, update: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signal_number).name} after update {update}")
-        self.signal_number = signal_number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,29 +77,6 @@ class Population:
         return jax.lax.fori_loop(0, count, advance, (state, rows))
 
 
-class Signals:
-    """While in use, SIGINT and SIGTERM ask for a stop after the interval; a second one has its usual effect."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "Signals":
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        for each in self._before:
-            signal.signal(each, signal.SIG_DFL)
-        name = signal.Signals(number).name
-        print(f"{name}: stopping after this interval; once more to stop at once", file=sys.stderr, flush=True)
-
-
 def train(
     population: Population,
     state: PyTree,
@@ -117,24 +85,31 @@ def train(
     loggers: Sequence[Logger],
     seconds_before: float = 0.0,
     held_out: HeldOut | None = None,
+    signals: Signals | None = None,
 ) -> PyTree:
     """Train until the schedule is spent, and return the state; `state` is donated.
 
     A checkpoint is saved at the first visit to the host after every `checkpoint_interval` updates, at the end, and when
     a signal asks to stop. It is scored by the mean utility over seeds in the episodes held out or, without one, in
-    training since the last visit.
+    training since the last visit. `signals` are those in use, and defer what they hear; None: this function's own.
 
     Raises:
         DivergedError: a metric became NaN or infinite; what was saved before is kept.
-        StoppedError: SIGINT or SIGTERM came.
+        StoppedError: SIGINT or SIGTERM came; a checkpoint of the last update has been saved.
     """
     update, clock = _of_any_seed(state.num_updates), _Clock(seconds_before)
     for logger in loggers:
         logger.start(update, schedule.num_updates)
-    with Signals() as signals:
+    if update == schedule.num_updates:
+        return state
+    with contextlib.ExitStack() as stack:
+        if signals is None:
+            signals = stack.enter_context(Signals())
+            stack.enter_context(signals.deferred())
         run = _compile(population, state, schedule.logging_interval)
         clock.start()
-        while update < schedule.num_updates and signals.received is None:
+        asked = signals.asked()
+        while update < schedule.num_updates and asked is None:
             count = min(_until_multiple(update, schedule.logging_interval), schedule.num_updates - update)
             state, metrics = run(state, jnp.int32(count))
             rows = _rows(_fetched(metrics, count), update, schedule, clock.total)
@@ -143,12 +118,13 @@ def train(
             _check_finite(rows)
             due = _until_multiple(update, schedule.checkpoint_interval) <= count
             update += count
-            if due or update == schedule.num_updates or signals.received is not None:
+            asked = signals.asked()  # once a visit: what is asked for later is for the next one
+            if due or update == schedule.num_updates or asked is not None:
                 variables = population.learner.policy_variables(state)
                 judged = [] if held_out is None else _judged(held_out(variables), rows, loggers)
                 writer.save(update, state, variables, _score(judged, rows))
-        if signals.received is not None:
-            raise StoppedError(signals.received, update)
+        if asked is not None:
+            raise StoppedError(asked, update)
     return state
 
 
@@ -197,7 +173,7 @@ def _compile(population: Population, state: PyTree, most: int) -> Callable[[PyTr
 
 
 def _fetched(metrics: Metrics, count: int) -> dict[str, np.ndarray]:
-    """The metrics on the host, [count, S]; waits in short naps, so that a signal is heard meanwhile."""
+    """The metrics on the host, [count, S]; waits in short naps, so that a signal's handler runs meanwhile."""
     while not all(leaf.is_ready() for leaf in metrics.values()):  # type: ignore[attr-defined]
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     return {name: leaf[:count].reshape(count, -1) for name, leaf in jax.device_get(metrics).items()}
