@@ -15,7 +15,7 @@ from jaxdlb.evaluation.report import write_report
 from jaxdlb.evaluation.series import Series
 from jaxdlb.policies import Family, Policy
 from jaxdlb.recording import Recording
-from jaxdlb.writing import quantity, write_whole
+from jaxdlb.writing import named, quantity, write_whole
 
 from . import build, tuning_cache
 from .build import Scenario
@@ -23,6 +23,8 @@ from .countdown import Countdown
 from .loggers import Row
 
 FIGURES = "figures"  # their folder, beside the table
+JSON = "evaluation.json"  # the last file to be written: where it is, all the others are
+TRAINING = "agent_rounds of training"  # the setting of an evaluation that tells what its policy has behind it
 _CLUSTER, _EPISODE = 2**31, 2**31 + 1  # folded into an evaluation's key: no episode of it is numbered so high
 
 Learned = Mapping[str, Sequence[Policy]]  # by way to act: a policy for each training seed
@@ -197,21 +199,21 @@ def _episode(scenario: Scenario, seed: int) -> tuple[Any, jax.Array]:
 
 def write(folder: Path, title: str, result: Evaluation, drawn: Figures, config_text: str) -> dict[str, Path]:
     """Write evaluation.json, samples.csv, table.txt, report.html and the figures; return the figures' paths."""
-    paths = write_table_and_figures(folder, result, drawn)
     pictures = dict(drawn.values())  # by caption
     write_report(folder / "report.html", title=title, evaluation=result, figures=pictures, config_text=config_text)
-    return paths
+    return write_table_and_figures(folder, result, drawn)
 
 
 def write_table_and_figures(folder: Path, result: Evaluation, drawn: Figures) -> dict[str, Path]:
     """Write evaluation.json, samples.csv, table.txt and the figures; return the figures' paths."""
     (folder / FIGURES).mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "evaluation.json", json.dumps(evaluation.to_json(result), indent=2) + "\n")
     write_whole(folder / "samples.csv", evaluation.to_csv(result))
     write_whole(folder / "table.txt", evaluation.to_text(result) + "\n")
     paths = {name: folder / FIGURES / f"{name}.png" for name in drawn}
     for name, path in paths.items():
-        drawn[name][1].savefig(path)
+        with named(path):
+            drawn[name][1].savefig(path)
+    write_whole(folder / JSON, json.dumps(evaluation.to_json(result), indent=2) + "\n")
     return paths
 
 

@@ -123,7 +123,7 @@ class Settings:
     plots: Any = None
     runs_dir: str = "runs"  # where folders of runs are made
     run_dir: str | None = None  # this run's folder, new or empty; null: one by time, game and learner
-    resume: str | None = None  # a run's folder to go on with
+    resume: str | None = None  # a run's folder to go on with; auto: start in run_dir, or go on with what is there
     resume_step: int | None = None  # the checkpoint to go on from; null: the newest
 
 

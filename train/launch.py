@@ -1,23 +1,37 @@
 """A run from settings to table: prepared and checked first, then trained, evaluated and written."""
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxtyping import PyTree
 from omegaconf import DictConfig, OmegaConf
 
-from jaxdlb import checkpoint, evaluation
+from jaxdlb import checkpoint, evaluation, writing
 from jaxdlb.networks import NetworkConfig, suited
 
-from . import build, comparison, compose, config, loggers, loop, provenance, run_folder, sweep
+from . import (
+    build,
+    comparison,
+    compose,
+    config,
+    errors,
+    loggers,
+    loop,
+    provenance,
+    resuming,
+    run_folder,
+    run_lock,
+    sweep,
+)
 from .build import Scenario
 from .held_out import HeldOut
 from .loggers import metrics_file
-from .loop import DivergedError, Population, Schedule, StoppedError
+from .loop import DivergedError, Population, Schedule
+from .signals import Signals, StoppedError
 
-_FIXED = ("game", "learner", "network", "seed")  # what a resumed run cannot change
 _RESUME_KEYS = ("resume", "resume_step")
 FEW_UPDATES = 100
 SET_ASIDE = "set_aside"  # in a run's folder: steps later than the one resumed
@@ -35,6 +49,24 @@ class Plan:
     schedule: Schedule
     resumed: "Resumed | None"
     command: str
+    automatic: bool  # by resume=auto: the same command line goes on with the run
+
+    @property
+    def folder_key(self) -> str:
+        """What names the run's folder on the command line."""
+        return "run_dir" if self.resumed is None or self.automatic else "resume"
+
+    @property
+    def agent_rounds(self) -> int:
+        """What each seed has behind it at the end."""
+        return self.schedule.num_updates * self.schedule.agent_rounds_per_update
+
+    @property
+    def finished(self) -> bool:
+        """Whether resume=auto finds nothing left to do."""
+        if not self.automatic or self.resumed is None or self.resumed.step < self.schedule.num_updates:
+            return False
+        return resuming.is_evaluated(self.resumed.folder, self.settings, self.agent_rounds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +76,7 @@ class Resumed:
     folder: Path
     step: int
     state: PyTree
+    newest: int  # step in the folder, which is another where an older one was asked for
 
 
 def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
@@ -55,7 +88,10 @@ def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
     folder, command = None, provenance.command("train", overrides)
     if given.resume is None and given.resume_step is not None:
         raise ValueError(f"resume_step is {given.resume_step}; it must not be given without resume")
-    if given.resume is not None:
+    automatic, step = given.resume == resuming.AUTO, None
+    if automatic:
+        given, folder = resuming.automatic(given)
+    elif given.resume is not None:
         folder = _folder_of_run(given)
         step = given.resume_step
         given, overrides = _resumed_config(folder, overrides)
@@ -74,13 +110,15 @@ def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
     )
     resumed = None
     if folder is None:
-        run_folder.check(settings)
+        run_folder.check(settings, begun=automatic)
     else:
+        run_lock.check_free(folder, "run_dir" if automatic else "resume")
+        newest = checkpoint.steps(folder / checkpoint.FOLDER)[-1]
         with build.renamed("step", "resume_step"):
-            resumed = Resumed(folder, *checkpoint.restore_state(folder, population.template(), step))
+            resumed = Resumed(folder, *checkpoint.restore_state(folder, population.template(), step), newest)
         _check_not_beyond(resumed.step, schedule, settings)
     network = suited(scenario.game, build.network(settings.network))
-    return Plan(given, settings, scenario, network, population, schedule, resumed, command)
+    return Plan(given, settings, scenario, network, population, schedule, resumed, command, automatic)
 
 
 def _check_not_beyond(step: int, schedule: Schedule, settings: Any) -> None:
@@ -96,24 +134,39 @@ def execute(plan: Plan) -> Path:
     """Train as planned, evaluate, print the table, and return the run's folder, where all is written.
 
     Raises:
+        errors.Refusal: another process trains in the folder, or has done so since the plan was made.
         DivergedError: a metric became NaN or infinite; the message names the last good checkpoint.
-        StoppedError: a signal asked to stop, and a checkpoint was saved.
+        StoppedError: a signal asked to stop; during training a checkpoint was saved.
+        OSError: a file could not be written; the last whole checkpoint is kept.
     """
-    if plan.resumed is None:
-        folder = run_folder.create(plan.settings)
-        seconds = 0.0
-    else:
-        folder = plan.resumed.folder
-        checkpoint.set_aside_after(folder / checkpoint.FOLDER, plan.resumed.step, folder / SET_ASIDE)
-        metrics_file.cut_after(folder, plan.resumed.step)
-        seconds = max((row["seconds"] for row in metrics_file.read(folder)), default=0.0)
-    compose.save(plan.given, folder)
-    _tell_provenance(plan, folder)
-    listening = loggers.make(plan.settings.logger, folder, _plain(plan.given))
+    folder = run_folder.create(plan.settings) if plan.resumed is None else plan.resumed.folder
+    if plan.finished:
+        print(f"the run in {folder} has finished, after update {plan.schedule.num_updates}; nothing is left to do")
+        return folder
+    with contextlib.ExitStack() as stack:
+        signals = stack.enter_context(Signals())
+        with errors.refusals():
+            stack.enter_context(run_lock.held(folder, plan.folder_key))
+            _check_untouched(plan, folder)
+        _run(plan, folder, signals)
+    print(f"the run is in {folder}")
+    return folder
+
+
+def _check_untouched(plan: Plan, folder: Path) -> None:
+    """Raise ValueError if a process has trained in the folder since the plan was made."""
+    newest = max(checkpoint.steps(folder / checkpoint.FOLDER), default=None)
+    if newest != (None if plan.resumed is None else plan.resumed.newest):
+        raise ValueError(f"{folder} was trained in while this launch was being prepared; it must be started again")
+
+
+def _run(plan: Plan, folder: Path, signals: Signals) -> None:
+    seconds = _begin(plan, folder)
+    listening = loggers.make(plan.settings.logger, folder, resuming.plain(plan.given))
     if plan.schedule.num_updates < FEW_UPDATES:
         _tell(listening, _few_updates(plan))
     try:
-        _train(plan, folder, listening, seconds)
+        _train(plan, folder, listening, seconds, signals)
         if plan.settings.evaluation.enabled:
             _tell(listening, f"trained {plan.schedule.num_updates} updates; comparing with the heuristics")
             _evaluate(plan, folder, listening)
@@ -121,17 +174,34 @@ def execute(plan: Plan) -> Path:
         _tell(listening, str(error))
         raise
     except StoppedError as error:
-        saved = _newest(folder) is not None
-        _tell(
-            listening, f"{error}; {f'to go on: python -m train resume={folder}' if saved else 'nothing was saved yet'}"
-        )
+        _tell(listening, f"{error}; {_how_to_go_on(plan, folder)}")
         raise
     finally:
         newest = _newest(folder)
         for logger in listening:
             logger.close(newest)
-    print(f"the run is in {folder}")
-    return folder
+
+
+def _begin(plan: Plan, folder: Path) -> float:
+    """Bring the folder to where training begins, and return the seconds that it has taken so far.
+
+    What is later than the step that is resumed, and what a process that was killed left half-written, goes.
+    """
+    step = 0 if plan.resumed is None else plan.resumed.step
+    for path in writing.partials(folder):
+        path.unlink()
+    checkpoint.set_aside_after(folder / checkpoint.FOLDER, step, folder / SET_ASIDE)
+    metrics_file.cut_after(folder, step)
+    compose.save(plan.given, folder)
+    _tell_provenance(plan, folder)
+    return max((row["seconds"] for row in metrics_file.read(folder)), default=0.0)
+
+
+def _how_to_go_on(plan: Plan, folder: Path) -> str:
+    saved = "" if _newest(folder) is not None else "nothing was saved yet"
+    if plan.automatic:
+        return "; ".join(filter(None, [saved, "to go on: the same command line"]))
+    return saved or f"to go on: python -m train resume={folder}"
 
 
 def _few_updates(plan: Plan) -> str:
@@ -152,7 +222,7 @@ def _tell_provenance(plan: Plan, folder: Path) -> None:
     provenance.write(folder, plan.settings, plan.scenario, plan.command, update=update, further=trained)
 
 
-def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], seconds: float) -> None:
+def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], seconds: float, signals: Signals) -> None:
     population = plan.population
     shared = getattr(population.learner.config, "share_parameters", True)
     game, found_as = plan.scenario.game, plan.settings.game.name
@@ -161,9 +231,9 @@ def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], second
     held_out = None
     if plan.settings.evaluation.held_out_episodes != 0:
         held_out = HeldOut(plan.scenario, plan.network, shared, population.num_seeds, plan.settings.evaluation)
-    with checkpoint.Writer(folder / checkpoint.FOLDER, about) as writer:
+    with signals.deferred(), checkpoint.Writer(folder / checkpoint.FOLDER, about) as writer:
         try:
-            loop.train(population, state, plan.schedule, writer, listening, seconds, held_out)
+            loop.train(population, state, plan.schedule, writer, listening, seconds, held_out, signals)
         except DivergedError as error:
             writer.wait()
             raise DivergedError(f"{error}; {_what_is_left(folder)}") from None
@@ -176,7 +246,7 @@ def _evaluate(plan: Plan, folder: Path, listening: Sequence[loggers.Logger]) -> 
     if best != newest:
         _tell(listening, f"warning: update {newest} did worse than update {best}, whose policy is compared and kept")
     rules, learned = comparison.heuristics(scenario, settings), comparison.learned(folder, scenario, settings)
-    about = {"agent_rounds of training": plan.schedule.num_updates * plan.schedule.agent_rounds_per_update}
+    about = {comparison.TRAINING: plan.agent_rounds}
     result = comparison.compare(scenario, settings, rules, learned, about)
     everyone = comparison.everyone(rules, learned)
     curves = metrics_file.read(folder), metrics_file.read(folder, metrics_file.HELD_OUT)
@@ -221,24 +291,7 @@ def _resumed_config(folder: Path, overrides: Sequence[str]) -> tuple[DictConfig,
         ValueError: something given would make it another run.
     """
     rest = [text for text in overrides if text.lstrip("+").partition("=")[0] not in _RESUME_KEYS]
-    saved = _plain(compose.from_run(folder, [], config.Settings))
+    saved = compose.from_run(folder, [], config.Settings)
     given = compose.from_run(folder, rest, config.Settings)
-    changed = [_difference(key, saved[key], value) for key, value in _plain(given).items() if key in _FIXED]
-    for difference in filter(None, changed):
-        raise ValueError(f"{difference} in a run that is resumed")
+    resuming.check_same(resuming.plain(saved), resuming.plain(given))
     return given, rest
-
-
-def _difference(key: str, before: Any, after: Any) -> str | None:
-    """The first key at or below `key` at which two plain values differ, as the start of a sentence."""
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        names = [*after, *(name for name in before if name not in after)]
-        below = (_difference(f"{key}.{name}", before.get(name), after.get(name)) for name in names)
-        return next(filter(None, below), None)
-    return None if before == after else f"{key} is {after!r}; it must stay {before!r}"
-
-
-def _plain(given: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(given, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}

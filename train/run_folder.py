@@ -5,11 +5,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+from jaxdlb import writing
 
-def check(settings: Any) -> None:
-    """Raise ValueError if the folder asked for cannot be the folder of a new run; writes nothing."""
+from . import compose, run_lock
+
+
+def check(settings: Any, *, begun: bool = False) -> None:
+    """Raise ValueError if the folder asked for cannot be the folder of a new run; writes nothing.
+
+    With `begun`, one will do in which a start of this run was ended before its first checkpoint.
+    """
     if settings.run_dir is None:
         _check_can_hold("runs_dir", Path(settings.runs_dir))
+        return
+    if begun and is_begun(Path(settings.run_dir)):
         return
     check_new("run_dir", Path(settings.run_dir), hint=f" (resume={settings.run_dir} goes on with the run in it)")
 
@@ -19,6 +28,14 @@ def check_new(key: str, folder: Path, hint: str = "") -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{key} is {str(folder)!r}; it must be a new or empty folder{hint}")
     _check_can_hold(key, folder)
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether a folder holds a run's settings, or nothing but what is there before they are."""
+    if not folder.is_dir():
+        return False
+    before = {folder / run_lock.FILE, *writing.partials(folder)}
+    return (folder / compose.SAVED).exists() or before.issuperset(folder.iterdir())
 
 
 def create(settings: Any) -> Path:
