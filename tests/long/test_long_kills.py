@@ -49,20 +49,26 @@ def kill_at_random(folder, moments):
     Returns:
         Whether the run had not ended before.
     """
-    metrics = folder / "run" / "metrics.csv"
-    before = metrics.stat().st_mtime_ns if metrics.exists() else 0
     started = start(folder)
     if moments.random() < 0.25:
         time.sleep(moments.uniform(0, 5))
     else:
-        while started.poll() is None and (not metrics.exists() or metrics.stat().st_mtime_ns == before):
-            time.sleep(0.01)
-        time.sleep(moments.uniform(0, 1.5))
+        wait_for_changes(started, folder / "run" / "metrics.csv", moments.randint(2, 12))
+        time.sleep(moments.uniform(0, 0.3))
     alive = started.poll() is None
     started.kill()
     _, err = started.communicate()
     assert alive or started.returncode == 0, err
     return alive
+
+
+def wait_for_changes(started, path, count):
+    """Wait until a file has been written so many times, or the process has ended."""
+    seen = set()
+    while len(seen) <= count and started.poll() is None:
+        if path.exists():
+            seen.add(path.stat().st_mtime_ns)
+        time.sleep(0.005)
 
 
 def check_whole(run):
