@@ -1,22 +1,42 @@
 """How files and numbers are written, whoever writes them."""
 
+import contextlib
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
+
+_PARTIAL = re.compile(r"\..+\.\d+\.partial")
 
 
 def write_whole(path: str | os.PathLike[str], text: str) -> None:
     """Write a text file that is complete or not there at all: beside its place first, then moved there.
 
     Raises:
-        OSError: the file cannot be written.
+        OSError: the file cannot be written; the error names it.
     """
     place = Path(path)
     partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(text, encoding="utf-8", newline="")
-        partial.replace(place)
+        with named(place):
+            partial.write_text(text, encoding="utf-8", newline="")
+            partial.replace(place)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def partials(folder: Path) -> list[Path]:
+    """What `write_whole` left in a folder where its process was killed."""
+    return [path for path in folder.iterdir() if _PARTIAL.fullmatch(path.name)]
+
+
+@contextlib.contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Have an OSError from within name the file: of a full disk it does not say by itself what could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def user_cache() -> Path:

@@ -1,9 +1,13 @@
 """Checkpoints: saved and restored is the same, bit for bit; what is not whole is refused with a sentence."""
 
+import contextlib
+import itertools
 import json
+import resource
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -291,3 +295,58 @@ def test_a_step_is_named_by_its_number_as_it_is_written(tmp_path):
     for name in ("3", "20", "007", "²", "٣", "3.partial"):
         (tmp_path / name).mkdir()
     assert checkpoint.steps(tmp_path) == [3, 20]
+
+
+def test_a_step_that_is_not_kept_is_renamed_before_it_is_deleted_and_what_a_kill_leaves_is_removed(
+    tmp_path, monkeypatch
+):
+    folder = tmp_path / "checkpoints"
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", lambda path, **options: None)  # the kill comes before the first file goes
+        write(tmp_path, [1, 2, 3])
+    assert checkpoint.steps(folder) == [2, 3]
+    assert_same(checkpoint.restore_state(folder / ".deleted", make_state(), step=1)[1], make_state(1))
+    (folder / ".deleted" / "1" / "state" / "manifest.ocdbt").unlink()  # or in the middle
+    (folder / ".deleted" / "mine").mkdir()
+    (folder / "notes.txt").write_text("mine")
+    write(tmp_path, [4])
+    assert checkpoint.steps(folder) == [3, 4]
+    assert {path.name for path in folder.iterdir()} == {"3", "4", ".deleted", "notes.txt"}
+    assert [path.name for path in (folder / ".deleted").iterdir()] == ["mine"]
+
+
+def test_a_full_disk_is_an_error_that_names_the_step_and_the_one_before_is_kept(tmp_path):
+    state = {"w": jax.random.normal(jax.random.key(0), (100_000,))}
+    write(tmp_path, [1])
+    with pytest.raises(OSError, match="File too large") as error, full_disk(100_000):
+        write_one(tmp_path, 2, state)
+    assert error.value.filename == str(tmp_path / "checkpoints" / "2")
+    assert checkpoint.steps(tmp_path / "checkpoints") == [1]
+    assert_same(checkpoint.restore_state(tmp_path, make_state())[1], make_state(1))
+    write_one(tmp_path, 2, state)
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"1", "2"}
+
+
+def write_one(folder, step, state):
+    with checkpoint.Writer(folder / "checkpoints", {}) as writer:
+        writer.save(step, state, state, -1.0)
+
+
+@contextlib.contextmanager
+def full_disk(size):
+    """No file can grow beyond so many bytes, which programs meet as they meet a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_steps_are_ordered_by_their_numbers_where_the_clock_goes_back(tmp_path, monkeypatch):
+    hours = itertools.count(10**18, -3600 * 10**9)
+    monkeypatch.setattr(time, "time_ns", lambda: next(hours))
+    write(tmp_path, [1, 2])
+    write(tmp_path, [3, 4], utilities=[-2, -2])
+    assert checkpoint.steps(tmp_path / "checkpoints") == [2, 3, 4]  # the best and the two newest
+    assert checkpoint.restore_state(tmp_path, make_state())[0] == 4

@@ -8,7 +8,7 @@ checkpoint.
 import sys
 from collections.abc import Sequence
 
-from . import errors, known_keys, own_conf
+from . import errors, known_keys, own_conf, signals
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def start(given: Sequence[str]) -> int:
     """Run the command line as a process of its own does: as `main`, with compilation tuned."""
+    signals.answer_at_once()  # while JAX is imported, too
     if (status := look(given)) != 0:
         return status
     from . import cli  # which imports JAX

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import signal
 import sys
 import traceback
@@ -11,10 +12,11 @@ from typing import TypeVar
 
 from jaxdlb import compilation
 
-from . import compose, config, errors, launchers, loop, own_conf, reference
+from . import compose, config, errors, launchers, loop, own_conf, reference, signals
 
 Prepared = TypeVar("Prepared")
 HELP = ("-h", "--help")
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of which Python does not say what file they are about
 
 
 def main(
@@ -50,8 +52,10 @@ def helped(description: str, arguments: Sequence[str], schema: type = config.Set
 def tune() -> None:
     """What a process of a launcher sets up before its first computation.
 
-    XLA's options, where programs are kept, and that warnings meant for users come without a place in the code.
+    How signals are answered, XLA's options, where programs are kept, and that warnings meant for users come without a
+    place in the code.
     """
+    signals.answer_at_once()
     compilation.tune_for_cpu()
     compilation.use_cache()
     as_usual = warnings.formatwarning
@@ -78,15 +82,18 @@ def run(prepare: Callable[[], Prepared], work: Callable[[Prepared], object], ove
         return errors.STATUS
     except loop.DivergedError:
         return 1  # the loggers have said why
-    except loop.StoppedError as stopped:
-        raise SystemExit(128 + stopped.signal_number) from None
+    except signals.StoppedError as stopped:
+        raise SystemExit(128 + stopped.signal_number) from None  # the loggers have said so
     except KeyboardInterrupt:
+        print("stopped by SIGINT", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
     except OSError as error:
-        if error.filename is None:
-            traceback.print_exc()
-        else:
+        if error.filename is not None:
             print(f"{error.filename} cannot be used: {error.strerror}", file=sys.stderr)
+        elif error.errno in _FULL:
+            print(f"a file cannot be written: {error.strerror}", file=sys.stderr)
+        else:
+            traceback.print_exc()
         return 1
     except Exception:
         traceback.print_exc()

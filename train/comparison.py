@@ -16,7 +16,7 @@ from jaxdlb.evaluation.report import write_report
 from jaxdlb.evaluation.series import Series
 from jaxdlb.policies import Family, Policy
 from jaxdlb.recording import Recording
-from jaxdlb.writing import quantity, write_whole
+from jaxdlb.writing import named, quantity, write_whole
 
 from . import build, tuning_cache
 from .build import Scenario
@@ -25,6 +25,7 @@ from .loggers import Row
 
 TRAINED = "agent_rounds of training"  # in the settings that a run keeps with its comparison
 FIGURES = "figures"  # their folder, beside the table
+JSON = "evaluation.json"  # the last file to be written: where it is, all the others are
 _CLUSTER, _EPISODE = 2**31, 2**31 + 1  # folded into an evaluation's key: no episode of it is numbered so high
 
 Learned = Mapping[str, Sequence[Policy]]  # by way to act: a policy for each training seed
@@ -227,29 +228,29 @@ def _episode(scenario: Scenario, seed: int) -> tuple[Any, jax.Array]:
 
 def write(folder: Path, title: str, result: Evaluation, drawn: Figures, config_text: str) -> dict[str, Path]:
     """Write evaluation.json, samples.csv, table.txt, report.html and the figures; return the figures' paths."""
-    paths = write_table_and_figures(folder, result, drawn)
     pictures = dict(drawn.values())  # by caption
     write_report(folder / "report.html", title=title, evaluation=result, figures=pictures, config_text=config_text)
-    return paths
+    return write_table_and_figures(folder, result, drawn)
 
 
 def write_table_and_figures(folder: Path, result: Evaluation, drawn: Figures) -> dict[str, Path]:
     """Write evaluation.json, samples.csv, table.txt and the figures; return the figures' paths."""
     (folder / FIGURES).mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "evaluation.json", json.dumps(evaluation.to_json(result), indent=2) + "\n")
     write_whole(folder / "samples.csv", evaluation.to_csv(result))
     write_whole(folder / "table.txt", evaluation.to_text(result) + "\n")
-    return {name: _save(folder / FIGURES / name, figure) for name, (_, figure) in drawn.items()}
+    paths = {name: _save(folder / FIGURES / name, figure) for name, (_, figure) in drawn.items()}
+    write_whole(folder / JSON, json.dumps(evaluation.to_json(result), indent=2) + "\n")
+    return paths
 
 
 def _save(place: Path, figure: Any) -> Path:
     """Write a picture as what it is, and return where."""
-    if isinstance(figure, bytes):
-        path = place.with_name(f"{place.name}.gif")
-        path.write_bytes(figure)
-        return path
-    path = place.with_name(f"{place.name}.png")
-    figure.savefig(path)
+    path = place.with_name(f"{place.name}.{'gif' if isinstance(figure, bytes) else 'png'}")
+    with named(path):
+        if isinstance(figure, bytes):
+            path.write_bytes(figure)
+        else:
+            figure.savefig(path)
     return path
 
 

@@ -141,7 +141,7 @@ class Settings:
     direction: str | None = None  # maximize or minimize the objective; null: as is better, where something says it
     runs_dir: str = "runs"  # where folders of runs are made
     run_dir: str | None = None  # this run's folder, new or empty; null: one by time, game and learner
-    resume: str | None = None  # a run's folder to go on with
+    resume: str | None = None  # a run's folder to go on with; auto: start in run_dir, or go on with what is there
     resume_step: int | None = None  # the checkpoint to go on from; null: the newest
 
 

@@ -11,7 +11,7 @@ from jaxdlb.evaluation import Evaluation, PolicyResult
 from jaxdlb.evaluation.results import from_csv
 from jaxdlb.evaluation.rollouts import Samples
 
-from . import comparison, provenance
+from . import comparison, provenance, saved_config
 from .loggers import Row, metrics_file
 
 Flat = Mapping[str, Any]  # settings by dotted path

@@ -1,12 +1,10 @@
 """Training: many updates in one compiled program, one visit to the host an interval."""
 
+import contextlib
 import dataclasses
 import math
-import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
-from types import FrameType
 from typing import Any
 
 import jax
@@ -18,6 +16,7 @@ from jaxdlb.checkpoint import Writer
 from jaxdlb.learners.sharding import Placement
 
 from .loggers import Logger, Progress, Row, metrics_file
+from .signals import Signals, StoppedError
 
 Agree = Callable[[int | None], int | None]  # on a signal, among all processes, from what each has received
 HeldOut = Callable[[PyTree], list[dict[str, float]]]  # from a policy's variables: the columns of each seed
@@ -28,14 +27,6 @@ _CAUSES = ("utility", "reward", "loss")  # parts of metrics' names; a later one 
 
 class DivergedError(Exception):
     """A metric of an update is not finite; the message names both, and what is left."""
-
-
-class StoppedError(Exception):
-    """A signal asked to stop; a checkpoint of the last update has been saved."""
-
-    def __init__(self, signal_number: int, update: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signal_number).name} after update {update}")
-        self.signal_number = signal_number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,29 +79,6 @@ class Population:
         return jax.lax.fori_loop(0, count, advance, (state, rows))
 
 
-class Signals:
-    """While in use, SIGINT and SIGTERM ask for a stop after the interval; a second one has its usual effect."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "Signals":
-        self._before = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.received = number
-        for each in self._before:
-            signal.signal(each, signal.SIG_DFL)
-        name = signal.Signals(number).name
-        print(f"{name}: stopping after this interval; once more to stop at once", file=sys.stderr, flush=True)
-
-
 def train(
     population: Population,
     state: PyTree,
@@ -121,6 +89,7 @@ def train(
     held_out: HeldOut | None = None,
     placement: Placement | None = None,
     agree: Agree = lambda received: received,
+    signals: Signals | None = None,
 ) -> PyTree:
     """Train until the schedule is spent, and return the state; `state` is donated.
 
@@ -128,20 +97,25 @@ def train(
 
     A checkpoint is saved at the first visit to the host after every `checkpoint_interval` updates, at the end, and when
     a signal asks to stop. It is scored by the mean utility over seeds in the episodes held out or, without one, in
-    training since the last visit.
+    training since the last visit. `signals` are those in use, and defer what they hear; None: this function's own.
 
     Raises:
         DivergedError: a metric became NaN or infinite; what was saved before is kept.
-        StoppedError: SIGINT or SIGTERM came.
+        StoppedError: SIGINT or SIGTERM came; a checkpoint of the last update has been saved.
     """
     fetched = (lambda tree: tree) if placement is None else placement.fetched
     update, clock = _of_any_seed(fetched(state.num_updates)), _Clock(seconds_before)
     for logger in loggers:
         logger.start(update, schedule.num_updates)
-    with Signals() as signals:
+    if update == schedule.num_updates:
+        return state
+    with contextlib.ExitStack() as stack:
+        if signals is None:
+            signals = stack.enter_context(Signals())
+            stack.enter_context(signals.deferred())
         run = _compile(population, state, schedule.logging_interval, placement)
         clock.start()
-        stopped = agree(signals.received)
+        stopped = agree(signals.asked())
         while update < schedule.num_updates and stopped is None:
             count = min(_until_multiple(update, schedule.logging_interval), schedule.num_updates - update)
             state, metrics = run(state, np.int32(count))
@@ -151,7 +125,7 @@ def train(
             _check_finite(rows)
             due = _until_multiple(update, schedule.checkpoint_interval) <= count
             update += count
-            stopped = agree(signals.received)
+            stopped = agree(signals.asked())  # once a visit: what is asked for later is for the next one
             if due or update == schedule.num_updates or stopped is not None:
                 whole = fetched(state)
                 if writer is not None:
@@ -217,7 +191,7 @@ def _compile(
 
 
 def _fetched(metrics: Metrics, count: int) -> dict[str, np.ndarray]:
-    """The metrics on the host, [count, S]; waits in short naps, so that a signal is heard meanwhile."""
+    """The metrics on the host, [count, S]; waits in short naps, so that a signal's handler runs meanwhile."""
     while not all(leaf.is_ready() for leaf in metrics.values()):  # type: ignore[attr-defined]
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     return {name: leaf[:count].reshape(count, -1) for name, leaf in jax.device_get(metrics).items()}

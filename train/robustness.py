@@ -21,12 +21,12 @@ import jax
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from jaxdlb import checkpoint, evaluation
+from jaxdlb import evaluation
 from jaxdlb.evaluation import Evaluation, PolicyResult
 from jaxdlb.evaluation.numerals import written
 from jaxdlb.writing import write_whole
 
-from . import cli, compose, config, launch, paths, saved_config, writable
+from . import cli, compose, config, launch, paths, resuming, writable
 
 _OWN = ("suite", "output", "only")
 _STANDING = {1: "better", 0: "level", -1: "behind"}
@@ -75,9 +75,7 @@ def _run(name: str, output: Path, overrides: Sequence[str]) -> Run:
     folder = output / re.sub(r"[^\w.]+", "_", name)
     if (folder / "evaluation.json").exists():
         return Run(name, folder, None)
-    where = "resume" if checkpoint.steps(folder / checkpoint.FOLDER) else "run_dir"
-    kept = saved_config.code(overrides) if where == "resume" else overrides
-    given = [*kept, f"{where}={folder}"]
+    given = [*overrides, f"run_dir={folder}", f"resume={resuming.AUTO}"]
     return Run(name, folder, launch.prepare(compose.from_conf(given), given))
 
 

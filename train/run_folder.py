@@ -5,16 +5,23 @@ import time
 from pathlib import Path
 from typing import Any
 
-from . import writable
+from jaxdlb import writing
+
+from . import run_lock, saved_config, writable
 
 
-def check(settings: Any) -> None:
-    """Raise ValueError if the folder asked for cannot be the folder of a new run; writes nothing."""
+def check(settings: Any, *, begun: bool = False) -> None:
+    """Raise ValueError if the folder asked for cannot be the folder of a new run; writes nothing.
+
+    With `begun`, one will do in which a start of this run was ended before its first checkpoint.
+    """
     if settings.run_dir is None:
         _check_named("runs_dir", settings.runs_dir)
         writable.check_folder("runs_dir", Path(settings.runs_dir))
         return
     _check_named("run_dir", settings.run_dir)
+    if begun and is_begun(Path(settings.run_dir)):
+        return
     check_new("run_dir", Path(settings.run_dir), hint=f" (resume={settings.run_dir} goes on with the run in it)")
 
 
@@ -23,6 +30,14 @@ def check_new(key: str, folder: Path, hint: str = "") -> None:
     writable.check_folder(key, folder)
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{key} is {str(folder)!r}; it must be a new or empty folder{hint}")
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether a folder holds a run's settings, or nothing but what is there before they are."""
+    if not folder.is_dir():
+        return False
+    before = {folder / run_lock.FILE, *writing.partials(folder)}
+    return (folder / saved_config.FILE).exists() or before.issuperset(folder.iterdir())
 
 
 def create(settings: Any) -> Path:

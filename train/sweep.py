@@ -19,12 +19,13 @@ from jaxdlb.game import Entry
 from jaxdlb.games import GAMES
 from jaxdlb.parameters import declarations
 from jaxdlb.policies import Policy
-from jaxdlb.writing import write_whole
+from jaxdlb.writing import named, write_whole
 
 from . import build, comparison, saved_config
 from .build import Scenario
 
 _KEY = "evaluation.sweep"
+_TABLE, _FIGURE = "sweep.csv", "sweep.png"
 
 
 def check(settings: Any) -> None:
@@ -92,6 +93,11 @@ def _ranges_of(game: Any, path: str) -> Any:
     return functools.reduce(getattr, path.split("."), game.randomise)
 
 
+def is_written(folder: Path) -> bool:
+    """Whether a run's folder holds all of a sweep."""
+    return (folder / _TABLE).exists()
+
+
 def execute(settings: Any, learned: comparison.Learned, folder: Path) -> None:
     """Play, draw and write the sweep, if one is asked for; prints what comes of it."""
     asked = settings.evaluation.sweep
@@ -105,9 +111,10 @@ def execute(settings: Any, learned: comparison.Learned, folder: Path) -> None:
     table, figure = sweeps.to_csv(sweep), frontier(sweep)  # all there is to say, before the first file
     figures = folder / comparison.FIGURES
     figures.mkdir(parents=True, exist_ok=True)
-    write_whole(folder / "sweep.csv", table)
     write_whole(folder / "sweep.txt", text + "\n")
-    figure.savefig(figures / "sweep.png")
+    with named(figures / _FIGURE):
+        figure.savefig(figures / _FIGURE)
+    write_whole(folder / _TABLE, table)  # last: where it is, the others are
     print(f"\n{text}")
 
 

@@ -6,7 +6,6 @@ import math
 import os
 import sys
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -97,15 +96,29 @@ def alone() -> Any:
     )
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Silence orbax's log and warnings from its abandoned coroutines: errors reach the user as exceptions."""
-    log = logging.getLogger("absl")
-    level, hook = log.level, sys.unraisablehook
-    log.setLevel(logging.CRITICAL)
-    sys.unraisablehook = lambda unraisable: None
-    try:
-        yield
-    finally:
-        log.setLevel(level)
-        sys.unraisablehook = hook
+class _Silence:
+    """Silences orbax's log and what its abandoned coroutines complain of, while anybody is within."""
+
+    def __init__(self) -> None:
+        self._within = 0
+
+    def __enter__(self) -> None:
+        if self._within == 0:
+            self._level, self._hook = logging.getLogger("absl").level, sys.unraisablehook
+            logging.getLogger("absl").setLevel(logging.CRITICAL)
+            sys.unraisablehook = lambda unraisable: None
+        self._within += 1
+
+    def __exit__(self, *exception: object) -> None:
+        self._within -= 1
+        if self._within == 0:
+            logging.getLogger("absl").setLevel(self._level)
+            sys.unraisablehook = self._hook
+
+
+_SILENCE = _Silence()
+
+
+def quiet() -> contextlib.AbstractContextManager[None]:
+    """Within it orbax's log, and warnings from its abandoned coroutines, are silenced: errors come as exceptions."""
+    return _SILENCE

@@ -1,9 +1,12 @@
 """Writes checkpoints in the background, completely or not at all."""
 
+import contextlib
 import dataclasses
 import math
+import os
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +16,21 @@ from jaxdlb.checkpoint.packing import FORMAT, PathLike, alone, checksum, pack, q
 from jaxdlb.checkpoint.reader import steps
 from jaxdlb.networks import NetworkConfig, suited
 
+_DELETED = ".deleted"  # in a checkpoints folder: steps on their way out, which no longer count
+_OS_ERROR = re.compile(r"os_error_code='(\d+)'")  # how tensorstore tells of the operating system's errors
+
 
 class Writer:
     """Writes checkpoints into `folder`, in the background; keeps the `num_latest` newest and the best by utility.
 
     `about`, which must be serialisable as JSON, is saved with each step. Close the writer, or use it as a context
     manager; either waits for a step that is still being written.
+
+    A step that is not kept is renamed before its files are deleted, so that it is whole under its name or not there.
+    What a process that was killed left of either, writing or deleting, the next writer removes.
+
+    Raises:
+        OSError: from every method, if a step could not be written; the steps before it are kept.
     """
 
     def __init__(self, folder: PathLike, about: Mapping[str, Any], *, num_latest: int = 2) -> None:
@@ -34,11 +46,17 @@ class Writer:
             cleanup_tmp_directories=True,
             create=False,  # which orbax wants where a process writes alone
             multiprocessing_options=alone(),
+            todelete_subdir=_DELETED,
         )
         Path(folder).mkdir(parents=True, exist_ok=True)
         self._about = dict(about)
-        with quiet():
-            self._manager = ocp.CheckpointManager(Path(folder).absolute(), options=options)
+        self._folder = Path(folder)
+        self._newest: int | None = None  # whose writing has started
+        self._sweep()
+        self._quiet = contextlib.ExitStack()  # until it is closed: orbax writes, and logs, in threads of its own
+        self._quiet.enter_context(quiet())
+        with self._written():
+            self._manager = ocp.CheckpointManager(self._folder.absolute(), options=options)
 
     def save(self, step: int, state: PyTree, policy: PyTree, utility: float) -> None:
         """Start writing a step; returns once the arrays have been copied from the device.
@@ -57,22 +75,57 @@ class Writer:
         about = {"format": FORMAT, "step": step, "utility": utility, "checksums": checksums, **self._about}
         arguments = {name: ocp.args.StandardSave(arrays) for name, arrays in items.items()}
         composite = ocp.args.Composite(about=ocp.args.JsonSave(about), **arguments)
-        with quiet():
+        self.wait()
+        self._newest = step
+        with self._written():
             self._manager.save(step, args=composite, metrics={"utility": utility})
 
     def wait(self) -> None:
-        """Block until every step whose writing has started is on disk."""
-        self._manager.wait_until_finished()
+        """Block until every step whose writing has started is on disk, and those that it replaces are gone."""
+        with self._written():
+            self._manager.wait_until_finished()
+        self._sweep()
 
     def close(self) -> None:
-        with quiet():
+        """Wait, and end the threads that write."""
+        with self._quiet, self._written():
             self._manager.close()
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove the steps that have been renamed to be deleted."""
+        for step in steps(self._folder / _DELETED):
+            shutil.rmtree(self._folder / _DELETED / str(step), ignore_errors=True)
+        with contextlib.suppress(OSError):  # it was not there, or holds something else
+            (self._folder / _DELETED).rmdir()
+
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[None]:
+        """Have an error of the operating system, whichever library tells of it, be an OSError that names the step."""
+        try:
+            yield
+        except Exception as error:
+            if (code := _os_error(error)) is None:
+                raise
+            place = self._folder if self._newest is None else self._folder / str(self._newest)
+            raise OSError(code, os.strerror(code), str(place)) from error
 
     def __enter__(self) -> "Writer":
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _os_error(error: BaseException | None) -> int | None:
+    """The number of the operating system's error that an exception is, tells of, or follows from."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno is not None:
+            return error.errno
+        if told := _OS_ERROR.search(str(error)):
+            return int(told[1])
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _utility(metrics: Mapping[str, float]) -> float:

@@ -179,3 +179,29 @@ def test_a_signal_stops_training_after_the_interval_with_a_checkpoint(tmp_path, 
     assert checkpoint.steps(tmp_path / "checkpoints") == [8, 12]
     assert signal.getsignal(number) is before
     assert f"{number.name}: stopping after this interval" in capfd.readouterr().err
+
+
+class Late:
+    """Signals of which one comes just after the loop has asked for the `visits`-th time."""
+
+    def __init__(self, visits):
+        self.visits = visits
+
+    def asked(self):
+        self.visits -= 1
+        return None if self.visits >= 0 else signal.SIGTERM
+
+
+@pytest.mark.parametrize("visits", range(1, 5))
+def test_whenever_a_signal_comes_the_update_that_it_stops_after_is_saved(tmp_path, visits):
+    with pytest.raises(StoppedError, match=f"after update {4 * visits}") as stopped:
+        run(tmp_path, Population(Walk(), 0, 1), schedule(40), Listener(), signals=Late(visits))
+    assert stopped.value.signal_number == signal.SIGTERM
+    assert checkpoint.steps(tmp_path / "checkpoints")[-1] == 4 * visits
+
+
+def test_a_signal_that_comes_while_the_program_is_compiled_stops_before_the_first_update(tmp_path):
+    listener = Listener()
+    with pytest.raises(StoppedError, match="after update 0"):
+        run(tmp_path, Population(Walk(), 0, 1), schedule(40), listener, signals=Late(0))
+    assert (listener.rows, checkpoint.steps(tmp_path / "checkpoints")) == ([], [])

@@ -1,13 +1,18 @@
 """Runs that are killed, stopped and resumed end with the same parameters, bit for bit, as one that is not."""
 
 import json
+import os
+import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
-from command_line import ROUNDS, TINY, files_of, once
+from command_line import ROOT, ROUNDS, TINY, files_of, once
+from processes import own_environment
 
 from jaxdlb import checkpoint
 from train.loggers import metrics_file
@@ -21,14 +26,12 @@ def finish(started):
     return started.returncode, out, err
 
 
-def start_and_wait_for_checkpoints(process, folder, count):
-    """A run in a process of its own, some checkpoints later."""
-    started = process("train", *RUN, "evaluation.enabled=false", cwd=folder)
+def wait_for_checkpoint(started, folder, update):
+    """Wait until a process has saved a checkpoint of that update or a later one, or has ended."""
     deadline = time.monotonic() + 240
-    while len(checkpoint.steps(folder / "run" / "checkpoints")) < count and started.poll() is None:
+    while max(checkpoint.steps(folder / "run" / "checkpoints"), default=0) < update and started.poll() is None:
         assert time.monotonic() < deadline, "no checkpoint appeared"
         time.sleep(0.02)
-    return started
 
 
 def final_state(run):
@@ -51,23 +54,62 @@ def uninterrupted(process, shared):
     return once(shared / "uninterrupted", run) / "run"
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_run_killed_or_stopped_in_the_middle_and_resumed_ends_the_same_bit_for_bit(
-    number, process, uninterrupted, tmp_path
+def assert_ended_as(run, uninterrupted):
+    assert final_state(run) == final_state(uninterrupted)
+    assert metrics_without_time(run) == metrics_without_time(uninterrupted)
+
+
+def test_a_run_killed_at_random_moments_and_started_again_ends_the_same_bit_for_bit(process, uninterrupted, tmp_path):
+    line, moments = [*RUN, "evaluation.enabled=false", "resume=auto"], random.Random(1)
+    for update in (8, 40):
+        started = process("train", *line, cwd=tmp_path)
+        wait_for_checkpoint(started, tmp_path, update)
+        time.sleep(moments.uniform(0, 0.4))
+        started.kill()
+        finish(started)
+        assert started.returncode == -signal.SIGKILL, "it had ended before"
+        for step in checkpoint.steps(tmp_path / "run" / "checkpoints"):
+            checkpoint.load_policies(tmp_path / "run", step=step)
+    status, _, err = finish(process("train", *line, cwd=tmp_path))
+    assert status == 0, err
+    assert_ended_as(tmp_path / "run", uninterrupted)
+
+
+SCHEDULER = """#!/bin/sh
+echo "$@" >> scontrol.log
+"""
+
+
+def test_the_script_for_a_scheduler_saves_on_sigterm_asks_for_the_queue_and_goes_on_when_it_is_started_again(
+    uninterrupted, tmp_path
 ):
-    started = start_and_wait_for_checkpoints(process, tmp_path, 2)
-    started.send_signal(number)
-    status, _, err = finish(started)
-    assert status == {signal.SIGKILL: -9, signal.SIGTERM: 128 + signal.SIGTERM}[number], err
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, text in (("scontrol", SCHEDULER), ("python", f'#!/bin/sh\nexec {sys.executable} "$@"\n')):
+        (tools / name).write_text(text)
+        (tools / name).chmod(0o755)
+    path = os.pathsep.join([str(tools), os.environ["PATH"]])
+    environment = own_environment() | {"PATH": path, "SLURM_JOB_ID": "4242", "RUN_DIR": "run"}
+
+    def start():
+        line = ["bash", str(ROOT / "docs" / "slurm" / "requeue.sh"), *RUN[:-1], "evaluation.enabled=false"]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(line, cwd=tmp_path, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+    first = start()
+    wait_for_checkpoint(first, tmp_path, 16)
+    first.send_signal(signal.SIGTERM)
+    status, _, err = finish(first)
+    assert status == 128 + signal.SIGTERM, err
     reached = checkpoint.steps(tmp_path / "run" / "checkpoints")[-1]
     assert 0 < reached < UPDATES, "it was not stopped in the middle"
-    if number == signal.SIGTERM:
-        assert f"stopped by SIGTERM after update {reached}; to go on: python -m train resume=run" in err
-    status, _, err = finish(process("train", "resume=run", cwd=tmp_path))
+    assert f"stopped by SIGTERM after update {reached}; to go on: the same command line" in err
+    assert (tmp_path / "scontrol.log").read_text() == "requeue 4242\n"
+    status, _, err = finish(start())
     assert status == 0, err
     assert f"update {reached}/{UPDATES}" in err
-    assert final_state(tmp_path / "run") == final_state(uninterrupted)
-    assert metrics_without_time(tmp_path / "run") == metrics_without_time(uninterrupted)
+    assert (tmp_path / "scontrol.log").read_text() == "requeue 4242\n"
+    assert_ended_as(tmp_path / "run", uninterrupted)
 
 
 def test_a_run_goes_on_from_an_older_step_when_that_is_asked_for(mlp_run, train, here):

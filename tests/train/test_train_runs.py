@@ -28,6 +28,7 @@ from train.loggers import metrics_file
 
 def test_a_run_leaves_config_metrics_checkpoints_table_report_and_figures(pointer_run):
     assert {path.name for path in pointer_run.iterdir()} == {
+        ".lock",
         "checkpoints",
         "config.yaml",
         "evaluation.json",

@@ -1,11 +1,13 @@
 """metrics.csv and held_out.csv: one row for each update, or for each checkpoint, and seed."""
 
+import contextlib
 import csv
 import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxdlb.writing import write_whole
+from jaxdlb.writing import named, write_whole
 
 from .base import Row
 
@@ -21,14 +23,26 @@ class MetricsFile:
         self._path = folder / name
 
     def append(self, rows: Sequence[Row]) -> None:
-        """Add rows; the first of them makes the header of a new file."""
-        new = not self._path.exists()
-        columns = list(rows[0]) if new else _header(self._path)
-        with self._path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, columns)
-            if new:
-                writer.writeheader()
-            writer.writerows(rows)
+        """Add rows, all or none; the first of them makes the header of a new file.
+
+        Raises:
+            OSError: the file cannot be written; the error names it.
+        """
+        size = self._path.stat().st_size if self._path.exists() else 0
+        columns = _header(self._path) if size else list(rows[0])
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns)
+        if not size:
+            writer.writeheader()
+        writer.writerows(rows)
+        with named(self._path):
+            try:
+                with self._path.open("a", newline="", encoding="utf-8") as file:
+                    file.write(text.getvalue())
+            except OSError:
+                with contextlib.suppress(OSError):
+                    os.truncate(self._path, size)
+                raise
 
 
 def read(folder: Path, name: str = NAME) -> list[Row]:

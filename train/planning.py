@@ -1,0 +1,185 @@
+"""What a launch will do, found right in everything before anything is written."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import PyTree
+from omegaconf import DictConfig
+
+from jaxdlb import checkpoint
+from jaxdlb.learners import sharding
+from jaxdlb.learners.sharding import Placement
+from jaxdlb.networks import NetworkConfig, suited
+
+from . import (
+    build,
+    comparison,
+    compose,
+    config,
+    distributed,
+    loggers,
+    objective,
+    provenance,
+    resuming,
+    run_folder,
+    run_lock,
+    saved_config,
+    sweep,
+    writable,
+)
+from .build import Scenario
+from .distributed import ALONE, Group
+from .loop import Population, Schedule
+from .objective import Objective
+
+_RESUME_KEYS = ("resume", "resume_step")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A run that has been found right in everything: nothing is written yet."""
+
+    given: DictConfig
+    settings: Any
+    scenario: Scenario
+    network: NetworkConfig
+    population: Population
+    schedule: Schedule
+    objective: Objective
+    resumed: "Resumed | None"
+    command: str
+    automatic: bool  # by resume=auto: the same command line goes on with the run
+    group: Group
+    placement: Placement | None  # None: all on one device
+
+    @property
+    def folder_key(self) -> str:
+        """What names the run's folder on the command line."""
+        return "run_dir" if self.resumed is None or self.automatic else "resume"
+
+    @property
+    def cost(self) -> dict[str, int]:
+        """What to say of the training that a policy has behind it at the end."""
+        return {comparison.TRAINED: self.schedule.num_updates * self.schedule.agent_rounds_per_update}
+
+    @property
+    def finished(self) -> bool:
+        """Whether resume=auto finds nothing left to do."""
+        if not self.automatic or self.resumed is None or self.resumed.step < self.schedule.num_updates:
+            return False
+        return resuming.is_evaluated(self.resumed.folder, self.settings, self.cost[comparison.TRAINED])
+
+
+@dataclasses.dataclass(frozen=True)
+class Resumed:
+    """Where a run goes on."""
+
+    folder: Path
+    step: int
+    state: PyTree
+    newest: int  # step in the folder, which is another where an older one was asked for
+    told: str | None  # what it keeps that reaches out of its folder
+
+
+def prepare(given: DictConfig, overrides: Sequence[str], group: Group = ALONE) -> Plan:
+    """Check all that hydra composed and, where a run is to be resumed, restore its state; writes nothing.
+
+    Raises:
+        ValueError, OmegaConfBaseException: something given is wrong, or the run cannot be resumed.
+    """
+    folder, command = None, provenance.command("train", overrides)
+    if given.resume is None and given.resume_step is not None:
+        raise ValueError(f"resume_step is {given.resume_step}; it must not be given without resume")
+    automatic, step, told = given.resume == resuming.AUTO, given.resume_step, None
+    if automatic:
+        given, folder = resuming.automatic(given, overrides)
+    elif given.resume is not None:
+        folder = _folder_of_run(given)
+        told = saved_config.told(saved_config.read(folder), overrides)
+        given, overrides = _resumed_config(folder, overrides)
+    settings = compose.settings(given, overrides)
+    build.check(settings)
+    sweep.check(settings)
+    loggers.check(settings.logger)
+    scenario = build.scenario(settings.game)
+    population = Population(build.learner(settings, scenario), settings.seed, settings.learner.num_seeds)
+    num_updates = build.num_updates(settings, population.learner)
+    schedule = Schedule(
+        num_updates=num_updates,
+        agent_rounds_per_update=population.learner.agent_rounds_per_update,
+        logging_interval=min(settings.logging_interval, num_updates),
+        checkpoint_interval=settings.checkpoint_interval,
+    )
+    placement = _placement(settings, population, group)
+    resumed = None
+    if folder is None:
+        run_folder.check(settings, begun=automatic)
+    else:
+        key = "run_dir" if automatic else "resume"
+        _check_own(folder, key)
+        newest = checkpoint.steps(folder / checkpoint.FOLDER)[-1]
+        with build.renamed("step", "resume_step"):
+            resumed = Resumed(folder, *checkpoint.restore_state(folder, population.template(), step), newest, told)
+        _check_not_beyond(resumed.step, schedule, settings)
+    return Plan(
+        given=given,
+        settings=settings,
+        scenario=scenario,
+        network=suited(scenario.game, build.network(settings.network)),
+        population=population,
+        schedule=schedule,
+        objective=objective.of(settings, scenario, population),
+        resumed=resumed,
+        command=command,
+        automatic=automatic,
+        group=group,
+        placement=placement,
+    )
+
+
+def _placement(settings: Any, population: Population, group: Group) -> Placement | None:
+    devices = distributed.devices(settings.distributed, group)
+    if len(devices) == 1:
+        return None
+    with build.named("learner", settings.learner):
+        return sharding.place(population.learner, population.num_seeds, devices)
+
+
+def _check_own(folder: Path, key: str) -> None:
+    """Raise ValueError unless a run's folder can be written, by this launch alone, and what is written lies in it."""
+    writable.check_folder(key, folder)
+    saved_config.check_own(folder)
+    run_lock.check_free(folder, key)
+
+
+def _check_not_beyond(step: int, schedule: Schedule, settings: Any) -> None:
+    """Raise ValueError if the run to be resumed has trained for longer than is asked of it."""
+    if step > schedule.num_updates:
+        raise ValueError(
+            f"total_agent_rounds is {settings.total_agent_rounds}; it must be at least the "
+            f"{step * schedule.agent_rounds_per_update} that the checkpoint of update {step} has behind it"
+        )
+
+
+def _folder_of_run(given: DictConfig) -> Path:
+    if given.run_dir is not None:
+        raise ValueError(f"run_dir is {given.run_dir!r}; it must not be given with resume, which names the folder")
+    located = checkpoint.locate(given.resume, "resume")
+    if located.folder.name != checkpoint.FOLDER or located.step is not None:
+        raise ValueError(f"resume is {given.resume!r}; it must be the folder of a run (resume_step=… names a step)")
+    return located.folder.parent
+
+
+def _resumed_config(folder: Path, overrides: Sequence[str]) -> tuple[DictConfig, list[str]]:
+    """The run's own settings with what is given on the command line besides, and that.
+
+    Raises:
+        ValueError: something given would make it another run.
+    """
+    rest = [text for text in overrides if text.lstrip("+").partition("=")[0] not in _RESUME_KEYS]
+    given = compose.from_run(folder, rest, config.Settings, resumed=True)
+    saved = compose.from_run(folder, saved_config.code(rest), config.Settings, resumed=True)
+    resuming.check_same(resuming.plain(saved), resuming.plain(given))
+    return given, rest
