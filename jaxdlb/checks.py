@@ -54,6 +54,13 @@ COUNT = Interval(0, LARGEST_INT, integer=True)
 POSITIVE_COUNT = Interval(1, LARGEST_INT, integer=True)
 POSITIVE = Interval(0, low_open=True)
 FINITE = Interval(-math.inf)
+# What the numbers of a game stay within, so that rewards, and the squares that are made of them, stay within float32.
+COST = Interval(0, 1e6)  # also a weight in a sum of costs
+COMPLETION_PROBABILITY = Interval(1e-6, 1)  # of a node's tasks, over which their number is divided
+SPEED = Interval(1e-6, 1e6)  # relative to another
+AMOUNT = Interval(0, 1e12)  # of time, bytes or tasks, in whatever unit
+POSITIVE_AMOUNT = Interval(1e-12, 1e12)
+SIGNED_AMOUNT = Interval(-1e12, 1e12)
 SWITCH = Switch(0, 1, integer=True)
 
 
