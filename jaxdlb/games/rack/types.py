@@ -14,6 +14,7 @@ from jaxdlb.mechanics.distributions import DISTRIBUTIONS, Constant, Distribution
 from jaxdlb.parameters import law, parameter, per_size
 
 LOSS = Interval(0, 1, high_open=True)
+RATE = Interval(1e-12)  # from above, the most arrivals of a slice bound it
 
 
 def _speeds(game: Any) -> np.ndarray:
@@ -44,7 +45,7 @@ class Params:
     packet_overhead: Float[Array, " N"] = parameter(AMOUNT, 64.0)  # bytes added to every packet
     latency: Float[Array, " N"] = parameter(AMOUNT, 0.002)  # ms from a packet's last bit sent to its arrival
 
-    arrival_rate: Float[Array, ""] = parameter(POSITIVE_AMOUNT)  # tasks per ms in the whole rack, on average
+    arrival_rate: Float[Array, ""] = parameter(RATE)  # tasks per ms in the whole rack, on average
     rate_variation: Distribution = law(DISTRIBUTIONS, Constant())  # factor on the rate, drawn anew for each slice
     arrival_modulation: arrivals.Modulation = law(arrivals.LAWS)  # how the rate varies over slices, as a factor
     tasks: Source = law(SOURCES)  # where tasks come from: drawn at random, or recorded
