@@ -11,9 +11,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from . import cli, compose, config, errors, launch, paths, reference
+from . import cli, compose, config, errors, launch, memory, paths, reference
 
 _SWEEP = ("-m", "--multirun")
+DRY_RUN = "--dry_run"  # a flag of our own, which hydra does not know
 
 
 def main(arguments: Sequence[str], description: str) -> int:
@@ -25,6 +26,9 @@ def main(arguments: Sequence[str], description: str) -> int:
     if set(cli.HELP) & set(arguments):
         groups = f"Groups and their choices:\n{reference.groups()}\n\n"
         return cli.run(lambda: cli.helped(description, arguments, groups=groups), print, arguments)
+    if DRY_RUN in arguments:
+        rest = [text for text in arguments if text != DRY_RUN]
+        return cli.run(lambda: _plan_of_one(rest), memory.dry_run, rest)
     arguments = sorted(arguments, key=lambda text: text not in _SWEEP)  # hydra cannot find a flag between overrides
     os.environ["HYDRA_FULL_ERROR"] = "1"  # hydra then raises what is wrong, instead of printing it and exiting
     config.register()
@@ -51,6 +55,19 @@ def main(arguments: Sequence[str], description: str) -> int:
     finally:
         sys.argv = before
     return max(statuses, default=0)
+
+
+def _plan_of_one(overrides: Sequence[str]) -> launch.Plan:
+    """What a dry run would train: one job, without flags.
+
+    Raises:
+        ValueError, HydraException, OmegaConfBaseException: something given is wrong.
+    """
+    config.register()
+    flags = [text for text in overrides if text.startswith("-")]
+    if flags:
+        raise ValueError(f"{DRY_RUN} is given with {flags[0]}; it must be given without other flags, for one run")
+    return launch.prepare(compose.from_conf(overrides), overrides)
 
 
 def _check(arguments: Sequence[str]) -> str | None:

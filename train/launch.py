@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from jaxdlb import checkpoint, evaluation
 from jaxdlb.networks import NetworkConfig, suited
 
-from . import build, comparison, compose, config, loggers, loop, provenance, run_folder, sweep
+from . import build, comparison, compose, config, loggers, loop, memory, provenance, run_folder, sweep
 from .build import Scenario
 from .held_out import HeldOut
 from .loggers import metrics_file
@@ -95,10 +95,14 @@ def _check_not_beyond(step: int, schedule: Schedule, settings: Any) -> None:
 def execute(plan: Plan) -> Path:
     """Train as planned, evaluate, print the table, and return the run's folder, where all is written.
 
+    What does not fit the device is refused before the folder is made: the training program is compiled first.
+
     Raises:
+        errors.Refusal: training takes more memory than there is.
         DivergedError: a metric became NaN or infinite; the message names the last good checkpoint.
         StoppedError: a signal asked to stop, and a checkpoint was saved.
     """
+    program = memory.program(plan)
     if plan.resumed is None:
         folder = run_folder.create(plan.settings)
         seconds = 0.0
@@ -113,7 +117,7 @@ def execute(plan: Plan) -> Path:
     if plan.schedule.num_updates < FEW_UPDATES:
         _tell(listening, _few_updates(plan))
     try:
-        _train(plan, folder, listening, seconds)
+        _train(plan, folder, listening, seconds, program)
         if plan.settings.evaluation.enabled:
             _tell(listening, f"trained {plan.schedule.num_updates} updates; comparing with the heuristics")
             _evaluate(plan, folder, listening)
@@ -152,7 +156,9 @@ def _tell_provenance(plan: Plan, folder: Path) -> None:
     provenance.write(folder, plan.settings, plan.scenario, plan.command, update=update, further=trained)
 
 
-def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], seconds: float) -> None:
+def _train(
+    plan: Plan, folder: Path, listening: Sequence[loggers.Logger], seconds: float, program: loop.Program
+) -> None:
     population = plan.population
     shared = getattr(population.learner.config, "share_parameters", True)
     game, found_as = plan.scenario.game, plan.settings.game.name
@@ -163,7 +169,7 @@ def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], second
         held_out = HeldOut(plan.scenario, plan.network, shared, population.num_seeds, plan.settings.evaluation)
     with checkpoint.Writer(folder / checkpoint.FOLDER, about) as writer:
         try:
-            loop.train(population, state, plan.schedule, writer, listening, seconds, held_out)
+            loop.train(population, state, plan.schedule, writer, listening, seconds, held_out, program)
         except DivergedError as error:
             writer.wait()
             raise DivergedError(f"{error}; {_what_is_left(folder)}") from None

@@ -20,6 +20,7 @@ from .loggers import Logger, Progress, Row, metrics_file
 
 HeldOut = Callable[[PyTree], list[dict[str, float]]]  # from a policy's variables: the columns of each seed
 Metrics = dict[str, Array]  # of K updates, and of S seeds where there are several: float32 [K] or [K, S]
+Program = Callable[[PyTree, Array], tuple[PyTree, Metrics]]  # from a state and a number of updates, compiled
 _SECONDS_BETWEEN_LOOKS = 0.005
 _CAUSES = ("utility", "reward", "loss")  # parts of metrics' names; a later one may follow from an earlier
 
@@ -117,8 +118,11 @@ def train(
     loggers: Sequence[Logger],
     seconds_before: float = 0.0,
     held_out: HeldOut | None = None,
+    program: Program | None = None,
 ) -> PyTree:
     """Train until the schedule is spent, and return the state; `state` is donated.
+
+    The `program` is what `compiled` gave for these shapes; without one, it is compiled here.
 
     A checkpoint is saved at the first visit to the host after every `checkpoint_interval` updates, at the end, and when
     a signal asks to stop. It is scored by the mean utility over seeds in the episodes held out or, without one, in
@@ -132,7 +136,7 @@ def train(
     for logger in loggers:
         logger.start(update, schedule.num_updates)
     with Signals() as signals:
-        run = _compile(population, state, schedule.logging_interval)
+        run = program or compiled(population, state, schedule.logging_interval)
         clock.start()
         while update < schedule.num_updates and signals.received is None:
             count = min(_until_multiple(update, schedule.logging_interval), schedule.num_updates - update)
@@ -191,7 +195,8 @@ class _Clock:
         return self.seconds / self.updates
 
 
-def _compile(population: Population, state: PyTree, most: int) -> Callable[[PyTree, Array], tuple[PyTree, Metrics]]:
+def compiled(population: Population, state: PyTree, most: int) -> Program:
+    """The program of an interval of at most `most` updates, for states like this one, which may be of shapes alone."""
     program = jax.jit(lambda state, count: population.interval(state, count, most), donate_argnums=0)
     return program.lower(state, jnp.int32(0)).compile()
 

@@ -22,7 +22,7 @@ from jaxdlb import checkpoint
 from jaxdlb.games import GAMES
 from jaxdlb.learners import LEARNERS
 from jaxdlb.networks.torsos import TORSOS
-from train import compose, evaluate, launch, paths, render, robustness, simulate
+from train import compose, evaluate, jobs, launch, paths, render, robustness, simulate
 
 STEPS = (100, 200)
 PLACEHOLDERS = {"<run>": "example", "<step>": str(STEPS[-1]), "<N>": "16"}
@@ -107,6 +107,7 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page, here, registries, mo
 
 def check_train(words):
     """What `python -m train` checks before it trains, of each job of a sweep."""
+    words = [word for word in words if word != jobs.DRY_RUN]
     given = get_args_parser().parse_args(sorted(words, key=lambda word: not word.startswith("-")))
     if given.help or given.cfg:
         return
@@ -146,7 +147,7 @@ COMMANDS = {
     "python -m train.simulate": simulate.prepare,
     **{
         f"python -m benchmarks.{name}": check_benchmark(f"benchmarks.{name}")
-        for name in ("games", "learners", "against_c", "against_python", "growth", "forms", "training")
+        for name in ("games", "learners", "against_c", "against_python", "growth", "forms", "memory", "training")
     },
     "python -m docs.tables": check_tables,
     "python -m docs.validation": check_nothing,
