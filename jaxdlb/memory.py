@@ -64,8 +64,8 @@ def num_bytes(tree: PyTree) -> int:
     return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
-def free(device: jax.Device) -> Free:
-    """What is left of an accelerator's memory or, for a CPU, of the machine's and of that of the control group."""
+def free(device: Any) -> Free:
+    """What is left of the memory of a `jax.Device`; for a CPU, the less of the machine's and of its control group's."""
     on_device = device.memory_stats() or {}
     if "bytes_limit" in on_device:
         return Free(int(on_device["bytes_limit"] - on_device.get("bytes_in_use", 0)), str(device))

@@ -1,6 +1,7 @@
 """The memory of training, told before it is spent: what fits, and what does not. How right it is: tests/long."""
 
 import os
+import signal
 
 import jax
 import pytest
@@ -57,10 +58,6 @@ def test_a_dry_run_takes_one_run_alone(train, here):
             "learner.rollout_length is 1000000000; it must be at",
         ),
         (
-            ["learner.num_seeds=100000000", "learner.num_envs=1", "learner.rollout_length=1"],
-            "learner.num_seeds is 100000000;",
-        ),
-        (
             ["network.hidden=[100000,100000]", "learner.num_envs=1"],
             "network.hidden is [100000, 100000]; it must be narrower",
         ),
@@ -85,13 +82,20 @@ def test_a_program_that_is_too_large_is_refused_once_compiled_and_before_anythin
     assert not list(here.iterdir())
 
 
-def test_a_launch_compiles_its_program_once(train, here, monkeypatch):
+def test_a_launch_trains_with_the_program_that_was_measured(train, here, monkeypatch):
+    """And so compiles it once."""
     from train import loop
 
-    compiled, count = loop.compiled, []
-    monkeypatch.setattr(loop, "compiled", lambda *given: count.append(given) or compiled(*given))
-    assert train(*TINY, "evaluation.enabled=false", "run_dir=run").status == 0
-    assert len(count) == 1
+    compiled, given = object(), []
+
+    def stopped(*arguments):
+        given.extend(arguments)
+        raise loop.StoppedError(signal.SIGTERM, 0)
+
+    monkeypatch.setattr("train.memory.program", lambda plan: compiled)
+    monkeypatch.setattr(loop, "train", stopped)
+    assert train(*TINY, "run_dir=run").status == 128 + signal.SIGTERM
+    assert given[-1] is compiled
 
 
 def test_what_is_left_is_the_least_of_the_machines_memory_and_of_its_groups(monkeypatch, tmp_path):
