@@ -18,6 +18,7 @@ from jaxdlb.checks import (
     POSITIVE_PROBABILITY,
     Interval,
     check_array,
+    check_size,
     check_switch,
     check_whole,
 )
@@ -85,10 +86,11 @@ def _random(weighted: bool) -> Callable[[], Rule]:
 
 def _power_of_d(d: Any = 2, weighted: Any = False, width: Any = None) -> Rule:
     """Sample `d` peers for each task; `width` ≥ d reserves space for more, so that a grid's members share shapes."""
+    check_size("d", d, 1)
     check_whole("d", d, POSITIVE_COUNT)
     check_switch("weighted", weighted)
     width = d if width is None else width
-    check_whole("width", width, dataclasses.replace(POSITIVE_COUNT, low=d))
+    check_size("width", width, d)
     return rules.LeastOfSample(weighted=weighted, d=int(d), width=int(width))
 
 
