@@ -41,7 +41,7 @@ if not __package__:  # run as a file: the repository's root is not on the path y
 
 import jaxdlb
 from benchmarks import devices, report, timing
-from jaxdlb import spaces
+from jaxdlb import memory, spaces
 from jaxdlb.game import Game
 from jaxdlb.games import GAMES
 from jaxdlb.mechanics import chance
@@ -203,9 +203,9 @@ def sizes_of(game: Game, num_envs: int, params: PyTree | None = None) -> Sizes:
     return Sizes(
         num_nodes=game.num_agents,
         num_envs=num_envs,
-        state_bytes=timing.num_bytes(state),
-        params_bytes=timing.num_bytes(params),
-        observation_bytes=timing.num_bytes(timestep.observation),
+        state_bytes=memory.num_bytes(state),
+        params_bytes=memory.num_bytes(params),
+        observation_bytes=memory.num_bytes(timestep.observation),
     )
 
 

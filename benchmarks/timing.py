@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import jax
 
+from jaxdlb import memory
+
 Name = TypeVar("Name")
 
 _STATUS, _CLEAR_REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -103,15 +105,11 @@ def compile_program(function: Callable[..., Any], *arguments: Any, donate: tuple
     """Compile `function` for `arguments`; `donate` numbers those whose memory the results may take over."""
     start = time.perf_counter()
     compiled = jax.jit(function, donate_argnums=donate).lower(*arguments).compile()
-    return Program(compiled, time.perf_counter() - start, _num_bytes(compiled))
+    return Program(compiled, time.perf_counter() - start, _num_bytes(memory.estimate(compiled)))
 
 
-def _num_bytes(compiled: Any) -> int | None:
-    memory = compiled.memory_analysis()
-    if memory is None:
-        return None
-    held = memory.argument_size_in_bytes + memory.output_size_in_bytes + memory.temp_size_in_bytes
-    return int(held - memory.alias_size_in_bytes)
+def _num_bytes(estimate: memory.Estimate | None) -> int | None:
+    return None if estimate is None else estimate.total - estimate.workspaces
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,10 +132,19 @@ def peak_memory(run: Callable[[], Any], device: jax.Device) -> PeakMemory:
     if "peak_bytes_in_use" in on_device:
         return PeakMemory(int(on_device["peak_bytes_in_use"]), "device, since the process started")
     if since_before:
-        lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines() if ":" in line)
-        return PeakMemory(int(lines["VmHWM"].split()[0]) * 1024, "host process, during one call")
+        return PeakMemory(_bytes_of_process("VmHWM"), "host process, during one call")
     kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return PeakMemory(kibibytes * 1024, "host process, since it started")
+
+
+def resident_memory() -> int:
+    """Bytes that this process holds now; Linux alone says."""
+    return _bytes_of_process("VmRSS")
+
+
+def _bytes_of_process(name: str) -> int:
+    lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines() if ":" in line)
+    return int(lines[name].split()[0]) * 1024
 
 
 def _forget_peak() -> bool:
@@ -146,8 +153,3 @@ def _forget_peak() -> bool:
     except OSError:
         return False
     return True
-
-
-def num_bytes(tree: Any) -> int:
-    """Bytes of all arrays of a pytree, which may be of shapes alone; PRNG keys count as the words they hold."""
-    return sum(math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,17 @@ COUNT = Interval(0, LARGEST_INT, integer=True)
 POSITIVE_COUNT = Interval(1, LARGEST_INT, integer=True)
 POSITIVE = Interval(0, low_open=True)
 FINITE = Interval(-math.inf)
+# What the numbers of a game stay within, so that rewards, and the squares that are made of them, stay within float32.
+COST = Interval(0, 1e6)  # also a weight in a sum of costs
+COMPLETION_PROBABILITY = Interval(1e-6, 1)  # of a node's tasks, over which their number is divided
+SPEED = Interval(1e-6, 1e6)  # relative to another
+AMOUNT = Interval(0, 1e12)  # of time, bytes or tasks, in whatever unit
+POSITIVE_AMOUNT = Interval(1e-12, 1e12)
+SIGNED_AMOUNT = Interval(-1e12, 1e12)
 SWITCH = Switch(0, 1, integer=True)
+
+_NO_NUMBERS = "SUc"  # kinds of NumPy's types: text, which it would read as numbers, and complex numbers
+_LONGEST_SHOWN = 80  # characters
 
 
 def check_array(name: str, value: Any, shape: tuple[int, ...], allowed: Interval) -> np.ndarray:
@@ -65,6 +76,8 @@ def check_array(name: str, value: Any, shape: tuple[int, ...], allowed: Interval
         ValueError: names the field, the first offending entry and what is allowed.
     """
     array = as_numbers(name, value)
+    if _holds_switches(value) and not isinstance(allowed, Switch):
+        raise ValueError(f"{name} is {value!r}; it must be {allowed}, not true or false")
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}; it must have shape {shape}")
     bad = np.argwhere(~allowed.contains(array))
@@ -78,14 +91,14 @@ def broadcast_array(name: str, value: Any, shape: tuple[int, ...], allowed: Inte
     """Like `check_array`, but a single number is broadcast to `shape`."""
     array = as_numbers(name, value)
     if array.ndim == 0:
-        check_array(name, array, (), allowed)
+        check_array(name, value, (), allowed)
         return np.broadcast_to(array, shape)
-    return check_array(name, array, shape, allowed)
+    return check_array(name, value, shape, allowed)
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     """Raise ValueError unless `value` is one of `choices`."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
 
 
@@ -101,7 +114,7 @@ def check_size(name: str, value: Any, least: int, most: int = LARGEST_INT) -> No
 
 def check_whole(name: str, value: Any, allowed: Interval) -> None:
     """Raise ValueError unless `value` is an int within `allowed`."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not allowed.contains(np.asarray(value)):
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not allowed.low <= value <= allowed.high:
         raise ValueError(f"{name} is {value!r}; it must be {allowed}")
 
 
@@ -111,9 +124,35 @@ def check_switch(name: str, value: Any) -> None:
         raise ValueError(f"{name} is {value!r}; it must be true or false")
 
 
+def check_type(name: str, value: Any, wanted: type | tuple[type, ...], what: str) -> None:
+    """Raise ValueError unless `value` is of one of the `wanted` types; `what` calls them by a name for people."""
+    if not isinstance(value, wanted):
+        raise ValueError(f"{name} is {shown(value)}; it must be {what}")
+
+
+def check_path(name: str, value: Any) -> None:
+    """Raise ValueError unless `value` is a path of at least one character: a str, or what `os.fspath` makes one."""
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str) or not os.fspath(value):
+        raise ValueError(f"{name} is {shown(value)}; it must be a path")
+
+
+def shown(value: Any) -> str:
+    """A value as messages show it: what is long is told by its type."""
+    text = repr(value)
+    short = len(text) <= _LONGEST_SHOWN and "\n" not in text
+    return text if short else f"an object of the class {type(value).__name__}"
+
+
 def as_numbers(name: str, value: Any) -> np.ndarray:
     """`value` as a NumPy array of float64; raises ValueError unless it is a number or a regular list of numbers."""
     try:
-        return np.asarray(value, dtype=np.float64)
+        array = np.asarray(value)
+        if array.dtype.kind not in _NO_NUMBERS:
+            return array.astype(np.float64)
     except (TypeError, ValueError):
-        raise ValueError(f"{name} is {value!r}; it must be a number or a list of numbers") from None
+        pass
+    raise ValueError(f"{name} is {value!r}; it must be a number or a list of numbers")
+
+
+def _holds_switches(value: Any) -> bool:
+    return bool(np.asarray(value).dtype == np.bool_)

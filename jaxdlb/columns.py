@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxdlb.checks import NON_NEGATIVE, Interval, check_choice
+from jaxdlb.checks import NON_NEGATIVE, Interval, check_choice, check_path
 
 MOST_SECONDS = 1e12  # before or after zero; beyond that, a float no longer resolves milliseconds
 
@@ -60,6 +60,7 @@ class Table:
 
 def read(path: PathLike, time: Column, columns: Sequence[Column], time_unit: str = "auto") -> Table:
     """The rows of an archive if the file's name ends in .npz, and of a CSV file otherwise."""
+    check_path("path", path)
     return (read_npz if Path(path).suffix.lower() == ".npz" else read_csv)(path, time, columns, time_unit)
 
 
@@ -75,6 +76,7 @@ def read_csv(path: PathLike, time: Column, columns: Sequence[Column], time_unit:
             unknown `time_unit`.
     """
     check_choice("time_unit", time_unit, TIME_UNITS)
+    check_path("path", path)
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             return _parse(path, csv.reader(file, strict=True), time, columns, time_unit)
@@ -93,6 +95,7 @@ def read_npz(path: PathLike, time: Column, columns: Sequence[Column], time_unit:
         ValueError: as in `read_csv`; or arrays that are not of numbers, not of one dimension, or not of equal lengths.
     """
     check_choice("time_unit", time_unit, TIME_UNITS)
+    check_path("path", path)
     arrays = _load(path, [time, *columns])
     for column in columns:
         if column.key in arrays:

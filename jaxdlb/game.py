@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
+from jaxdlb.checks import shown
 from jaxdlb.parameters import Shorthands
 
 Params = TypeVar("Params")
@@ -203,6 +204,13 @@ class Game(Protocol[Params, State, Observation, Action_contra]):
     def true_observation(self, state: State, params: Params) -> Observation:
         """The observation as it would be if no news were ever stale; only for policies of the kind `oracle`."""
         ...
+
+
+def check_is_game(game: Any) -> None:
+    """Raise ValueError unless `game` can be played, as what `jaxdlb.make` gives can; a name or a class cannot."""
+    can = all(callable(getattr(game, name, None)) for name in ("default_params", "reset", "step"))
+    if isinstance(game, type) or not can:
+        raise ValueError(f"game is {shown(game)}; it must be a game, as jaxdlb.make gives one")
 
 
 def traced_observation_shapes(game: Any) -> Any:

@@ -16,7 +16,7 @@ Python types.
 import contextlib
 import dataclasses
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -36,6 +36,7 @@ from jaxdlb.checks import (
     check_size,
     check_switch,
     check_whole,
+    shown,
 )
 
 Declared = TypeVar("Declared")
@@ -182,15 +183,18 @@ def check(instance: Any, sizes: Any = None) -> None:
     `sizes` is the game, whose `dims` give the shapes; settings need none, since their fields are plain values.
 
     Raises:
-        ValueError: names the field, the offending entry and what is allowed.
+        ValueError: names the field, the offending entry and what is allowed; or `instance` is no dataclass.
     """
+    if not dataclasses.is_dataclass(instance):
+        raise ValueError(f"the parameters are {shown(instance)}; they must be an instance of a dataclass")
     for path, type_, name, declaration, value in walk(instance):
         if _is_array(type_, name):
             _check_entries(path, type_, name, value, declaration.within(sizes), sizes)
         elif declaration.laws is not None:
             _check_law(path, declaration.laws, type(value), value)
         elif declaration.allowed is not None and not (value is None is declaration.default):
-            _check_setting(path, declaration.allowed, value)
+            is_list = typing.get_origin(annotation_of(type_, name)) is tuple
+            (_check_list if is_list else _check_setting)(path, declaration.allowed, value)
 
 
 def kind_of(laws: Mapping[str, type], type_: type) -> str:
@@ -251,7 +255,7 @@ def _make_field(type_: type, name: str, declaration: Declaration, value: Any, si
     annotation, allowed, array = annotation_of(type_, name), declaration.within(sizes), as_numbers(name, value)
     shape = _shape(annotation, sizes, array)
     _check_not_empty(name, array, annotation, sizes)
-    array = (check_array if _free_dims(annotation, sizes) else broadcast_array)(name, array, shape, allowed)
+    array = (check_array if _free_dims(annotation, sizes) else broadcast_array)(name, value, shape, allowed)
     return jnp.asarray(_cast(name, array, dtype_of(annotation), allowed))
 
 
@@ -351,17 +355,15 @@ def _check_entries(path: str, type_: Any, name: str, value: Any, allowed: Interv
     _refuse_traced(path, value)
     annotation, array = annotation_of(type_, name), as_numbers(path, value)
     _check_not_empty(path, array, annotation, sizes)
-    _cast(path, check_array(path, array, _shape(annotation, sizes, array), allowed), dtype_of(annotation), allowed)
+    _cast(path, check_array(path, value, _shape(annotation, sizes, array), allowed), dtype_of(annotation), allowed)
 
 
 def _check_setting(path: str, allowed: Any, value: Any) -> None:
-    """Check a setting of a plain Python type: true or false, a name, a number in a range, or a list of these."""
+    """Check a setting of a plain Python type: true or false, a name, or a number in a range."""
     if isinstance(allowed, Switch):
         check_switch(path, value)
     elif isinstance(allowed, tuple):
         check_choice(path, value, allowed)
-    elif isinstance(value, tuple | list):
-        _check_list(path, allowed, value)
     elif allowed.integer and allowed.high >= LARGEST_INT:
         check_size(path, value, int(allowed.low))
     elif allowed.integer:
@@ -370,7 +372,10 @@ def _check_setting(path: str, allowed: Any, value: Any) -> None:
         _cast(path, check_array(path, value, (), allowed), jnp.float32, allowed)
 
 
-def _check_list(path: str, allowed: Interval, values: Sequence[Any]) -> None:
+def _check_list(path: str, allowed: Any, values: Any) -> None:
+    """Check a list of settings, each by itself."""
+    if not isinstance(values, tuple | list):
+        raise ValueError(f"{path} is {values!r}; it must be a list, of which each is {allowed}")
     if not values:
         raise ValueError(f"{path} is empty; it must hold at least one entry")
     for index, value in enumerate(values):

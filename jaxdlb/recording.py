@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
-from jaxdlb.checks import check_size
-from jaxdlb.game import Game, TimeStep
-from jaxdlb.policies import Policy
+from jaxdlb.checks import POSITIVE_COUNT, check_whole
+from jaxdlb.game import Game, TimeStep, check_is_game
+from jaxdlb.mechanics import chance
+from jaxdlb.policies import Policy, check_policy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,9 +74,14 @@ def record(game: Game, policy: Policy, params: Any, key: PRNGKeyArray, num_round
     The game's keys depend only on `key` and the round: with the same key, two policies face the same random events.
 
     Raises:
-        ValueError: `num_rounds` is below 1.
+        ValueError: `num_rounds` is below 1, `game` or `policy` is none, `game.validate` refuses the `params`, or `key`
+            is not one key.
     """
-    check_size("num_rounds", num_rounds, 1)
+    check_is_game(game)
+    check_policy("policy", policy)
+    game.validate(params)
+    chance.check_key("key", key)
+    check_whole("num_rounds", num_rounds, POSITIVE_COUNT)
     first, history = jax.device_get(jax.jit(partial(_history, game, policy, num_rounds))(params, key))
     states, actions, timesteps = history
     states = jax.tree.map(lambda start, rest: np.concatenate([start[None], rest]), first, states)

@@ -11,12 +11,13 @@ for a whole action space. All of them accept NumPy arrays as well as traced ones
 
 import dataclasses
 import functools
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
+
+from jaxdlb.checks import FINITE, check_array, check_size, check_switch
 
 _SUM_TOLERANCE = 1e-4  # for shares summed in float32
 
@@ -34,8 +35,7 @@ class Discrete:
     over_candidates: bool = False
 
     def __post_init__(self) -> None:
-        if self.num_choices < 1:
-            raise ValueError(f"num_choices is {self.num_choices}; a Discrete space needs at least 1 choice")
+        check_size("num_choices", self.num_choices, 1)
         _check_one_meaning(self)
 
     def sample(self, key: PRNGKeyArray, legal: Bool[Array, "N A"]) -> Int[Array, " N"]:
@@ -62,10 +62,11 @@ class Box:
     size: int = 1
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
+        check_array("low", self.low, (), FINITE)
+        check_array("high", self.high, (), FINITE)
+        if not self.low < self.high:
             raise ValueError(f"low is {self.low} and high {self.high}; a Box needs finite low < high")
-        if self.size < 1:
-            raise ValueError(f"size is {self.size}; a Box needs at least 1 entry")
+        check_size("size", self.size, 1)
 
     def sample(self, key: PRNGKeyArray, legal: Bool[Array, " N"]) -> Float[Array, "N size"]:
         """Uniform entries for agents that may act, 0 for the others: float32 [N, size]."""
@@ -97,8 +98,7 @@ class Simplex:
     over_candidates: bool = False
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise ValueError(f"size is {self.size}; a Simplex needs at least 1 share")
+        check_size("size", self.size, 1)
         _check_one_meaning(self)
 
     def sample(self, key: PRNGKeyArray, legal: Bool[Array, "N A"]) -> Float[Array, "N A"]:
@@ -159,6 +159,8 @@ def _is_space(node: Any) -> bool:
 
 
 def _check_one_meaning(space: Discrete | Simplex) -> None:
+    check_switch("over_agents", space.over_agents)
+    check_switch("over_candidates", space.over_candidates)
     if space.over_agents and space.over_candidates:
         raise ValueError("over_candidates is True; it must be False where over_agents is True")
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from jaxdlb.checks import POSITIVE_COUNT, PROBABILITY, SHARE, Interval, check_array
+from jaxdlb.checks import AMOUNT, POSITIVE_COUNT, PROBABILITY, SHARE, Interval, check_array, check_switch, check_type
 from jaxdlb.columns import Column, PathLike, Table, check_in_order, read_csv
 from jaxdlb.mechanics.arrivals import Trace
 
@@ -102,6 +102,7 @@ def split(workload: Workload, held_out: float | int = 0.3) -> tuple[Workload, Wo
     Raises:
         ValueError: `held_out` is outside (0, 1), or a part would have no requests at all.
     """
+    check_type("workload", workload, Workload, "a Workload, as read_counts gives one")
     check_array("held_out", held_out, (), SHARE)
     num_samples = len(workload.counts)
     num_train = num_samples - round(num_samples * held_out)
@@ -126,6 +127,9 @@ def fit_scale(workload: Workload, arrival_prob: Any) -> float:
         ValueError: an arrival probability is outside [0, 1], or cannot be reached because too many samples have no
             requests; the message names the target and the largest attainable value.
     """
+    check_type("workload", workload, Workload, "a Workload, as read_counts gives one")
+    if np.size(arrival_prob) == 0:
+        raise ValueError("arrival_prob is empty; it must be a number, or one for each node")
     probs = np.atleast_1d(check_array("arrival_prob", arrival_prob, np.shape(arrival_prob)[-1:], PROBABILITY))
     target = float(np.mean(probs))
     unclipped = 1 / float(np.mean(workload.counts))  # a lower bound, since clipping only lowers the mean
@@ -155,12 +159,15 @@ def modulation(
     A held-out part must be given the scale of the training part, since a scale of its own would leak its mean.
 
     Raises:
-        ValueError: as in `fit_scale`; or `rounds_per_sample` is not an integer ≥ 1; or the scale is not a number > 0.
+        ValueError: as in `fit_scale`; or `rounds_per_sample` is not an integer ≥ 1; the scale is not a number
+            > 0, or makes factors beyond what an `AMOUNT` may be; or `random_start` is not true or false.
     """
     check_array("rounds_per_sample", rounds_per_sample, (), POSITIVE_COUNT)
     if scale is None:
         scale = fit_scale(workload, arrival_prob)
-    check_array("scale", scale, (), Interval(0, low_open=True))
+    check_switch("random_start", random_start)
+    most = AMOUNT.high / float(np.max(workload.counts))
+    check_array("scale", scale, (), Interval(0, most, low_open=True))
     trace = Trace(
         factors=jnp.asarray(workload.counts * scale, jnp.float32),
         rounds_per_sample=jnp.int32(rounds_per_sample),

@@ -233,7 +233,7 @@ def test_what_float32_rounds_out_of_the_range_is_refused(name, value, message):
 
 def test_open_ends_stay_open_in_float32():
     game = jaxdlb.make("dlb", num_nodes=2, heartbeats="per_link")
-    assert "holds as 0; it must be" in refusal(game.default_params, completion_prob=[0.5, 1e-60])
+    assert "holds as 0; it must be" in refusal(GAME.default_params, worth={"kind": "fading", "half_life": 1e-60})
     assert "holds as 1; it must be" in refusal(game.default_params, heartbeat_loss=1 - 1e-12)
 
 

@@ -1,5 +1,7 @@
 """Train: `python -m train [group=choice …] [key=value …]`; `-m` sweeps, `resume=<run>` goes on with a run.
 
+`--dry_run` compiles the training program, tells what memory it would take, and writes nothing.
+
 Exit status: 0 when all went well; 1 when training diverged; 2 when something given is wrong, of which one line on
 stderr says what, and then nothing has been written; 128 + the signal's number when a signal stopped it, after a
 checkpoint.

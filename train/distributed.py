@@ -50,7 +50,7 @@ class Group:
         number = int(np.max(multihost_utils.process_allgather(np.int32(received or 0))))
         return number or None
 
-    def together(self, prepare: Callable[[], Prepared], overrides: Sequence[str]) -> Prepared:
+    def together(self, prepare: Callable[[], Prepared], overrides: Sequence[str], about: str = "plan") -> Prepared:
         """What `prepare` gives, once all processes have; what any of them finds wrong stops all, and the first says it.
 
         Raises:
@@ -65,7 +65,7 @@ class Group:
                 prepared = prepare()
         except errors.Refusal as refusal:
             sentence = str(refusal)
-        for number, said in enumerate(self._said(sentence)):
+        for number, said in enumerate(self._said(about, sentence)):
             if said and not self.is_first:
                 raise SystemExit(errors.STATUS)
             if said:
@@ -85,10 +85,10 @@ class Group:
             self.watch.verdict()
             raise
 
-    def _said(self, own: str) -> list[str]:
-        """What each process says, in order."""
-        self.store.key_value_set(f"{_FOLDER}{self.index}", own or " ")
-        keys = [f"{_FOLDER}{number}" for number in range(self.count)]
+    def _said(self, about: str, own: str) -> list[str]:
+        """What each process says of something that they are asked once, in order."""
+        self.store.key_value_set(f"{_FOLDER}{about}/{self.index}", own or " ")
+        keys = [f"{_FOLDER}{about}/{number}" for number in range(self.count)]
         return [self.store.blocking_key_value_get(key, _NEVER * 1000).strip() for key in keys]
 
 

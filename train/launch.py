@@ -22,6 +22,7 @@ from . import (
     launchers,
     loggers,
     loop,
+    memory,
     provenance,
     resuming,
     run_folder,
@@ -59,22 +60,27 @@ def _run_as_one_of(group: Group, given: DictConfig, overrides: Sequence[str]) ->
 def execute(plan: Plan) -> Path:
     """Train as planned, evaluate, print the table, and return the run's folder, where all is written.
 
+    What does not fit the device is refused before the folder is made: the training program is compiled first.
+
     Raises:
-        errors.Refusal: another process trains in the folder, or has done so since the plan was made.
+        errors.Refusal: training takes more memory than there is, or another process trains in the folder, or has done
+            so since the plan was made.
         DivergedError: a metric became NaN or infinite; the message names the last good checkpoint.
         StoppedError: a signal asked to stop; during training a checkpoint was saved.
         OSError: a file could not be written; the last whole checkpoint is kept.
     """
-    folder = run_folder.create(plan.settings) if plan.resumed is None else plan.resumed.folder
-    if plan.finished:
-        print(f"the run in {folder} has finished, after update {plan.schedule.num_updates}; nothing is left to do")
+    if plan.resumed is not None and plan.finished:
+        folder, num_updates = plan.resumed.folder, plan.schedule.num_updates
+        print(f"the run in {folder} has finished, after update {num_updates}; nothing is left to do")
         return folder
+    program = _program(plan)
+    folder = run_folder.create(plan.settings) if plan.resumed is None else plan.resumed.folder
     with contextlib.ExitStack() as stack:
         signals = stack.enter_context(Signals())
         with errors.refusals():
             stack.enter_context(run_lock.held(folder, plan.folder_key))
             _check_untouched(plan, folder)
-        _run(plan, folder, signals)
+        _run(plan, folder, signals, program)
     print(f"the run is in {folder}")
     return folder
 
@@ -87,8 +93,15 @@ def take_part(plan: Plan) -> None:
     """
     if plan.finished:
         return
+    program = _program(plan)
     with Signals() as signals, signals.deferred(), plan.group.training(lambda: ""):
-        loop.train(plan.population, _start(plan), plan.schedule, None, [], signals=signals, **_spread(plan))
+        heard: dict[str, Any] = {"signals": signals, "program": program, **_spread(plan)}
+        loop.train(plan.population, _start(plan), plan.schedule, None, [], **heard)
+
+
+def _program(plan: Plan) -> loop.Program:
+    """The training program, compiled, if it fits the devices of all processes."""
+    return plan.group.together(lambda: memory.program(plan), [], "memory")
 
 
 def _check_untouched(plan: Plan, folder: Path) -> None:
@@ -98,7 +111,7 @@ def _check_untouched(plan: Plan, folder: Path) -> None:
         raise ValueError(f"{folder} was trained in while this launch was being prepared; it must be started again")
 
 
-def _run(plan: Plan, folder: Path, signals: Signals) -> None:
+def _run(plan: Plan, folder: Path, signals: Signals, program: loop.Program) -> None:
     if plan.resumed is not None and plan.resumed.told is not None:
         print(plan.resumed.told, file=sys.stderr)
     seconds = _begin(plan, folder)
@@ -106,7 +119,8 @@ def _run(plan: Plan, folder: Path, signals: Signals) -> None:
     if plan.schedule.num_updates < FEW_UPDATES:
         _tell(listening, _few_updates(plan))
     try:
-        _train(plan, folder, listening, seconds, signals)
+        heard = {"seconds_before": seconds, "signals": signals, "program": program, **_spread(plan)}
+        _train(plan, folder, listening, heard)
         if plan.settings.evaluation.enabled:
             _tell(listening, f"trained {plan.schedule.num_updates} updates; comparing with the heuristics")
             _evaluate(plan, folder, listening)
@@ -190,7 +204,7 @@ def _tell_provenance(plan: Plan, folder: Path) -> None:
     provenance.write(folder, plan.settings, plan.scenario, plan.command, update=update, further=trained)
 
 
-def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], seconds: float, signals: Signals) -> None:
+def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], heard: dict[str, Any]) -> None:
     population = plan.population
     shared = getattr(population.learner.config, "share_parameters", True)
     game, found_as = plan.scenario.game, plan.settings.game.name
@@ -198,11 +212,10 @@ def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], second
     held_out = None
     if plan.settings.evaluation.held_out_episodes != 0:
         held_out = HeldOut(plan.scenario, plan.network, shared, population.num_seeds, plan.settings.evaluation)
-    heard: dict[str, Any] = {"held_out": held_out, "signals": signals, **_spread(plan)}
-    with signals.deferred(), checkpoint.Writer(folder / checkpoint.FOLDER, about) as writer:
+    with heard["signals"].deferred(), checkpoint.Writer(folder / checkpoint.FOLDER, about) as writer:
         try:
             with plan.group.training(lambda: _last_words(plan, writer, folder)):
-                loop.train(population, _start(plan), plan.schedule, writer, listening, seconds, **heard)
+                loop.train(population, _start(plan), plan.schedule, writer, listening, held_out=held_out, **heard)
         except DivergedError as error:
             writer.wait()
             raise DivergedError(f"{error}; {_what_is_left(folder)}") from None

@@ -21,6 +21,7 @@ from .signals import Signals, StoppedError
 Agree = Callable[[int | None], int | None]  # on a signal, among all processes, from what each has received
 HeldOut = Callable[[PyTree], list[dict[str, float]]]  # from a policy's variables: the columns of each seed
 Metrics = dict[str, Array]  # of K updates, and of S seeds where there are several: float32 [K] or [K, S]
+Program = Callable[[PyTree, np.int32], tuple[PyTree, Metrics]]  # from a state and a number of updates, compiled
 _SECONDS_BETWEEN_LOOKS = 0.005
 _CAUSES = ("utility", "reward", "loss")  # parts of metrics' names; a later one may follow from an earlier
 
@@ -90,8 +91,11 @@ def train(
     placement: Placement | None = None,
     agree: Agree = lambda received: received,
     signals: Signals | None = None,
+    program: Program | None = None,
 ) -> PyTree:
     """Train until the schedule is spent, and return the state; `state` is donated.
+
+    The `program` is what `compiled` gave for these shapes; without one, it is compiled here.
 
     With a `placement` the state is spread over devices as it says. Of several processes one has the writer.
 
@@ -113,7 +117,7 @@ def train(
         if signals is None:
             signals = stack.enter_context(Signals())
             stack.enter_context(signals.deferred())
-        run = _compile(population, state, schedule.logging_interval, placement)
+        run = program or compiled(population, state, schedule.logging_interval, placement)
         clock.start()
         stopped = agree(signals.asked())
         while update < schedule.num_updates and stopped is None:
@@ -176,9 +180,8 @@ class _Clock:
         return self.seconds / self.updates
 
 
-def _compile(
-    population: Population, state: PyTree, most: int, placement: Placement | None
-) -> Callable[[PyTree, np.int32], tuple[PyTree, Metrics]]:
+def compiled(population: Population, state: PyTree, most: int, placement: Placement | None = None) -> Program:
+    """The program of an interval of at most `most` updates, for states like this one, which may be of shapes alone."""
     where: dict[str, Any] = {}
     if placement is not None:
         everywhere = placement.everywhere

@@ -26,6 +26,7 @@ from jaxdlb.checkpoint.packing import (
     quiet,
     unpack,
 )
+from jaxdlb.checks import check_path
 from jaxdlb.networks import NetworkConfig, build_actor
 from jaxdlb.policies.learned import LearnedPolicy, variable_shapes
 
@@ -59,6 +60,7 @@ def locate(path: PathLike, key: str = "checkpoint") -> Location:
     Raises:
         CheckpointError: there is no such folder, or it holds no checkpoint.
     """
+    check_path(key, path)
     folder = Path(path)
     if not folder.is_dir():
         raise CheckpointError(f"{key} is {str(path)!r}; it must be the folder of a run, and no such folder exists")

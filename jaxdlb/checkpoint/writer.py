@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import math
 import os
 import re
@@ -10,10 +11,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
 from jaxtyping import PyTree
 
 from jaxdlb.checkpoint.packing import FORMAT, PathLike, alone, checksum, pack, quiet
 from jaxdlb.checkpoint.reader import steps
+from jaxdlb.checks import COUNT, POSITIVE_COUNT, check_path, check_type, check_whole, shown
 from jaxdlb.networks import NetworkConfig, suited
 
 _DELETED = ".deleted"  # in a checkpoints folder: steps on their way out, which no longer count
@@ -31,11 +35,14 @@ class Writer:
 
     Raises:
         OSError: from every method, if a step could not be written; the steps before it are kept.
+        ValueError: `folder` is no path or there is a file, `about` is no such mapping, or `num_latest` is below 1.
     """
 
     def __init__(self, folder: PathLike, about: Mapping[str, Any], *, num_latest: int = 2) -> None:
         import orbax.checkpoint as ocp
         from orbax.checkpoint import checkpoint_managers as managers
+
+        _check(folder, about, num_latest)
 
         keep = managers.AnyPreservationPolicy(
             [managers.LatestN(num_latest), managers.BestN(get_metric_fn=_utility, n=1)]
@@ -64,12 +71,15 @@ class Writer:
         `utility` is the score by which the best step is chosen, which is kept and whose policy is loaded by default.
 
         Raises:
-            ValueError: the utility is not finite, so that steps cannot be ranked by it.
+            ValueError: the step is no whole number; the utility is not finite, so that steps cannot be ranked by it; or
+                the state or the policy is no pytree of arrays.
         """
         import orbax.checkpoint as ocp
 
-        if not math.isfinite(utility):
-            raise ValueError(f"utility is {utility}; it must be finite, since checkpoints are ranked by it")
+        check_whole("step", step, COUNT)
+        _check_utility(utility)
+        _check_arrays("state", state)
+        _check_arrays("policy", policy)
         items = {"state": pack(state), "policy": pack(policy)}
         checksums = {name: checksum(arrays) for name, arrays in items.items()}
         about = {"format": FORMAT, "step": step, "utility": utility, "checksums": checksums, **self._about}
@@ -126,6 +136,36 @@ def _os_error(error: BaseException | None) -> int | None:
             return int(told[1])
         error = error.__cause__ or error.__context__
     return None
+
+
+def _check(folder: Any, about: Any, num_latest: Any) -> None:
+    """Raise ValueError for what a writer cannot be made with."""
+    check_path("folder", folder)
+    present = next(each for each in (Path(folder), *Path(folder).absolute().parents) if each.exists())
+    if not present.is_dir():
+        raise ValueError(f"folder is {str(folder)!r}; it must be a folder, and {str(present)!r} is a file")
+    check_type("about", about, Mapping, "a mapping that JSON can hold")
+    try:
+        json.dumps(dict(about))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"about is {shown(about)}; it must be a mapping that JSON can hold ({error})") from None
+    check_whole("num_latest", num_latest, POSITIVE_COUNT)
+
+
+def _check_utility(utility: Any) -> None:
+    rank = "it must be finite, since checkpoints are ranked by it"
+    if isinstance(utility, bool | str) or np.ndim(utility) or utility is None:
+        raise ValueError(f"utility is {shown(utility)}; it must be a number")
+    if not math.isfinite(utility):
+        raise ValueError(f"utility is {utility}; {rank}")
+
+
+def _check_arrays(name: str, tree: Any) -> None:
+    leaves = jax.tree.leaves(tree)
+    bad = next((leaf for leaf in leaves if not isinstance(leaf, jax.Array | np.ndarray | np.generic)), None)
+    if bad is not None or not leaves:
+        holds = "nothing" if bad is None else shown(bad)
+        raise ValueError(f"{name} holds {holds}; it must be a pytree of arrays, at least one")
 
 
 def _utility(metrics: Mapping[str, float]) -> float:

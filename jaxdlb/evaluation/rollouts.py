@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
 
-from jaxdlb.checks import NON_NEGATIVE, POSITIVE, check_array, check_size
+from jaxdlb.checks import LARGEST_INT, NON_NEGATIVE, POSITIVE, check_array, check_size, check_type, shown
 from jaxdlb.evaluation.side_by_side import SampleParams, draw_clusters, play, teams_of
-from jaxdlb.game import Game
-from jaxdlb.policies import Policy
+from jaxdlb.game import Game, check_is_game
+from jaxdlb.mechanics import chance
+from jaxdlb.policies import Policy, check_policy
 
 # The most (policy, agent, agent) entries played at once; beyond that, episodes take turns. Bounds memory, not results.
 _ENTRIES_AT_ONCE = 2**22
@@ -92,6 +93,7 @@ def sums(
         ValueError: no policies, fewer than 2 episodes, no rounds, or a warm-up that leaves none to count.
     """
     check_sizes(num_episodes, num_rounds, warmup, by_time)
+    _check_what_plays(game, policies, sample_params, key)
     if not policies:
         raise ValueError("policies is empty; there must be at least 1 policy to evaluate")
     teams, places = teams_of(policies)
@@ -112,6 +114,17 @@ def sums(
     return [{name: values[:, place] for name, values in total.items()} for place in order]
 
 
+def _check_what_plays(game: Any, policies: Sequence[Any], sample_params: Any, key: Any) -> None:
+    """Raise ValueError for an argument of `sums` that is of another kind."""
+    check_is_game(game)
+    check_type("policies", policies, Sequence, "a list of policies")
+    for index, policy in enumerate(policies):
+        check_policy(f"policies[{index}]", policy)
+    if not callable(sample_params):
+        raise ValueError(f"sample_params is {shown(sample_params)}; it must be a function from a key to parameters")
+    chance.check_key("key", key)
+
+
 def check_sizes(num_episodes: int, num_rounds: float, warmup: float, by_time: bool = False) -> None:
     """Raise ValueError unless there are enough episodes for an interval and the warm-up leaves a round to count."""
     check_size("num_episodes", num_episodes, 2)
@@ -121,5 +134,8 @@ def check_sizes(num_episodes: int, num_rounds: float, warmup: float, by_time: bo
     else:
         check_size("num_rounds", num_rounds, 1)
         check_size("warmup", warmup, 0)
+    for name, value in (("num_episodes", num_episodes), ("num_rounds", num_rounds)):
+        if value > LARGEST_INT:
+            raise ValueError(f"{name} is {value}; it must be at most {LARGEST_INT}")
     if warmup >= num_rounds:
         raise ValueError(f"warmup is {warmup}; it must be below num_rounds, which is {num_rounds}")

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special  # type: ignore[import-untyped]
 
+from jaxdlb.checks import as_numbers
+
 CONFIDENCE = 0.95
 
 
@@ -34,7 +36,7 @@ def estimate(samples: ArrayLike) -> Estimate:
     Raises:
         ValueError: `samples` is not a list of at least 2 numbers.
     """
-    values = np.asarray(samples, np.float64)
+    values = as_numbers("samples", samples)
     if values.ndim != 1 or values.size < 2:
         raise ValueError(f"samples has shape {values.shape}; an interval needs a list of at least 2 samples")
     mean = float(np.mean(values))
@@ -53,7 +55,7 @@ def crossed(samples: ArrayLike) -> Estimate:
     Raises:
         ValueError: `samples` is not a table of at least 2 by 2 numbers.
     """
-    values = np.asarray(samples, np.float64)
+    values = as_numbers("samples", samples)
     if values.ndim != 2:
         raise ValueError(f"samples has shape {values.shape}; it must have an axis of seeds and one of episodes")
     of_seeds, of_episodes = estimate(values.mean(axis=1)), estimate(values.mean(axis=0))
@@ -71,4 +73,4 @@ def paired_difference(a: ArrayLike, b: ArrayLike) -> Estimate:
     """
     if np.shape(a) != np.shape(b):
         raise ValueError(f"a has shape {np.shape(a)} and b {np.shape(b)}; paired samples need equal shapes")
-    return estimate(np.asarray(a, np.float64) - np.asarray(b, np.float64))
+    return estimate(as_numbers("a", a) - as_numbers("b", b))

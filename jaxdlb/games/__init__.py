@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from jaxdlb.catalogue import Catalogue, did_you_mean
-from jaxdlb.game import Entry, Game
+from jaxdlb.checks import check_type
+from jaxdlb.game import Entry, Game, check_is_game
 from jaxdlb.games import dlb, rack
 from jaxdlb.policies import Policy, make_heuristic
 from jaxdlb.ranges import sampler
@@ -46,6 +47,7 @@ def heuristic(name: str, *, game: str | None = None, **options: Any) -> Policy:
         ValueError: an unknown name (the message lists the known ones and suggests the nearest), an option that the
             heuristic does not have, or a value out of range.
     """
+    check_type("heuristic", name, str, "a name")
     entries = GAMES.values() if game is None else [GAMES.find(game)]
     families = [entry.heuristics for entry in entries if name in entry.heuristics]
     if len({id(each[name]) for each in families}) > 1:
@@ -65,6 +67,7 @@ def randomised(game: Game, base: Any = None, **ranges: Any) -> Any:
     Raises:
         ValueError: an unknown field, a range out of order, or one that contains a value `game.validate` would refuse.
     """
+    check_is_game(game)
     base = game.default_params() if base is None else base
     shorthands = next((entry.shorthands for entry in GAMES.values() if entry.game is type(game)), {})
     return sampler(base, ranges, shorthands, validate=game.validate)

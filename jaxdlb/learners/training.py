@@ -5,10 +5,11 @@ from typing import Any
 import jax
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from jaxdlb.checks import check_size
-from jaxdlb.game import Game
+from jaxdlb.checks import POSITIVE_COUNT, check_type, check_whole, shown
+from jaxdlb.game import Game, check_is_game
 from jaxdlb.learners.environments import SampleParams
 from jaxdlb.learners.registry import LEARNERS
+from jaxdlb.mechanics import chance
 from jaxdlb.networks import NetworkConfig
 
 _DEFAULT_NETWORK = NetworkConfig()
@@ -29,10 +30,14 @@ def make(
     Raises:
         ValueError: `config` belongs to no known learner, or the settings or the network do not fit the game.
     """
+    check_is_game(game)
+    check_type("network", network, NetworkConfig, "a NetworkConfig")
+    if sample_params is not None and not callable(sample_params):
+        raise ValueError(f"sample_params is {shown(sample_params)}; it must be a function from a key to parameters")
     entry = next((each for each in LEARNERS.values() if each.config is type(config)), None)
     if entry is None:
         known = ", ".join(each.config.__name__ for each in LEARNERS.values())
-        raise ValueError(f"config is {config!r}; it must be one of {known}")
+        raise ValueError(f"config is {shown(config)}; it must be one of {known}")
     return entry.make(game, network, config, _always(game) if sample_params is None else sample_params)
 
 
@@ -57,7 +62,8 @@ def train(
     Raises:
         ValueError: fewer than 1 update, or settings or a network that do not fit the game.
     """
-    check_size("num_updates", num_updates, 1)
+    check_whole("num_updates", num_updates, POSITIVE_COUNT)
+    chance.check_key("key", key)
     learner = make(game, config, network=network, sample_params=sample_params)
 
     @jax.jit

@@ -3,6 +3,9 @@
 Each law has `start(key) -> int32 ()`, the state at reset; `advance(key, state) -> int32 ()`, the state one round
 later; and `factor(state, round) -> float32 ()`, the factor in that round. Laws differ in the class of the pytree, so a
 game calls these three methods and never asks which law it has. `LAWS` names them.
+
+A factor is as exact in the last round that an int32 can count as in the first. A counter that goes on wraps around to
+negative numbers; read as uint32, as here, it is right until round 2³², where laws begin anew.
 """
 
 from collections.abc import Mapping
@@ -13,7 +16,8 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxdlb.checks import COUNT, FINITE, NON_NEGATIVE, POSITIVE, POSITIVE_COUNT, PROBABILITY, SWITCH
+from jaxdlb.checks import AMOUNT, COUNT, FINITE, POSITIVE_COUNT, PROBABILITY, SWITCH
+from jaxdlb.mechanics import cycles
 from jaxdlb.parameters import parameter
 
 Scalar = Float[Array, ""] | float
@@ -55,11 +59,12 @@ class Sinusoidal(_Stateless):
     """1 + amplitude · sin(2π (round + phase) / period), like day and night; amplitude in [0, 1], the rest in rounds."""
 
     amplitude: Scalar = parameter(PROBABILITY, 0.5)  # amplitude of the oscillation around 1
-    period: Scalar = parameter(POSITIVE, 1000.0)  # period, in rounds
+    period: Scalar = parameter(cycles.PERIOD, 1000.0)  # period, in rounds
     phase: Scalar = parameter(FINITE, 0.0)  # shift in time, in rounds
 
     def factor(self, state: Int[Array, ""], round: Int[Array, ""]) -> Float[Array, ""]:
-        angle = 2 * jnp.pi * (round + self.phase) / self.period
+        turns = cycles.turns(round, self.period) + self.phase / self.period
+        angle = 2 * jnp.pi * (turns - jnp.floor(turns))
         return jnp.asarray(1.0 + self.amplitude * jnp.sin(angle), jnp.float32)
 
 
@@ -68,19 +73,20 @@ class Step(_Stateless):
     """The factor is `before` until round `at`, and `after` from that round on."""
 
     at: Count = parameter(COUNT, 250)  # the first round after the step
-    before: Scalar = parameter(NON_NEGATIVE, 1.0)  # the factor before that round
-    after: Scalar = parameter(NON_NEGATIVE, 1.0)  # the factor from that round on
+    before: Scalar = parameter(AMOUNT, 1.0)  # the factor before that round
+    after: Scalar = parameter(AMOUNT, 1.0)  # the factor from that round on
 
     def factor(self, state: Int[Array, ""], round: Int[Array, ""]) -> Float[Array, ""]:
-        return jnp.asarray(jnp.where(round < self.at, self.before, self.after), jnp.float32)
+        is_before = cycles.counted(round) < cycles.counted(self.at)
+        return jnp.asarray(jnp.where(is_before, self.before, self.after), jnp.float32)
 
 
 @struct.dataclass
 class MarkovModulated:
     """Two regimes, calm (state 0) and busy (state 1), which change with the given probabilities; starts calm."""
 
-    calm: Scalar = parameter(NON_NEGATIVE, 0.5)  # the factor in the calm regime
-    busy: Scalar = parameter(NON_NEGATIVE, 1.5)  # the factor in the busy regime
+    calm: Scalar = parameter(AMOUNT, 0.5)  # the factor in the calm regime
+    busy: Scalar = parameter(AMOUNT, 1.5)  # the factor in the busy regime
     calm_to_busy: Scalar = parameter(PROBABILITY, 0.01)  # probability, per round, that calm turns busy
     busy_to_calm: Scalar = parameter(PROBABILITY, 0.01)  # probability, per round, that busy turns calm
 
@@ -102,7 +108,7 @@ class Trace:
     With `random_start`, an episode starts at a random sample (the state is its index); otherwise, at the first one.
     """
 
-    factors: Float[Array, " K"] = parameter(NON_NEGATIVE)  # the factor in each sample
+    factors: Float[Array, " K"] = parameter(AMOUNT)  # the factor in each sample
     rounds_per_sample: Count = parameter(POSITIVE_COUNT, 1)  # rounds that a sample lasts
     random_start: Switch = parameter(SWITCH, True)  # start at a random sample
 
@@ -114,7 +120,10 @@ class Trace:
         return state
 
     def factor(self, state: Int[Array, ""], round: Int[Array, ""]) -> Float[Array, ""]:
-        sample = (state + round // self.rounds_per_sample) % self.factors.shape[0]
+        num_samples = self.factors.shape[0]
+        samples = cycles.counted(round) // cycles.counted(self.rounds_per_sample)
+        sample = state + (samples % num_samples).astype(jnp.int32)
+        sample = jnp.where(sample < num_samples, sample, sample - num_samples)
         return self.factors[sample]
 
 

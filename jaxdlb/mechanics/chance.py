@@ -6,10 +6,14 @@ as long, depending on the processor (`benchmarks.growth`), and a whole round of 
 (`benchmarks.forms`).
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
+
+from jaxdlb.checks import shown
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
@@ -17,6 +21,14 @@ _NUM_ROUNDS = 20
 _NUMBERS = np.uint32(2**31)  # counters for numbers are above those for keys, so one key may give both
 
 Words = UInt32[Array, "..."]
+
+
+def check_key(name: str, key: Any) -> None:
+    """Raise ValueError unless `key` is one key, such as `jax.random.key(0)`, or the two words of one."""
+    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
+    is_key = dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key) and shape == ()
+    if not is_key and (dtype, shape) != (np.dtype(np.uint32), (2,)):
+        raise ValueError(f"{name} is {shown(key)}; it must be one key, such as jax.random.key(0)")
 
 
 def threefry(key: tuple[Words, Words], counter: tuple[Words, Words]) -> tuple[Words, Words]:

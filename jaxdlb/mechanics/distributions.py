@@ -12,7 +12,7 @@ from flax import struct
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float
 
-from jaxdlb.checks import FINITE, NON_NEGATIVE, PROBABILITY, Interval
+from jaxdlb.checks import AMOUNT, PROBABILITY, SIGNED_AMOUNT, Interval
 from jaxdlb.parameters import parameter
 
 Scalar = Float[Array, ""] | float
@@ -33,7 +33,7 @@ class Distribution(Protocol):
 class Constant:
     """Always the same."""
 
-    value: Scalar = parameter(NON_NEGATIVE, 1.0)  # the number
+    value: Scalar = parameter(AMOUNT, 1.0)  # the number
 
     def quantile(self, u: Float[Array, "*S"]) -> Float[Array, "*S"]:
         return jnp.full(jnp.shape(u), self.value, jnp.float32)
@@ -46,7 +46,7 @@ class Constant:
 class Exponential:
     """The times between events without memory."""
 
-    average: Scalar = parameter(NON_NEGATIVE, 1.0)  # mean
+    average: Scalar = parameter(AMOUNT, 1.0)  # mean
 
     def quantile(self, u: Float[Array, "*S"]) -> Float[Array, "*S"]:
         return -self.average * jnp.log1p(-u)
@@ -59,8 +59,8 @@ class Exponential:
 class Normal:
     """max(0, X) for a normal X: what falls below 0 counts as 0, which raises the mean a little."""
 
-    center: Scalar = parameter(FINITE, 1.0)  # mean before clamping
-    std: Scalar = parameter(NON_NEGATIVE, 0.25)  # standard deviation before clamping
+    center: Scalar = parameter(SIGNED_AMOUNT, 1.0)  # mean before clamping
+    std: Scalar = parameter(AMOUNT, 0.25)  # standard deviation before clamping
 
     def quantile(self, u: Float[Array, "*S"]) -> Float[Array, "*S"]:
         return jnp.maximum(self.center + self.std * norm.ppf(jnp.maximum(u, _LEAST)), 0.0)
@@ -75,8 +75,8 @@ class Normal:
 class Uniform:
     """Anything between two ends alike."""
 
-    low: Scalar = parameter(NON_NEGATIVE, 0.5)  # the least
-    high: Scalar = parameter(NON_NEGATIVE, 1.5)  # the most
+    low: Scalar = parameter(AMOUNT, 0.5)  # the least
+    high: Scalar = parameter(AMOUNT, 1.5)  # the most
 
     def quantile(self, u: Float[Array, "*S"]) -> Float[Array, "*S"]:
         return self.low + (self.high - self.low) * u
@@ -89,8 +89,8 @@ class Uniform:
 class Lognormal:
     """A number whose logarithm is normal: many small ones and a heavy tail."""
 
-    average: Scalar = parameter(NON_NEGATIVE, 1.0)  # mean
-    sigma: Scalar = parameter(NON_NEGATIVE, 1.0)  # standard deviation of the logarithm
+    average: Scalar = parameter(AMOUNT, 1.0)  # mean
+    sigma: Scalar = parameter(AMOUNT, 1.0)  # standard deviation of the logarithm
 
     def quantile(self, u: Float[Array, "*S"]) -> Float[Array, "*S"]:
         return self.average * jnp.exp(self.sigma * norm.ppf(jnp.maximum(u, _LEAST)) - jnp.square(self.sigma) / 2)
@@ -103,7 +103,7 @@ class Lognormal:
 class Pareto:
     """P(X > x) = (least / x)^shape: a tail so heavy that the variance is infinite up to shape 2."""
 
-    least: Scalar = parameter(NON_NEGATIVE, 0.5)  # the least
+    least: Scalar = parameter(AMOUNT, 0.5)  # the least
     shape: Scalar = parameter(ABOVE_ONE, 2.0)  # exponent of the tail; the mean is finite above 1
 
     def quantile(self, u: Float[Array, "*S"]) -> Float[Array, "*S"]:
@@ -117,8 +117,8 @@ class Pareto:
 class Bimodal:
     """One of two numbers: many short ones and a few long ones, as of lookups beside scans."""
 
-    short: Scalar = parameter(NON_NEGATIVE, 0.5)  # the usual number
-    long: Scalar = parameter(NON_NEGATIVE, 5.5)  # the rare number
+    short: Scalar = parameter(AMOUNT, 0.5)  # the usual number
+    long: Scalar = parameter(AMOUNT, 5.5)  # the rare number
     long_share: Scalar = parameter(PROBABILITY, 0.1)  # probability of the rare one
 
     def quantile(self, u: Float[Array, "*S"]) -> Float[Array, "*S"]:

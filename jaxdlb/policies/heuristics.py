@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, PRNGKeyArray
 
@@ -13,11 +14,13 @@ from jaxdlb.checks import (
     FINITE,
     NON_NEGATIVE,
     POSITIVE,
+    POSITIVE_COUNT,
     POSITIVE_PROBABILITY,
     Interval,
     check_array,
     check_size,
     check_switch,
+    check_whole,
 )
 from jaxdlb.game import Game
 from jaxdlb.mechanics import chance
@@ -84,6 +87,7 @@ def _random(weighted: bool) -> Callable[[], Rule]:
 def _power_of_d(d: Any = 2, weighted: Any = False, width: Any = None) -> Rule:
     """Sample `d` peers for each task; `width` ≥ d reserves space for more, so that a grid's members share shapes."""
     check_size("d", d, 1)
+    check_whole("d", d, POSITIVE_COUNT)
     check_switch("weighted", weighted)
     width = d if width is None else width
     check_size("width", width, d)
@@ -144,8 +148,14 @@ def _surplus_split(utilisation: Any = 1.0) -> Rule:
     return SurplusSplit(utilisation=_number("utilisation", utilisation, POSITIVE_PROBABILITY))
 
 
+_LARGEST = float(np.finfo(np.float32).max)
+
+
 def _number(name: str, value: Any, allowed: Interval) -> float:
-    return float(check_array(name, value, (), allowed))
+    number = float(check_array(name, value, (), allowed))
+    if abs(number) > _LARGEST:
+        raise ValueError(f"{name} is {number:g}; it must be at most {_LARGEST:g} in size, as float32 is")
+    return number
 
 
 MARGINS = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 12.0, 14.0, 16.0, 20.0, 24.0, 32.0, 48.0, 64.0, 96.0)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 from jaxtyping import PRNGKeyArray
 
 from jaxdlb.catalogue import Catalogue, did_you_mean
+from jaxdlb.checks import shown
 from jaxdlb.game import Game
 
 KINDS = ("heuristic", "oracle", "learned", "optimal")
@@ -81,6 +82,12 @@ class Family:
     def members(self, game: Game) -> list[Policy]:
         """The policies of `combinations`."""
         return [self.make(**options) for options in self.combinations(game)]
+
+
+def check_policy(name: str, policy: Any) -> None:
+    """Raise ValueError unless `policy` can act."""
+    if isinstance(policy, type) or not isinstance(policy, Policy):
+        raise ValueError(f"{name} is {shown(policy)}; it must be a policy, such as jaxdlb.heuristic gives")
 
 
 def make_heuristic(families: Mapping[str, Family], name: str, **options: Any) -> Policy:

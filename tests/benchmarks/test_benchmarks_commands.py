@@ -19,7 +19,7 @@ TINY_LEARNERS = (
 TINY_RACE = ("--num-nodes", "3", "--nodes", "12", "--repeats", "2", "--min-seconds", "0.001")
 TINY_GROWTH = ("--num-nodes", "2", "--nodes", "32", "--repeats", "2", "--min-seconds", "0.001")
 TINY_FORMS = ("--num-nodes", "2", "--nodes", "32", "--network", "--repeats", "2", "--min-seconds", "0.001")
-NAMES = ("games", "learners", "against_c", "against_python", "growth", "forms", "training")
+NAMES = ("games", "learners", "against_c", "against_python", "growth", "forms", "memory", "training")
 AS_FILE = {name: [f"benchmarks/{name}.py"] for name in NAMES}
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks import report, timing
+from jaxdlb import memory
 from jaxdlb.writing import quantity
 
 
@@ -45,7 +46,7 @@ def test_peak_memory_counts_what_a_call_holds():
 
 def test_bytes_of_a_pytree_may_be_told_from_shapes_alone():
     tree = {"a": jax.ShapeDtypeStruct((3, 5), jnp.float32), "b": jax.ShapeDtypeStruct((7,), jnp.bool_)}
-    assert timing.num_bytes(tree) == 3 * 5 * 4 + 7
+    assert memory.num_bytes(tree) == 3 * 5 * 4 + 7
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from train import (
     compose,
     evaluate,
     hydra_cli,
+    jobs,
     launch,
     launchers,
     own_conf,
@@ -135,6 +136,7 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page, here, registries, mo
 
 def check_train(words):
     """What `python -m train` checks before it trains, of each job of a sweep."""
+    words = [word for word in words if word != jobs.DRY_RUN]
     given = hydra_cli.parse(sorted(words, key=lambda word: not word.startswith("-")))
     if given.help or given.cfg:
         return
@@ -197,7 +199,17 @@ COMMANDS = {
     "python -m train.simulate": simulate.prepare,
     **{
         f"python -m benchmarks.{name}": check_benchmark(f"benchmarks.{name}")
-        for name in ("games", "learners", "against_c", "against_python", "growth", "forms", "sharding", "training")
+        for name in (
+            "games",
+            "learners",
+            "against_c",
+            "against_python",
+            "growth",
+            "forms",
+            "sharding",
+            "memory",
+            "training",
+        )
     },
     "python -m docs.tables": check_tables,
     "python -m docs.validation": check_nothing,

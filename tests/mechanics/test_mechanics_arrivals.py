@@ -38,6 +38,33 @@ def test_a_sinusoid_has_its_amplitude_period_and_phase():
     np.testing.assert_allclose(np.mean(factors(law, range(40))), 1, atol=1e-6)
 
 
+LATE = [2**20 + 3, 2**24 + 1, 2**30 + 7, 2**31 - 1, 2**31 + 9, 2**32 - 1]  # as int32, the last two are negative
+
+
+def late_factors(law, state=0):
+    return factors(law, np.array(LATE, np.uint32).view(np.int32), state)
+
+
+@pytest.mark.parametrize(("period", "phase"), [(1000.0, 0.0), (7.3, 2.5), (86400.5, -100.0), (2.0**25, 0.0)])
+def test_a_sinusoid_keeps_its_phase_in_the_long_run(period, phase):
+    law = Sinusoidal(amplitude=0.5, period=period, phase=phase)
+    period = float(np.float32(period))
+    exact = [1 + 0.5 * math.sin(2 * math.pi * (math.fmod(round, period) + phase) / period) for round in LATE]
+    np.testing.assert_allclose(late_factors(law), exact, atol=2e-6)
+
+
+@pytest.mark.parametrize("rounds_per_sample", [1, 3, 1000])
+def test_a_trace_takes_the_right_sample_in_the_long_run(rounds_per_sample):
+    law = Trace(factors=TRACE, rounds_per_sample=rounds_per_sample)
+    exact = [TRACE[(4 + round // rounds_per_sample) % len(TRACE)] for round in LATE]
+    np.testing.assert_array_equal(late_factors(law, state=4), exact)
+
+
+def test_a_step_stays_taken_in_the_long_run():
+    assert set(late_factors(Step(at=2**20, before=0.5, after=2.0))) == {2}
+    assert late_factors(Step(at=2**31 - 1, before=0.5, after=2.0)).tolist() == [0.5] * 3 + [2] * 3
+
+
 def test_a_step_happens_in_its_round():
     assert factors(Step(at=3, before=0.5, after=2.0), [0, 2, 3, 4, 99]).tolist() == [0.5, 0.5, 2, 2, 2]
     assert factors(Step(at=0, before=0.5, after=2.0), [0]).tolist() == [2]

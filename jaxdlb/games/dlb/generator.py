@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdlb import parameters
-from jaxdlb.checks import NON_NEGATIVE
+from jaxdlb.checks import NON_NEGATIVE, check_type
 from jaxdlb.games.dlb.types import Params
 from jaxdlb.parameters import Shorthand
 
@@ -46,6 +46,7 @@ def make_params(game: Any, **fields: Any) -> Params:
 
 def validate(params: Params, game: Any) -> None:
     """Check every field of one cluster's `params`; raises ValueError with the field, the entry and the range."""
+    check_type("params", params, Params, "the Params of dlb")
     parameters.check(params, game)
     if game.heartbeats == "shared" and float(params.heartbeat_loss) > 0:
         raise ValueError(

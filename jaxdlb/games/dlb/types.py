@@ -6,7 +6,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdlb.checks import COUNT, NON_NEGATIVE, POSITIVE_COUNT, POSITIVE_PROBABILITY, PROBABILITY, Interval
+from jaxdlb.checks import COMPLETION_PROBABILITY, COST, COUNT, POSITIVE_COUNT, PROBABILITY, Interval
 from jaxdlb.mechanics.arrivals import LAWS, Modulation
 from jaxdlb.parameters import law, parameter, per_size
 
@@ -26,13 +26,13 @@ class Params:
 
     arrival_prob: Float[Array, " N"] = parameter(PROBABILITY)  # p: probability that a task arrives at node i in a round
     completion_prob: Float[Array, " N"] = parameter(  # q: probability that a node with work completes a task in a round
-        POSITIVE_PROBABILITY, per_size("linspace(0.2, 0.9, N)", _reference_speeds)
+        COMPLETION_PROBABILITY, per_size("linspace(0.2, 0.9, N)", _reference_speeds)
     )
-    migration_cost: Float[Array, ""] = parameter(NON_NEGATIVE, 0.1)  # c_m: cost of each task sent to another node
-    steal_cost: Float[Array, ""] = parameter(NON_NEGATIVE, 0.1)  # c_s: cost of each steal request, granted or not
-    imbalance_weight: Float[Array, ""] = parameter(NON_NEGATIVE, 1.0)  # w_I: weight of the imbalance in the utility
-    holding_weight: Float[Array, ""] = parameter(NON_NEGATIVE, 0.0)  # w_H: weight of the tasks present in the utility
-    drop_cost: Float[Array, ""] = parameter(NON_NEGATIVE, 10.0)  # c_d: cost of each task dropped at a full node
+    migration_cost: Float[Array, ""] = parameter(COST, 0.1)  # c_m: cost of each task sent to another node
+    steal_cost: Float[Array, ""] = parameter(COST, 0.1)  # c_s: cost of each steal request, granted or not
+    imbalance_weight: Float[Array, ""] = parameter(COST, 1.0)  # w_I: weight of the imbalance in the utility
+    holding_weight: Float[Array, ""] = parameter(COST, 0.0)  # w_H: weight of the tasks present in the utility
+    drop_cost: Float[Array, ""] = parameter(COST, 10.0)  # c_d: cost of each task dropped at a full node
     transfer_delay: Int[Array, ""] = parameter(COUNT, 1, at_most="max_delay")  # d: rounds that a sent task travels
     heartbeat_period: Int[Array, ""] = parameter(POSITIVE_COUNT, 10)  # h: rounds from one heartbeat to the next
     heartbeat_phase: Int[Array, " N"] = parameter(COUNT, 0)  # φ: node i sends in rounds r with (r − φ_i) mod h = 0

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
-from jaxdlb.checks import NON_NEGATIVE
+from jaxdlb.checks import AMOUNT
 from jaxdlb.parameters import parameter
 from jaxdlb.policies.choice import pick_weighted
 
@@ -41,7 +41,7 @@ class AtRandom:
 class Weighted:
     """A node with probability ∝ its weight; at least one weight is above 0."""
 
-    weights: Float[Array, " N"] = parameter(NON_NEGATIVE)  # weight of each node
+    weights: Float[Array, " N"] = parameter(AMOUNT)  # weight of each node
 
     def deal(self, numbers: Float[Array, " A"], turn: Int[Array, ""], num_nodes: int) -> Int[Array, " A"]:
         return pick_weighted(numbers, jnp.broadcast_to(self.weights, (*numbers.shape, num_nodes)))

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxdlb import parameters
-from jaxdlb.checks import POSITIVE
+from jaxdlb.checks import POSITIVE, check_type
 from jaxdlb.games.rack.sources import Recorded
 from jaxdlb.games.rack.types import Arrivals, Generator, Params
 from jaxdlb.mechanics import chance
@@ -154,6 +154,7 @@ def make_params(game: Any, **fields: Any) -> Params:
 
 def validate(params: Params, game: Any) -> None:
     """Check every field of one rack's `params`; raises ValueError with the field, the entry and the range."""
+    check_type("params", params, Params, "the Params of rack")
     parameters.check(params, game)
     with jax.ensure_compile_time_eval():
         _check_fields_together(params, game)

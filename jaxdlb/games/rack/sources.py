@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxdlb.checks import NON_NEGATIVE, POSITIVE, SWITCH
+from jaxdlb.checks import AMOUNT, POSITIVE_AMOUNT, SWITCH
 from jaxdlb.mechanics import chance
 from jaxdlb.parameters import parameter
 
@@ -76,12 +76,12 @@ class Recorded:
     whole that the load refers to: of the record itself, or of the part that was trained on (`recorded`).
     """
 
-    gap: Float[Array, " K"] = parameter(NON_NEGATIVE)  # from each task to the next, in mean gaps
-    runtimes: Float[Array, " K"] = parameter(NON_NEGATIVE)  # ms of work of each task
-    io_times: Float[Array, " K"] = parameter(NON_NEGATIVE)  # ms of I/O of each task
-    payloads: Float[Array, " K"] = parameter(NON_NEGATIVE)  # bytes of each task
-    average_runtime: Float[Array, ""] = parameter(POSITIVE)  # ms of work, by which the load is reckoned
-    average_io_time: Float[Array, ""] = parameter(NON_NEGATIVE, 0.0)  # ms of I/O, by which it is reckoned
+    gap: Float[Array, " K"] = parameter(AMOUNT)  # from each task to the next, in mean gaps
+    runtimes: Float[Array, " K"] = parameter(AMOUNT)  # ms of work of each task
+    io_times: Float[Array, " K"] = parameter(AMOUNT)  # ms of I/O of each task
+    payloads: Float[Array, " K"] = parameter(AMOUNT)  # bytes of each task
+    average_runtime: Float[Array, ""] = parameter(POSITIVE_AMOUNT)  # ms of work, by which the load is reckoned
+    average_io_time: Float[Array, ""] = parameter(AMOUNT, 0.0)  # ms of I/O, by which it is reckoned
     random_start: Bool[Array, ""] = parameter(SWITCH, True)  # start at a random task
 
     def start(self, key: PRNGKeyArray) -> tuple[Int[Array, ""], Float[Array, ""]]:

@@ -6,7 +6,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdlb.checks import COUNT, NON_NEGATIVE, POSITIVE, POSITIVE_COUNT, PROBABILITY, Interval
+from jaxdlb.checks import AMOUNT, COST, COUNT, POSITIVE_AMOUNT, POSITIVE_COUNT, PROBABILITY, SPEED, Interval
 from jaxdlb.games.rack.dealing import DEALINGS, Dealing
 from jaxdlb.games.rack.sources import SOURCES, Source
 from jaxdlb.mechanics import arrivals
@@ -14,6 +14,7 @@ from jaxdlb.mechanics.distributions import DISTRIBUTIONS, Constant, Distribution
 from jaxdlb.parameters import law, parameter, per_size
 
 LOSS = Interval(0, 1, high_open=True)
+RATE = Interval(1e-12)  # from above, the most arrivals of a slice bound it
 
 
 def _speeds(game: Any) -> np.ndarray:
@@ -31,20 +32,20 @@ class Params:
         POSITIVE_COUNT, per_size("max_cores", lambda game: game.max_cores), at_most="max_cores"
     )
     core_perf: Float[Array, " N"] = parameter(  # speed of a core: a task takes overhead + runtime / core_perf
-        POSITIVE, per_size("linspace(0.5, 2, N)", _speeds)
+        SPEED, per_size("linspace(0.5, 2, N)", _speeds)
     )
     io_cores: Int[Array, " N"] = parameter(  # I/O operations that a node can do at once
         POSITIVE_COUNT, per_size("max_io_cores", lambda game: game.max_io_cores), at_most="max_io_cores"
     )
     io_perf: Float[Array, " N"] = parameter(  # speed of I/O: it takes io_time / io_perf
-        POSITIVE, per_size("linspace(0.5, 2, N)", _speeds)
+        SPEED, per_size("linspace(0.5, 2, N)", _speeds)
     )
-    overhead: Float[Array, " N"] = parameter(NON_NEGATIVE, 0.0)  # ms that a core needs for each task besides its work
-    bandwidth: Float[Array, " N"] = parameter(POSITIVE, 1e10)  # bit/s at which a node's interface sends
-    packet_overhead: Float[Array, " N"] = parameter(NON_NEGATIVE, 64.0)  # bytes added to every packet
-    latency: Float[Array, " N"] = parameter(NON_NEGATIVE, 0.002)  # ms from a packet's last bit sent to its arrival
+    overhead: Float[Array, " N"] = parameter(AMOUNT, 0.0)  # ms that a core needs for each task besides its work
+    bandwidth: Float[Array, " N"] = parameter(POSITIVE_AMOUNT, 1e10)  # bit/s at which a node's interface sends
+    packet_overhead: Float[Array, " N"] = parameter(AMOUNT, 64.0)  # bytes added to every packet
+    latency: Float[Array, " N"] = parameter(AMOUNT, 0.002)  # ms from a packet's last bit sent to its arrival
 
-    arrival_rate: Float[Array, ""] = parameter(POSITIVE)  # tasks per ms in the whole rack, on average
+    arrival_rate: Float[Array, ""] = parameter(RATE)  # tasks per ms in the whole rack, on average
     rate_variation: Distribution = law(DISTRIBUTIONS, Constant())  # factor on the rate, drawn anew for each slice
     arrival_modulation: arrivals.Modulation = law(arrivals.LAWS)  # how the rate varies over slices, as a factor
     tasks: Source = law(SOURCES)  # where tasks come from: drawn at random, or recorded
@@ -53,8 +54,8 @@ class Params:
     payload: Distribution = law(DISTRIBUTIONS, Constant(512.0))  # bytes of a task on the network
     dealing: Dealing = law(DEALINGS)  # how the central load balancer deals tasks to nodes
 
-    dt: Float[Array, ""] = parameter(POSITIVE, 0.001)  # ms that a slice lasts
-    heartbeat_period: Float[Array, ""] = parameter(POSITIVE, 0.05)  # ms from one heartbeat to the next
+    dt: Float[Array, ""] = parameter(POSITIVE_AMOUNT, 0.001)  # ms that a slice lasts
+    heartbeat_period: Float[Array, ""] = parameter(POSITIVE_AMOUNT, 0.05)  # ms from one heartbeat to the next
     heartbeat_phase: Int[Array, " N"] = parameter(  # φ: node i sends after slices r with (r − φ_i) mod period = 0
         COUNT, per_size("0 … N − 1", lambda game: np.arange(game.num_nodes))
     )
@@ -62,11 +63,11 @@ class Params:
     failure_prob: Float[Array, " N"] = parameter(PROBABILITY, 0.0)  # probability that a node goes down in a slice
     repair_prob: Float[Array, " N"] = parameter(PROBABILITY, 0.0)  # probability that it comes up again in a slice
 
-    migration_cost: Float[Array, ""] = parameter(NON_NEGATIVE, 0.01)  # c_m: cost of each task sent to another node
-    steal_cost: Float[Array, ""] = parameter(NON_NEGATIVE, 0.01)  # c_s: cost of each steal request, granted or not
-    imbalance_weight: Float[Array, ""] = parameter(NON_NEGATIVE, 0.03)  # w_I: weight of the imbalance in the utility
-    holding_weight: Float[Array, ""] = parameter(NON_NEGATIVE, 1.0)  # w_H: weight of the response time in the utility
-    drop_cost: Float[Array, ""] = parameter(NON_NEGATIVE, 10.0)  # c_d: cost of each task that found no free slot
+    migration_cost: Float[Array, ""] = parameter(COST, 0.01)  # c_m: cost of each task sent to another node
+    steal_cost: Float[Array, ""] = parameter(COST, 0.01)  # c_s: cost of each steal request, granted or not
+    imbalance_weight: Float[Array, ""] = parameter(COST, 0.03)  # w_I: weight of the imbalance in the utility
+    holding_weight: Float[Array, ""] = parameter(COST, 1.0)  # w_H: weight of the response time in the utility
+    drop_cost: Float[Array, ""] = parameter(COST, 10.0)  # c_d: cost of each task that found no free slot
     selfishness: Float[Array, ""] = parameter(PROBABILITY, 0.0)  # κ: weight of an agent's own utility in its reward
     horizon: Int[Array, ""] = parameter(POSITIVE_COUNT, 1000)  # slices in an episode
 

@@ -15,11 +15,11 @@ NAN, INF = float("nan"), float("inf")
 
 # Field -> (what the message calls the allowed range, least allowed, greatest allowed, values out of range).
 PROBABILITY = ("a finite number in [0, 1]", 0, 1, [-0.01, 1.01])
-COST = ("a finite number ≥ 0", 0, 1e6, [-0.01])
+COST = ("a finite number in [0, 1000000]", 0, 1e6, [-0.01, 1e6 + 1, 3e38])
 LARGEST = 2**31 - 1
 PER_NODE = {
     "arrival_prob": PROBABILITY,
-    "completion_prob": ("a finite number in (0, 1]", 1e-3, 1, [0.0, -0.1, 1.01]),
+    "completion_prob": ("a finite number in [1e-06, 1]", 1e-3, 1, [0.0, 1e-37, -0.1, 1.01]),
     "heartbeat_phase": (f"an integer in [0, {LARGEST}]", 0, 100, [-1, 0.5]),
     "failure_prob": PROBABILITY,
     "repair_prob": PROBABILITY,
@@ -105,7 +105,7 @@ def test_default_params_refuses_lists_of_the_wrong_length_and_what_is_no_number(
 
 
 def test_one_bad_number_for_all_nodes_is_named_without_an_index():
-    with pytest.raises(ValueError, match=r"^completion_prob is 0; it must be a finite number in \(0, 1\]$"):
+    with pytest.raises(ValueError, match=r"^completion_prob is 0; it must be a finite number in \[1e-06, 1\]$"):
         GAME.default_params(completion_prob=0)
 
 
@@ -136,20 +136,21 @@ def test_delays_reach_to_the_games_max_delay(max_delay):
     [
         (Sinusoidal(amplitude=1.5), r"amplitude is 1.5; it must be a finite number in \[0, 1\]"),
         (Sinusoidal(amplitude=-0.1), r"amplitude is -0.1; it must be a finite number in \[0, 1\]"),
-        (Sinusoidal(period=0.0), "period is 0; it must be a finite number > 0"),
-        (Sinusoidal(period=NAN), "period is nan; it must be a finite number > 0"),
+        (Sinusoidal(period=0.0), "period is 0; it must be a finite number ≥ 2"),
+        (Sinusoidal(period=1.5), "period is 1.5; it must be a finite number ≥ 2"),
+        (Sinusoidal(period=NAN), "period is nan; it must be a finite number ≥ 2"),
         (Sinusoidal(phase=INF), "phase is inf; it must be a finite number$"),
         (Step(at=-1), "at is -1; it must be an integer in"),
         (Step(at=2.5), "at is 2.5; it must be an integer in"),
-        (Step(before=-1.0), "before is -1; it must be a finite number ≥ 0"),
-        (Step(after=NAN), "after is nan; it must be a finite number ≥ 0"),
-        (MarkovModulated(calm=-1.0), "calm is -1; it must be a finite number ≥ 0"),
-        (MarkovModulated(busy=INF), "busy is inf; it must be a finite number ≥ 0"),
+        (Step(before=-1.0), r"before is -1; it must be a finite number in \[0, 1e\+12\]"),
+        (Step(after=NAN), r"after is nan; it must be a finite number in \[0, 1e\+12\]"),
+        (MarkovModulated(calm=-1.0), r"calm is -1; it must be a finite number in \[0, 1e\+12\]"),
+        (MarkovModulated(busy=INF), r"busy is inf; it must be a finite number in \[0, 1e\+12\]"),
         (MarkovModulated(calm_to_busy=1.1), r"calm_to_busy is 1.1; it must be a finite number in \[0, 1\]"),
         (MarkovModulated(busy_to_calm=-0.1), r"busy_to_calm is -0.1; it must be a finite number in \[0, 1\]"),
         (Trace(factors=[]), "factors is empty; it must hold at least one sample"),
-        (Trace(factors=[1.0, -1.0]), r"factors\[1\] is -1; it must be a finite number ≥ 0"),
-        (Trace(factors=[1.0, NAN]), r"factors\[1\] is nan; it must be a finite number ≥ 0"),
+        (Trace(factors=[1.0, -1.0]), r"factors\[1\] is -1; it must be a finite number in \[0, 1e\+12\]"),
+        (Trace(factors=[1.0, NAN]), r"factors\[1\] is nan; it must be a finite number in \[0, 1e\+12\]"),
         (Trace(factors=[[1.0, 2.0]]), r"factors has shape \(1, 2\); it must have shape \(2,\)"),
         (Trace(factors=2.0), r"factors has shape \(\); it must have shape \(1,\)"),
         (Trace(factors=[1.0], rounds_per_sample=0), "rounds_per_sample is 0; it must be an integer in"),

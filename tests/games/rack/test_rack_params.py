@@ -120,8 +120,11 @@ BAD = {
         {"runtime": {"kind": "constant", "value": 0.0}},
         "runtime has the mean 0; it must be above 0, since nodes tell their speeds by it",
     ),
-    "no time": ({"dt": 0.0}, "dt is 0; it must be a finite number > 0"),
-    "a speed of nothing": ({"core_perf": [1.0, 0.0, 1.0]}, "core_perf[1] is 0; it must be a finite number > 0"),
+    "no time": ({"dt": 0.0}, "dt is 0; it must be a finite number in [1e-12, 1e+12]"),
+    "a speed of nothing": (
+        {"core_perf": [1.0, 0.0, 1.0]},
+        "core_perf[1] is 0; it must be a finite number in [1e-06, 1000000]",
+    ),
 }
 
 
