@@ -11,11 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 from jaxdlb import checkpoint, evaluation
 from jaxdlb.networks import NetworkConfig, suited
 
-from . import build, comparison, compose, config, loggers, loop, provenance, run_folder, sweep
+from . import build, comparison, compose, config, lineage, loggers, loop, provenance, run_folder, sweep
 from .build import Scenario
 from .held_out import HeldOut
 from .loggers import metrics_file
-from .loop import DivergedError, Population, Schedule, StoppedError
+from .loop import DivergedError, Schedule, StoppedError
+from .population import Population, population_of
 
 _FIXED = ("game", "learner", "network", "seed")  # what a resumed run cannot change
 _RESUME_KEYS = ("resume", "resume_step")
@@ -64,7 +65,7 @@ def prepare(given: DictConfig, overrides: Sequence[str]) -> Plan:
     sweep.check(settings)
     loggers.check(settings.logger)
     scenario = build.scenario(settings.game)
-    population = Population(build.learner(settings, scenario), settings.seed, settings.learner.num_seeds)
+    population = population_of(settings, build.learner(settings, scenario))
     num_updates = build.num_updates(settings, population.learner)
     schedule = Schedule(
         num_updates=num_updates,
@@ -143,8 +144,9 @@ def _few_updates(plan: Plan) -> str:
 
 
 def _tell_provenance(plan: Plan, folder: Path) -> None:
+    learner = plan.population.learner
     trained = {
-        "learner": {"name": plan.settings.learner.name, **provenance.values(plan.population.learner.config)},
+        "learner": {"name": plan.settings.learner.name, **provenance.values(learner.config), **plan.population.told},
         "network": provenance.values(plan.network),
         "training": {"num_updates": plan.schedule.num_updates},
     }
@@ -160,7 +162,7 @@ def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], second
     state = population.init() if plan.resumed is None else plan.resumed.state
     held_out = None
     if plan.settings.evaluation.held_out_episodes != 0:
-        held_out = HeldOut(plan.scenario, plan.network, shared, population.num_seeds, plan.settings.evaluation)
+        held_out = HeldOut(plan.scenario, plan.network, shared, population.size, plan.settings.evaluation)
     with checkpoint.Writer(folder / checkpoint.FOLDER, about) as writer:
         try:
             loop.train(population, state, plan.schedule, writer, listening, seconds, held_out)
@@ -176,11 +178,12 @@ def _evaluate(plan: Plan, folder: Path, listening: Sequence[loggers.Logger]) -> 
     if best != newest:
         _tell(listening, f"warning: update {newest} did worse than update {best}, whose policy is compared and kept")
     rules, learned = comparison.heuristics(scenario, settings), comparison.learned(folder, scenario, settings)
-    about = {"agent_rounds of training": plan.schedule.num_updates * plan.schedule.agent_rounds_per_update}
+    about = plan.population.cost(plan.schedule.num_updates * plan.schedule.agent_rounds_per_update)
     result = comparison.compare(scenario, settings, rules, learned, about)
     everyone = comparison.everyone(rules, learned)
-    curves = metrics_file.read(folder), metrics_file.read(folder, metrics_file.HELD_OUT)
+    curves, drawn_of_members = lineage.curves(folder, best, plan.population)
     drawn = comparison.figures(result, scenario, settings, everyone, *curves, build.plots(plan.settings))
+    drawn |= drawn_of_members
     paths = comparison.write(folder, f"Run {folder.name}", result, drawn, OmegaConf.to_yaml(plan.given))
     for logger in listening:
         logger.evaluation(result, paths)

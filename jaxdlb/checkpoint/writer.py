@@ -37,10 +37,13 @@ class Writer:
         with quiet():
             self._manager = ocp.CheckpointManager(Path(folder).absolute(), options=options)
 
-    def save(self, step: int, state: PyTree, policy: PyTree, utility: float) -> None:
+    def save(
+        self, step: int, state: PyTree, policy: PyTree, utility: float, about: Mapping[str, Any] | None = None
+    ) -> None:
         """Start writing a step; returns once the arrays have been copied from the device.
 
-        `utility` is the score by which the best step is chosen, which is kept and whose policy is loaded by default.
+        `utility` is the score by which the best step is chosen, which is kept and whose policy is loaded by default;
+        `about` is saved with this step alone.
 
         Raises:
             ValueError: the utility is not finite, so that steps cannot be ranked by it.
@@ -51,9 +54,9 @@ class Writer:
             raise ValueError(f"utility is {utility}; it must be finite, since checkpoints are ranked by it")
         items = {"state": pack(state), "policy": pack(policy)}
         checksums = {name: checksum(arrays) for name, arrays in items.items()}
-        about = {"format": FORMAT, "step": step, "utility": utility, "checksums": checksums, **self._about}
+        own = {"format": FORMAT, "step": step, "utility": utility, "checksums": checksums}
         arguments = {name: ocp.args.StandardSave(arrays) for name, arrays in items.items()}
-        composite = ocp.args.Composite(about=ocp.args.JsonSave(about), **arguments)
+        composite = ocp.args.Composite(about=ocp.args.JsonSave({**own, **self._about, **(about or {})}), **arguments)
         with quiet():
             self._manager.save(step, args=composite, metrics={"utility": utility})
 
