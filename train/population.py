@@ -58,7 +58,7 @@ class Population:
         key = jax.random.key(self.seed)
         if self.num_seeds == 1:
             return jax.jit(self.learner.init)(key)
-        return jax.jit(jax.vmap(self.learner.init))(side_by_side(key, self.num_seeds))
+        return jax.jit(self.over_seeds(self.learner.init))(side_by_side(key, self.num_seeds))
 
     def template(self) -> PyTree:
         """Structure, shapes and types of the state."""

@@ -82,7 +82,7 @@ class PopulationBasedTraining:
     learner: Any
     size: int
     evolution: Evolution = dataclasses.field(default_factory=Evolution)
-    over_members: Mapper = jax.vmap  # how members are updated: all at once, or `in_turn`
+    over_members: Mapper = jax.vmap  # how members start and are updated: all at once, or `in_turn`
 
     def __post_init__(self) -> None:
         check_size("size", self.size, 2)
@@ -137,7 +137,7 @@ class PopulationBasedTraining:
     def init(self, key: PRNGKeyArray) -> PopulationState:
         """The members before the first update: the first with the hyper-parameters given, the others around them."""
         keys = side_by_side(key, self.size)
-        members = jax.vmap(self.learner.init)(keys)
+        members = self.over_members(self.learner.init)(keys)
         own = jax.vmap(jax.random.fold_in, (0, None))(keys, _EXPLORING)
         return PopulationState(
             members=dataclasses.replace(members, hyperparameters=self.scatter(members.hyperparameters, own)),
@@ -204,9 +204,13 @@ def side_by_side(key: PRNGKeyArray, count: int) -> Key[Array, " P"]:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count))
 
 
-def in_turn(update: Function) -> Function:
-    """One member after the other, in one program: faster than `jax.vmap` on a CPU, which one alone keeps busy."""
-    return functools.partial(jax.lax.map, update)
+def in_turn(of_one: Function) -> Function:
+    """One member after the other, in one program: faster than `jax.vmap` on a CPU, which one alone keeps busy.
+
+    It also keeps the CPU from waiting for ever: jaxlib 0.10.2 may block all its threads in batches of the QR
+    decompositions from which networks start.
+    """
+    return functools.partial(jax.lax.map, of_one)
 
 
 def parents(score: Float[Array, " P"], count: int) -> Int[Array, " P"]:
