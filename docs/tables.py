@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from jaxdlb.descriptions import describe, describe_laws, meanings
 from jaxdlb.game import Entry
 from jaxdlb.games import GAMES
-from jaxdlb.learners import LEARNERS
+from jaxdlb.learners import LEARNERS, Evolution
 from jaxdlb.networks import NetworkConfig
 from jaxdlb.parameters import declarations
 from jaxdlb.ranges import flat
@@ -70,6 +70,7 @@ def tables() -> dict[str, Callable[[], Rows]]:
         **of_games,
         **of_learners,
         "network settings": lambda: settings(NetworkConfig),
+        "evolution settings": lambda: settings(Evolution, key="key, under `learner.evolution`"),
         "config top": lambda: keys("", config.Settings),
         "config evaluation": lambda: keys("evaluation", config.EvaluationSettings),
         "config distributed": lambda: keys("distributed", config.DistributedSettings),

@@ -64,7 +64,7 @@ def _check_key(key: str, value: str) -> None:
     if key.partition(".")[0].partition("/")[0] == "hydra" and not key.startswith((*_OF_HYDRA, _FOLDERS)):
         raise ValueError(
             f"{key} is {value or 'empty'}; it must not be given: of hydra's own keys only hydra/launcher, "
-            "hydra/sweeper, hydra.mode, hydra.searchpath and those of hydra.launcher, hydra.sweeper and hydra.sweep may be"
+            "hydra/sweeper, hydra.mode, hydra.searchpath and what is below hydra.launcher, hydra.sweeper and hydra.sweep"
         )
 
 

@@ -18,7 +18,7 @@ from jaxdlb import descriptions, parameters
 from jaxdlb.catalogue import Catalogue
 from jaxdlb.game import Entry
 from jaxdlb.games import GAMES
-from jaxdlb.learners import LEARNERS, LearnerEntry
+from jaxdlb.learners import LEARNERS, Evolution, LearnerEntry
 from jaxdlb.networks import NetworkConfig
 from jaxdlb.parameters import Declaration, PerSize, Shorthands
 
@@ -45,6 +45,9 @@ class LearnerSettings:
 
     name: str = MISSING  # in the registry
     num_seeds: int = 1  # seeds that train side by side in one program
+    population: int | None = (
+        None  # members with hyper-parameters of their own, of which the best are copied; null: none
+    )
 
 
 @dataclasses.dataclass
@@ -202,11 +205,15 @@ def ranges_schema(name: str, declared: type, shorthands: Shorthands) -> type:
 
 
 def learner_schema(name: str, entry: LearnerEntry) -> type:
-    """A learner's settings; null for those chosen for the game, and for a schedule that is as long as the run."""
-    chosen = {SCHEDULE, *entry.by_game}
+    """A learner's settings; null for those chosen for the game, and for a schedule that is as long as the run.
+
+    Under `evolution` is how a population of it evolves.
+    """
+    chosen, evolution = {SCHEDULE, *entry.by_game}, schema(f"{name}_evolution", Evolution)
     changed: Fields = {
         each.name: (_plain_type(each) | None, None) for each in dataclasses.fields(entry.config) if each.name in chosen
     }
+    changed["evolution"] = (evolution, evolution)
     added = dict.fromkeys(entry.by_game, "; null: as suits the game")
     return schema(f"{name}_learner", entry.config, changed, base=LearnerSettings, added=added)
 

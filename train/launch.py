@@ -20,6 +20,7 @@ from . import (
     distributed,
     errors,
     launchers,
+    lineage,
     loggers,
     loop,
     memory,
@@ -195,8 +196,9 @@ def _few_updates(plan: Plan) -> str:
 
 
 def _tell_provenance(plan: Plan, folder: Path) -> None:
+    learner = plan.population.learner
     trained = {
-        "learner": {"name": plan.settings.learner.name, **provenance.values(plan.population.learner.config)},
+        "learner": {"name": plan.settings.learner.name, **provenance.values(learner.config), **plan.population.told},
         "network": provenance.values(plan.network),
         "training": {"num_updates": plan.schedule.num_updates},
     }
@@ -211,7 +213,7 @@ def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], heard:
     about = checkpoint.describe(game, plan.network, shared, population.num_seeds, found_as=found_as)
     held_out = None
     if plan.settings.evaluation.held_out_episodes != 0:
-        held_out = HeldOut(plan.scenario, plan.network, shared, population.num_seeds, plan.settings.evaluation)
+        held_out = HeldOut(plan.scenario, plan.network, shared, population.size, plan.settings.evaluation)
     with heard["signals"].deferred(), checkpoint.Writer(folder / checkpoint.FOLDER, about) as writer:
         try:
             with plan.group.training(lambda: _last_words(plan, writer, folder)):
@@ -236,8 +238,9 @@ def _evaluate(plan: Plan, folder: Path, listening: Sequence[loggers.Logger]) -> 
     rules, learned = comparison.heuristics(scenario, settings), comparison.learned(folder, scenario, settings)
     result = comparison.compare(scenario, settings, rules, learned, plan.cost)
     everyone = comparison.everyone(rules, learned)
-    curves = metrics_file.read(folder), metrics_file.read(folder, metrics_file.HELD_OUT)
+    curves, drawn_of_members = lineage.curves(folder, best, plan.population)
     drawn = comparison.figures(result, scenario, settings, everyone, *curves, build.plots(plan.settings))
+    drawn |= drawn_of_members
     paths = comparison.write(folder, f"Run {folder.name}", result, drawn, OmegaConf.to_yaml(plan.given))
     for logger in listening:
         logger.evaluation(result, paths)

@@ -8,19 +8,18 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PyTree
+from jaxtyping import Array, Float, PyTree
 
 from jaxdlb.checkpoint import Writer
 from jaxdlb.learners.sharding import Placement
 
 from .loggers import Logger, Progress, Row, metrics_file
+from .population import Metrics, Population
 from .signals import Signals, StoppedError
 
 Agree = Callable[[int | None], int | None]  # on a signal, among all processes, from what each has received
-HeldOut = Callable[[PyTree], list[dict[str, float]]]  # from a policy's variables: the columns of each seed
-Metrics = dict[str, Array]  # of K updates, and of S seeds where there are several: float32 [K] or [K, S]
+HeldOut = Callable[[PyTree], list[dict[str, float]]]  # from the policies' variables: the columns of each seed or member
 Program = Callable[[PyTree, np.int32], tuple[PyTree, Metrics]]  # from a state and a number of updates, compiled
 _SECONDS_BETWEEN_LOOKS = 0.005
 _CAUSES = ("utility", "reward", "loss")  # parts of metrics' names; a later one may follow from an earlier
@@ -38,46 +37,6 @@ class Schedule:
     agent_rounds_per_update: int  # of one seed
     logging_interval: int  # updates
     checkpoint_interval: int  # updates
-
-
-@dataclasses.dataclass(frozen=True)
-class Population:
-    """A learner trained with one seed or, side by side in one program, with several."""
-
-    learner: Any
-    seed: int
-    num_seeds: int
-
-    def init(self) -> PyTree:
-        """The state before the first update; with several seeds every leaf has a leading axis of them."""
-        key = jax.random.key(self.seed)
-        if self.num_seeds == 1:
-            return jax.jit(self.learner.init)(key)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(self.num_seeds))
-        return jax.jit(jax.vmap(self.learner.init))(keys)
-
-    def template(self) -> PyTree:
-        """Structure, shapes and types of the state."""
-        return jax.eval_shape(self.init)
-
-    def update(self, state: PyTree) -> tuple[PyTree, dict[str, Array]]:
-        """One update of every seed."""
-        return self.learner.update(state) if self.num_seeds == 1 else jax.vmap(self.learner.update)(state)
-
-    def interval(self, state: PyTree, count: Int[Array, ""], most: int) -> tuple[PyTree, Metrics]:
-        """`count` updates, at most `most`, and the metrics of each; rows from `count` on are zeros.
-
-        `count` is traced: an interval cut short, at the end or after a resume, runs the very same program.
-        """
-        shapes = jax.eval_shape(self.update, state)[1]
-        rows = jax.tree.map(lambda leaf: jnp.zeros((most, *leaf.shape), leaf.dtype), shapes)
-
-        def advance(index: Int[Array, ""], carry: tuple[PyTree, Metrics]) -> tuple[PyTree, Metrics]:
-            state, rows = carry
-            state, metrics = self.update(state)
-            return state, jax.tree.map(lambda all_, one: all_.at[index].set(one), rows, metrics)
-
-        return jax.lax.fori_loop(0, count, advance, (state, rows))
 
 
 def train(
@@ -100,11 +59,12 @@ def train(
     With a `placement` the state is spread over devices as it says. Of several processes one has the writer.
 
     A checkpoint is saved at the first visit to the host after every `checkpoint_interval` updates, at the end, and when
-    a signal asks to stop. It is scored by the mean utility over seeds in the episodes held out or, without one, in
-    training since the last visit. `signals` are those in use, and defer what they hear; None: this function's own.
+    a signal asks to stop. It is scored by the mean utility over seeds, or by the best member's, in the episodes held
+    out or, without one, in training since the last visit. `signals` are those in use, and defer what they hear; None:
+    this function's own.
 
     Raises:
-        DivergedError: a metric became NaN or infinite; what was saved before is kept.
+        DivergedError: a metric became NaN or infinite, in every member of a population; what was saved before is kept.
         StoppedError: SIGINT or SIGTERM came; a checkpoint of the last update has been saved.
     """
     fetched = (lambda tree: tree) if placement is None else placement.fetched
@@ -125,8 +85,8 @@ def train(
             state, metrics = run(state, np.int32(count))
             rows = _rows(_fetched(metrics, count), update, schedule, clock.total)
             clock.updates += count
-            _tell(loggers, rows, update + count, schedule, population.num_seeds, clock)
-            _check_finite(rows)
+            _tell(loggers, rows, update + count, schedule, population.size, clock)
+            _check_finite(rows, population.size if population.evolves else 1)
             due = _until_multiple(update, schedule.checkpoint_interval) <= count
             update += count
             stopped = agree(signals.asked())  # once a visit: what is asked for later is for the next one
@@ -135,20 +95,27 @@ def train(
                 if writer is not None:
                     variables = population.learner.policy_variables(whole)
                     judged = [] if held_out is None else _judged(held_out(variables), rows, loggers)
-                    writer.save(update, whole, variables, _score(judged, rows))
+                    policy, score, about = population.kept(variables, _scores(judged, rows, population.size))
+                    writer.save(update, whole, policy, score, about)
         if stopped is not None:
             raise StoppedError(stopped, update)
     return state
 
 
-def _score(judged: Sequence[Row], rows: Sequence[Row]) -> float:
-    """The mean utility in episodes held out or, where there is none, in training."""
-    held_out = _mean(judged, "utility") if judged else math.nan
-    return held_out if math.isfinite(held_out) else _mean(rows, "utility")
+def _scores(judged: Sequence[Row], rows: Sequence[Row], size: int) -> Float[np.ndarray, " S"]:
+    """The utility of each seed or member in episodes held out or, where these tell nothing, in training.
+
+    It is NaN for a member that has diverged, however well it happens to play.
+    """
+    whole = np.array([not _not_finite(row) for row in rows[-size:]])
+    held_out = np.array([row["utility"] for row in judged])
+    trained = [_mean(rows[member::size], "utility") for member in range(size)]
+    known = len(held_out) > 0 and np.isfinite(held_out[whole]).all()
+    return np.where(whole, held_out if known else trained, np.nan)
 
 
 def _judged(columns: list[dict[str, float]], rows: Sequence[Row], loggers: Sequence[Logger]) -> list[Row]:
-    """The rows of an evaluation in episodes held out, one a seed, after the loggers have been told of them."""
+    """The rows of an evaluation in episodes held out, one a seed or member, after telling the loggers of them."""
     leading = [{name: row[name] for name in metrics_file.LEADING} for row in rows[-len(columns) :]]
     judged = [row | each for row, each in zip(leading, columns, strict=True)]
     for logger in loggers:
@@ -201,7 +168,7 @@ def _fetched(metrics: Metrics, count: int) -> dict[str, np.ndarray]:
 
 
 def _rows(metrics: dict[str, np.ndarray], update: int, schedule: Schedule, seconds: float) -> list[Row]:
-    """One row for each update and seed."""
+    """One row for each update, and seed or member."""
     count, num_seeds = next(iter(metrics.values())).shape
     return [
         {
@@ -221,14 +188,14 @@ def _tell(
     rows: list[Row],
     update: int,
     schedule: Schedule,
-    num_seeds: int,
+    size: int,
     clock: _Clock,
 ) -> None:
     progress = Progress(
         update=update,
         num_updates=schedule.num_updates,
         agent_rounds=update * schedule.agent_rounds_per_update,
-        agent_rounds_per_second=schedule.agent_rounds_per_update * num_seeds / clock.seconds_per_update,
+        agent_rounds_per_second=schedule.agent_rounds_per_update * size / clock.seconds_per_update,
         seconds_left=(schedule.num_updates - update) * clock.seconds_per_update,
         utility=_mean(rows, "utility"),
     )
@@ -236,16 +203,26 @@ def _tell(
         logger.interval(rows, progress)
 
 
-def _check_finite(rows: Sequence[Row]) -> None:
-    """Raise DivergedError at the first update with a metric that is not finite; causes are named before effects."""
-    for row in rows:
-        bad = sorted((name for name, value in row.items() if not math.isfinite(value)), key=_rank)
-        if bad:
-            seed = f" of seed {row['seed']:.0f}" if rows[-1]["seed"] else ""
-            also = f" (and {', '.join(bad[1:])} with it)" if bad[1:] else ""
+def _check_finite(rows: Sequence[Row], together: int = 1) -> None:
+    """Raise DivergedError at the first update with a metric that is not finite; causes are named before effects.
+
+    Of members that train `together`, others take the place of one that diverges: all must have.
+    """
+    for start in range(0, len(rows), together):
+        row, bad = rows[start], [_not_finite(each) for each in rows[start : start + together]]
+        if all(bad):
+            first, *others = bad[0]
+            seed = f" of seed {row['seed']:.0f}" if rows[-1]["seed"] and together == 1 else ""
+            also = f" (and {', '.join(others)} with it)" if others else ""
+            every = f" in the first of {together} members, none of which is whole" if together > 1 else ""
             raise DivergedError(
-                f"training stopped at update {row['update']:.0f}{seed}: {bad[0]} is {row[bad[0]]}{also}"
+                f"training stopped at update {row['update']:.0f}{seed}: {first} is {row[first]}{also}{every}"
             )
+
+
+def _not_finite(row: Row) -> list[str]:
+    """The metrics that are not finite, causes first."""
+    return sorted((name for name, value in row.items() if not math.isfinite(value)), key=_rank)
 
 
 def _rank(metric: str) -> int:
@@ -254,7 +231,9 @@ def _rank(metric: str) -> int:
 
 
 def _mean(rows: Sequence[Row], name: str) -> float:
-    return float(np.mean([row[name] for row in rows]))
+    """Over what is finite: members may diverge, and others take their place."""
+    values = [row[name] for row in rows if math.isfinite(row[name])]
+    return float(np.mean(values)) if values else math.nan
 
 
 def _until_multiple(update: int, interval: int) -> int:

@@ -71,7 +71,7 @@ def _lines(plan: Plan, estimate: Estimate | None, free: Free) -> Iterator[str]:
         yield "  this platform does not say"
         return
     yield _row("state", estimate.arguments)
-    for name, part in vars(shapes).items():
+    for name, part in vars(getattr(shapes, "members", shapes)).items():
         yield _row(f"  {name}", memory.num_bytes(part))
     yield _row("outputs beside it", estimate.outputs)
     yield _row("temporaries", estimate.temporaries)
@@ -117,12 +117,12 @@ def _refusal(plan: Plan, shapes: PyTree, needed: int, free: Free) -> str:
 
 def _settings(plan: Plan, shapes: PyTree, needed: int) -> list[_Setting]:
     """What can be lowered, in the order in which it costs learning least."""
-    config, num_seeds = plan.population.learner.config, plan.population.num_seeds
-    state = memory.num_bytes(shapes)
-    grows = sum(memory.num_bytes(getattr(shapes, name, ())) for name in _PER_ENVIRONMENT)
+    population, config = plan.population, plan.population.learner.config
+    state, of_one = memory.num_bytes(shapes), getattr(shapes, "members", shapes)
+    grows = sum(memory.num_bytes(getattr(of_one, name, ())) for name in _PER_ENVIRONMENT)
     found = [
         _Setting("learner.num_envs", getattr(config, "num_envs", 1), needed - state + grows),
-        _Setting("learner.num_seeds", num_seeds, needed),
+        _Setting("learner.population" if population.evolves else "learner.num_seeds", population.size, needed),
         _Setting("learner.rollout_length", getattr(config, "rollout_length", 1), needed - state),
     ]
     return [each for each in found if each.value > 1 and each.num_bytes > 0]
@@ -130,7 +130,7 @@ def _settings(plan: Plan, shapes: PyTree, needed: int) -> list[_Setting]:
 
 def _rollout_if_large(plan: Plan, shapes: PyTree, free: Free) -> int:
     """Bytes of a rollout where it might not fit, else 0: to know it takes a trace of a whole round."""
-    agent_rounds = plan.schedule.agent_rounds_per_update * plan.population.num_seeds
+    agent_rounds = plan.schedule.agent_rounds_per_update * plan.population.size
     return (_rollout(plan, shapes) or 0) if agent_rounds * _LOOK_CLOSER > free.num_bytes else 0
 
 

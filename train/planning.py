@@ -31,8 +31,9 @@ from . import (
 )
 from .build import Scenario
 from .distributed import ALONE, Group
-from .loop import Population, Schedule
+from .loop import Schedule
 from .objective import Objective
+from .population import Population, population_of
 
 _RESUME_KEYS = ("resume", "resume_step")
 
@@ -62,7 +63,7 @@ class Plan:
     @property
     def cost(self) -> dict[str, int]:
         """What to say of the training that a policy has behind it at the end."""
-        return {comparison.TRAINED: self.schedule.num_updates * self.schedule.agent_rounds_per_update}
+        return self.population.cost(self.schedule.num_updates * self.schedule.agent_rounds_per_update)
 
     @property
     def finished(self) -> bool:
@@ -104,7 +105,7 @@ def prepare(given: DictConfig, overrides: Sequence[str], group: Group = ALONE) -
     sweep.check(settings)
     loggers.check(settings.logger)
     scenario = build.scenario(settings.game)
-    population = Population(build.learner(settings, scenario), settings.seed, settings.learner.num_seeds)
+    population = population_of(settings, build.learner(settings, scenario))
     num_updates = build.num_updates(settings, population.learner)
     schedule = Schedule(
         num_updates=num_updates,
@@ -143,8 +144,12 @@ def _placement(settings: Any, population: Population, group: Group) -> Placement
     devices = distributed.devices(settings.distributed, group)
     if len(devices) == 1:
         return None
+    if population.evolves and population.size % len(devices):
+        raise ValueError(
+            f"learner.population is {population.size}; it must be a multiple of {len(devices)}, the number of devices"
+        )
     with build.named("learner", settings.learner):
-        return sharding.place(population.learner, population.num_seeds, devices)
+        return sharding.place(population.learner, population.size, devices)
 
 
 def _check_own(folder: Path, key: str) -> None:

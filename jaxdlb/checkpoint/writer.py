@@ -65,10 +65,13 @@ class Writer:
         with self._written():
             self._manager = ocp.CheckpointManager(self._folder.absolute(), options=options)
 
-    def save(self, step: int, state: PyTree, policy: PyTree, utility: float) -> None:
+    def save(
+        self, step: int, state: PyTree, policy: PyTree, utility: float, about: Mapping[str, Any] | None = None
+    ) -> None:
         """Start writing a step; returns once the arrays have been copied from the device.
 
-        `utility` is the score by which the best step is chosen, which is kept and whose policy is loaded by default.
+        `utility` is the score by which the best step is chosen, which is kept and whose policy is loaded by default;
+        `about` is saved with this step alone.
 
         Raises:
             ValueError: the step is no whole number; the utility is not finite, so that steps cannot be ranked by it; or
@@ -82,9 +85,10 @@ class Writer:
         _check_arrays("policy", policy)
         items = {"state": pack(state), "policy": pack(policy)}
         checksums = {name: checksum(arrays) for name, arrays in items.items()}
-        about = {"format": FORMAT, "step": step, "utility": utility, "checksums": checksums, **self._about}
+        own = {"format": FORMAT, "step": step, "utility": utility, "checksums": checksums}
+        told = {**own, **self._about, **(about or {})}
         arguments = {name: ocp.args.StandardSave(arrays) for name, arrays in items.items()}
-        composite = ocp.args.Composite(about=ocp.args.JsonSave(about), **arguments)
+        composite = ocp.args.Composite(about=ocp.args.JsonSave(told), **arguments)
         self.wait()
         self._newest = step
         with self._written():

@@ -3,6 +3,7 @@
 from jaxdlb.learners.config import Hyperparameters, IPPOConfig, MAPPOConfig
 from jaxdlb.learners.consensus import Consensus, ConsensusConfig
 from jaxdlb.learners.mappo import MAPPO, LearnerState
+from jaxdlb.learners.population import Evolution, PopulationBasedTraining
 from jaxdlb.learners.registry import LEARNERS, LearnerEntry
 from jaxdlb.learners.rollout import Rollout, Steps
 from jaxdlb.learners.training import make, train
@@ -12,11 +13,13 @@ __all__ = [
     "MAPPO",
     "Consensus",
     "ConsensusConfig",
+    "Evolution",
     "Hyperparameters",
     "IPPOConfig",
     "LearnerEntry",
     "LearnerState",
     "MAPPOConfig",
+    "PopulationBasedTraining",
     "Rollout",
     "Steps",
     "make",

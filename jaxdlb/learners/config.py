@@ -1,6 +1,7 @@
 """The settings of MAPPO and IPPO: those that may be swept as arrays, and those that fix shapes."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax
 
@@ -26,6 +27,9 @@ class Hyperparameters:
     value_clip: Scalar = parameter(POSITIVE, 0.5)  # how far a value may move, in standard deviations of the return
     value_coef: Scalar = parameter(NON_NEGATIVE, 0.5)  # weight of the value loss
     max_grad_norm: Scalar = parameter(POSITIVE, 0.5)  # global norm to which gradients are clipped
+
+    # by a population, unless told otherwise: both ends of a schedule, since late in it the first no longer matters
+    explored: ClassVar = ("learning_rate", "final_learning_rate", "entropy_coef")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,7 @@ discounted values in place of average ones.
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,11 @@ class ConsensusHyperparameters:
     schedule_updates: Scalar = parameter(POSITIVE, 500)  # updates over which all change linearly from first to last
     gamma: Scalar = parameter(PROBABILITY, 0.6)  # γ: discount for one unit of the game's time
     max_grad_norm: Scalar = parameter(POSITIVE, 0.5)  # norm to which each network's gradient is clipped
+
+    explored: ClassVar = (  # by a population, unless told otherwise
+        *("critic_learning_rate", "final_critic_learning_rate", "actor_learning_rate", "final_actor_learning_rate"),
+        "entropy_coef",
+    )
 
 
 @dataclasses.dataclass(frozen=True)

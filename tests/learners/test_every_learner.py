@@ -11,7 +11,8 @@ import pytest
 
 import jaxdlb
 from jaxdlb import checkpoint, spaces
-from jaxdlb.learners import LEARNERS
+from jaxdlb.learners import LEARNERS, PopulationBasedTraining
+from jaxdlb.learners.population import PopulationState
 from jaxdlb.networks import NetworkConfig
 from train import paths
 
@@ -87,6 +88,22 @@ def test_seeds_side_by_side_train_as_each_alone(name):
     for seed in (0, 1):
         for one, other in zip(numbers(together), numbers(trained(name, seed, updates=1)), strict=True):
             np.testing.assert_allclose(one[seed], other, rtol=ROUNDING, atol=ROUNDING)
+
+
+def test_in_a_population_of_it_the_worst_becomes_the_best_but_for_keys_and_what_is_explored(name):
+    population = PopulationBasedTraining(learner_of(name), 2)
+    keys = jnp.stack([jax.random.key(seed) for seed in (0, 1)])
+    members = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(trained(name, seed, updates=1)[0] for seed in (0, 1)))
+    state, parent = jax.jit(population.select)(PopulationState(members, keys, jnp.array([-2.0, -1.0])))
+    assert parent.tolist() == [1, 1]
+    before, after = (jax.tree_util.tree_leaves_with_path(each) for each in (members, state.members))
+    for (path, old), (_, new) in zip(before, after, strict=True):
+        mine, whose = jax.tree_util.keystr(path), int(not jnp.issubdtype(old.dtype, jax.dtypes.prng_key))
+        if mine.rpartition(".")[2] in population.explored:
+            assert float(new[0] / old[1]) in (pytest.approx(1.25), pytest.approx(0.8)), mine
+        else:
+            np.testing.assert_array_equal(*numbers([new[0], old[whose]]), err_msg=mine)
+        np.testing.assert_array_equal(*numbers([new[1], old[1]]), err_msg=mine)
 
 
 def test_another_seed_trains_otherwise(name):

@@ -12,7 +12,8 @@ from flax import struct
 
 from jaxdlb import checkpoint
 from train import loop
-from train.loop import DivergedError, Population, Schedule, StoppedError
+from train.loop import DivergedError, Schedule, StoppedError
+from train.population import Population
 
 
 @struct.dataclass

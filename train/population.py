@@ -1,0 +1,132 @@
+"""What trains side by side in one program: one seed or several, or the members of population-based training."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PyTree
+
+from jaxdlb.checks import check_size
+from jaxdlb.learners.population import Evolution, Mapper, PopulationBasedTraining, in_turn, side_by_side
+
+from . import build, comparison
+
+Metrics = dict[str, Array]  # of K updates, and of S seeds or members where there are several: float32 [K] or [K, S]
+
+
+@dataclasses.dataclass(frozen=True)
+class Population:
+    """A learner trained with one seed or, side by side in one program, with several.
+
+    The learner may be one made of members that evolve: then there is one seed, and one policy is kept, the best
+    member's.
+    """
+
+    learner: Any
+    seed: int
+    num_seeds: int
+    over_seeds: Mapper = jax.vmap
+
+    @property
+    def evolves(self) -> bool:
+        """Whether members compete, so that the best alone counts; seeds count in the mean."""
+        return isinstance(self.learner, PopulationBasedTraining)
+
+    @property
+    def size(self) -> int:
+        """How many policies train: seeds, or members."""
+        return self.learner.size if self.evolves else self.num_seeds
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """Of members that evolve, how, as JSON-compatible data."""
+        if not self.evolves:
+            return {}
+        evolution = dataclasses.asdict(self.learner.evolution) | {"explored": list(self.learner.explored)}
+        return {"population": self.size, "evolution": evolution}
+
+    def cost(self, agent_rounds: int) -> dict[str, int]:
+        """What to say of the training of a policy, where each seed or member had so many agent-rounds."""
+        if not self.evolves:
+            return {comparison.TRAINED: agent_rounds}
+        return {comparison.TRAINED: agent_rounds * self.size, "members": self.size}
+
+    def init(self) -> PyTree:
+        """The state before the first update; with several seeds every leaf has a leading axis of them."""
+        key = jax.random.key(self.seed)
+        if self.num_seeds == 1:
+            return jax.jit(self.learner.init)(key)
+        return jax.jit(self.over_seeds(self.learner.init))(side_by_side(key, self.num_seeds))
+
+    def template(self) -> PyTree:
+        """Structure, shapes and types of the state."""
+        return jax.eval_shape(self.init)
+
+    def update(self, state: PyTree) -> tuple[PyTree, dict[str, Array]]:
+        """One update of every seed."""
+        return self.learner.update(state) if self.num_seeds == 1 else self.over_seeds(self.learner.update)(state)
+
+    def interval(self, state: PyTree, count: Int[Array, ""], most: int) -> tuple[PyTree, Metrics]:
+        """`count` updates, at most `most`, and the metrics of each; rows from `count` on are zeros.
+
+        `count` is traced: an interval cut short, at the end or after a resume, runs the very same program.
+        """
+        shapes = jax.eval_shape(self.update, state)[1]
+        rows = jax.tree.map(lambda leaf: jnp.zeros((most, *leaf.shape), leaf.dtype), shapes)
+
+        def advance(index: Int[Array, ""], carry: tuple[PyTree, Metrics]) -> tuple[PyTree, Metrics]:
+            state, rows = carry
+            state, metrics = self.update(state)
+            return state, jax.tree.map(lambda all_, one: all_.at[index].set(one), rows, metrics)
+
+        return jax.lax.fori_loop(0, count, advance, (state, rows))
+
+    def kept(self, variables: PyTree, scores: Float[np.ndarray, " S"]) -> tuple[PyTree, float, dict[str, int]]:
+        """The policy that a checkpoint keeps, its score, and what else is to be said of it.
+
+        Of seeds all are kept, and score by their mean; of members the best one is, whose number is said. `scores` are
+        NaN for members that diverged.
+        """
+        if not self.evolves:
+            return variables, float(np.mean(scores)), {}
+        best = int(np.nanargmax(scores))
+        return jax.tree.map(lambda leaf: leaf[best], variables), float(scores[best]), {"member": best}
+
+
+def population_of(settings: Any, learner: Any) -> Population:
+    """The learner with the seeds, or as the population, that the settings ask for.
+
+    Raises:
+        ValueError: several seeds of a population, or settings of a population that are not allowed.
+    """
+    chosen = settings.learner
+    if chosen.population is None:
+        _check_untouched(chosen.evolution)
+        return Population(learner, settings.seed, chosen.num_seeds, _mapper())
+    check_size("learner.population", chosen.population, 2)
+    if chosen.num_seeds != 1:
+        raise ValueError(
+            f"learner.num_seeds is {chosen.num_seeds}; it must be 1 with learner.population, whose members each have a "
+            "seed of their own"
+        )
+    with build.renamed("size", "learner.population"), build.named("learner.evolution", chosen.evolution):
+        evolution = build.library(Evolution, chosen.evolution)
+        members = PopulationBasedTraining(learner, chosen.population, evolution, _mapper())
+    return Population(members, settings.seed, 1)
+
+
+def _check_untouched(evolution: Any) -> None:
+    """Raise ValueError for a setting of an evolution that there is none of."""
+    for field in dataclasses.fields(Evolution):
+        value = getattr(evolution, field.name)
+        if value != field.default:
+            raise ValueError(
+                f"learner.evolution.{field.name} is {value}; it must not be given without learner.population=…"
+            )
+
+
+def _mapper() -> Mapper:
+    """One CPU is kept busy by one seed or member; other devices, and several, are not."""
+    return in_turn if jax.default_backend() == "cpu" and jax.device_count() == 1 else jax.vmap
