@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 
 from . import paths
 
-# hydra's own keys that a user may set: that there is a sweep, who starts its jobs and who chooses them, where they lie
-_OF_HYDRA = ("hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweeper", "hydra.sweep", "hydra.mode")
+# hydra's own keys that a user may set: who starts the jobs of a sweep, who chooses them, and where they are kept
+_OF_HYDRA = ("hydra/launcher", "hydra/sweeper", "hydra.launcher", "hydra.sweeper", "hydra.sweep")
 _FOLDERS = "hydra.searchpath"  # what --config-dir stands for
 _RERUN = "--experimental-rerun"  # unpickles the file that it names
 _NUMBER = re.compile(r"(?<![\w.])[+-]?(\d[\d_]*\.?\d*|\.\d+)[eE][+-]?\d+(?!\w)")
@@ -61,11 +61,16 @@ def _check_text(text: str) -> None:
 def _check_key(key: str, value: str) -> None:
     if "_target_" in key.split("."):
         raise ValueError(f"{key} is {value}; it must not be given, since nothing is made by the name of its class")
-    if key.partition(".")[0].partition("/")[0] == "hydra" and not key.startswith((*_OF_HYDRA, _FOLDERS)):
+    if key.partition(".")[0].partition("/")[0] == "hydra" and not _is_meant(key, value):
         raise ValueError(
             f"{key} is {value or 'empty'}; it must not be given: of hydra's own keys only hydra/launcher, "
-            "hydra/sweeper, hydra.mode, hydra.searchpath and what is below hydra.launcher, hydra.sweeper and hydra.sweep"
+            "hydra/sweeper, hydra.searchpath with folders, and those of hydra.launcher, hydra.sweeper and hydra.sweep"
         )
+
+
+def _is_meant(key: str, value: str) -> bool:
+    """Whether a key of hydra's own is one to be set; folders to search are, and packages are not."""
+    return key.startswith(_OF_HYDRA) or (key == _FOLDERS and "pkg:" not in value)
 
 
 def _check_group(key: str, value: str) -> None:

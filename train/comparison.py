@@ -228,6 +228,7 @@ def _episode(scenario: Scenario, seed: int) -> tuple[Any, jax.Array]:
 
 def write(folder: Path, title: str, result: Evaluation, drawn: Figures, config_text: str) -> dict[str, Path]:
     """Write evaluation.json, samples.csv, table.txt, report.html and the figures; return the figures' paths."""
+    folder.mkdir(parents=True, exist_ok=True)
     pictures = dict(drawn.values())  # by caption
     write_report(folder / "report.html", title=title, evaluation=result, figures=pictures, config_text=config_text)
     return write_table_and_figures(folder, result, drawn)

@@ -209,13 +209,18 @@ def learner_schema(name: str, entry: LearnerEntry) -> type:
 
     Under `evolution` is how a population of it evolves.
     """
-    chosen, evolution = {SCHEDULE, *entry.by_game}, schema(f"{name}_evolution", Evolution)
+    chosen, evolution = {SCHEDULE, *entry.by_game}, _evolution()
     changed: Fields = {
         each.name: (_plain_type(each) | None, None) for each in dataclasses.fields(entry.config) if each.name in chosen
     }
     changed["evolution"] = (evolution, evolution)
     added = dict.fromkeys(entry.by_game, "; null: as suits the game")
     return schema(f"{name}_learner", entry.config, changed, base=LearnerSettings, added=added)
+
+
+@functools.cache
+def _evolution() -> type:
+    return schema("evolution", Evolution)
 
 
 @functools.cache

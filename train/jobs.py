@@ -34,7 +34,7 @@ def main(arguments: Sequence[str], description: str) -> int:
             if given.cfg == "job":
                 print(reference.keys(compose.from_conf(given.overrides)))
                 return 0
-            if not given.multirun and "hydra.mode=MULTIRUN" not in given.overrides:
+            if not given.multirun:
                 return _single(arguments)
     except errors.Refusal as refusal:
         print(refusal, file=sys.stderr)

@@ -204,17 +204,17 @@ def test_those_who_end_together_wait_for_each_other(left):
 
 def test_a_refusal_of_one_process_stops_all_and_the_first_says_whose_it_is():
     store = Store()
-    store.kept["jaxdlb/said/1"] = "seed is -1; it must be more"
+    store.kept["jaxdlb/said/plan/1"] = "seed is -1; it must be more"
     with pytest.raises(errors.Refusal, match="process 1: seed is -1; it must be more"):
         distributed.Group(0, 2, store).together(lambda: "prepared", [])
 
     def refused():
         raise ValueError("seed is -1; it must be more")
 
-    store.kept["jaxdlb/said/0"] = " "
+    store.kept["jaxdlb/said/plan/0"] = " "
     with pytest.raises(SystemExit, match="2"):
         distributed.Group(1, 2, store).together(refused, [])
-    store.kept["jaxdlb/said/1"] = " "
+    store.kept["jaxdlb/said/plan/1"] = " "
     assert distributed.Group(0, 2, store).together(lambda: "prepared", []) == "prepared"
 
 

@@ -260,7 +260,7 @@ def test_projects_that_wandb_refuses_are_refused_at_the_start(project):
     settings = WandbSettings(name="wandb", mode="offline", project=project)
     expected = not project or refuses(project=project)
     assert refused(settings) == (
-        [f"logger.project is {project!r}; it must have 1 to 128 characters, none of /\\#?%:"] * expected
+        [f"logger.project is {project!r}; it must be 1 to 128 characters, none of /\\#?%:"] * expected
     )
 
 
@@ -291,7 +291,7 @@ def refused(settings):
 def test_a_project_that_wandb_refuses_leaves_nothing_behind(train, here):
     outcome = train(*TINY, "logger=wandb", "logger.mode=offline", "logger.project=a/b", "run_dir=run")
     assert (outcome.status, outcome.err.count("\n")) == (2, 1)
-    assert outcome.err.startswith("logger.project is 'a/b'; it must have 1 to 128 characters")
+    assert outcome.err.startswith("logger.project is 'a/b'; it must be 1 to 128 characters")
     assert not (here / "run").exists()
 
 

@@ -205,7 +205,7 @@ def full(monkeypatch, name):
     opened = Path.open
 
     def refusing(path, mode="r", *arguments, **options):
-        if name in path.name and mode != "r":
+        if name in path.name and mode not in ("r", "rb"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return opened(path, mode, *arguments, **options)
 

@@ -51,7 +51,7 @@ BAD = {
     # numbers out of range
     "game.num_nodes=0": "game.num_nodes is 0; it must be an integer ≥ 1",
     "game.params.arrival_prob=1.5": "game.params.arrival_prob is 1.5; it must be a finite number in [0, 1]",
-    "game.params.completion_prob=0": "game.params.completion_prob is 0; it must be a finite number in (0, 1]",
+    "game.params.completion_prob=0": "game.params.completion_prob is 0; it must be a finite number in [1e-06, 1]",
     "game.params.completion_prob=[0.5,0,0.5]": "game.params.completion_prob[1] is 0",
     "game.params.failure_prob=-0.1": "game.params.failure_prob is -0.1",
     "game.params.heartbeat_loss=1": "game.params.heartbeat_loss is 1; it must be a finite number in [0, 1)",

@@ -16,9 +16,8 @@ def check(settings: Any) -> None:
     """Raise ValueError if the logger chosen is unknown or cannot be had; writes nothing."""
     check_choice("logger.name", settings.name, tuple(_FURTHER))
     if settings.name == "wandb":
-        from . import names, weights_and_biases
+        from . import weights_and_biases
 
-        names.check(settings)
         weights_and_biases.check(settings)
 
 

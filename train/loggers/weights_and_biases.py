@@ -20,13 +20,13 @@ from jaxdlb.evaluation import Evaluation
 from jaxdlb.writing import write_whole
 
 from .. import provenance
+from . import names
 from .base import Progress, Row
 
 MODES = ("online", "offline", "disabled")
 _TIMES = ("agent_rounds", "seconds")  # of rows held out, which those of training have too
 _ID_FILE = "wandb_run_id.txt"  # in the run's folder: a resumed run goes on under the same id
-_LONGEST_PROJECT, _LONGEST_TAG, _LONGEST_NAME = 128, 64, 128  # characters
-_FORBIDDEN = r"/\#?%:"  # in a project's name
+_LONGEST_NAME = 128  # characters
 _LONGEST_LIST = 256  # of resolved parameters: a recorded workload is only counted
 _NOT_TOLD = ("logger", "run_dir", "runs_dir")  # groups and keys that do not tell the runs of a sweep apart
 
@@ -102,8 +102,7 @@ def check(settings: Any) -> None:
         raise ValueError("logger is 'wandb'; it must be installed for that: pip install wandb")
     mode = mode_of(settings)
     check_choice("logger.mode" if settings.mode is not None else "WANDB_MODE", mode, MODES)
-    _check_project(settings.project)
-    _check_tags(settings.tags)
+    names.check(settings)
     if mode == "online":
         _check_logged_in()
 
@@ -122,19 +121,6 @@ def _check_logged_in() -> None:
         raise ValueError(
             "logger.mode is 'online'; it must be offline or disabled where nobody is logged in (run `wandb login`)"
         ) from None
-
-
-def _check_project(project: str) -> None:
-    if not 0 < len(project) <= _LONGEST_PROJECT or set(project) & set(_FORBIDDEN):
-        raise ValueError(
-            f"logger.project is {project!r}; it must have 1 to {_LONGEST_PROJECT} characters, none of {_FORBIDDEN}"
-        )
-
-
-def _check_tags(tags: Sequence[str]) -> None:
-    for index, tag in enumerate(tags):
-        if not 0 < len(tag) <= _LONGEST_TAG:
-            raise ValueError(f"logger.tags[{index}] is {tag!r}; it must have 1 to {_LONGEST_TAG} characters")
 
 
 def _name_and_group(folder: Path) -> tuple[str, str | None]:

@@ -12,7 +12,7 @@ import jax
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
-from .. import cli, compose, distributed, errors, hydra_cli, launch, run_folder
+from .. import cli, compose, distributed, errors, hydra_cli, launch, own_conf, run_folder
 from ..objective import Objective
 from . import outcomes, proposals, report
 from .job import in_this_process, job
@@ -64,7 +64,8 @@ def prepare(arguments: Sequence[str]) -> Sweep:
     for key in {*keys} & {*_SAME}:
         raise ValueError(f"{key} takes several values; it must be the same for all jobs of a sweep")
     proposes = hydra.runtime.choices["hydra/sweeper"] != "basic"
-    plans = [_planned(each) for each in proposals.command_lines(space, proposes=proposes)]
+    own = own_conf.among(given)
+    plans = [_planned([*each, *own]) for each in proposals.command_lines(space, proposes=proposes)]
     folder = Path(hydra.sweep.dir) if hydra.sweep.dir else None
     if folder is not None:
         run_folder.check_new("hydra.sweep.dir", folder)

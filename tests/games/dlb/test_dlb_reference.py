@@ -21,7 +21,7 @@ modulations = {
     "sinusoidal": st.builds(
         Sinusoidal,
         amplitude=st.floats(0, 1, width=32),
-        period=st.floats(0.5, 50, width=32),
+        period=st.floats(2, 50, width=32),
         phase=st.floats(-20, 20, width=32),
     ),
     "step": st.builds(Step, at=st.integers(0, ROUNDS + 2), before=factors, after=factors),
