@@ -259,16 +259,18 @@ NAMES = ["jaxdlb", "", "a b", "ä", "x" * 128, "x" * 129, "a/b", "a\\b", "a#b", 
 def test_projects_that_wandb_refuses_are_refused_at_the_start(project):
     settings = WandbSettings(name="wandb", mode="offline", project=project)
     expected = not project or refuses(project=project)
-    assert refused(settings) == (
-        [f"logger.project is {project!r}; it must be 1 to 128 characters, none of /\\#?%:"] * expected
-    )
+    said = refused(settings)
+    assert [text.partition(" is ")[0] for text in said] == ["logger.project"] * expected
+    assert all("; it must be 1 to 128 characters without any of / " in text for text in said)
 
 
 @pytest.mark.parametrize("tag", ["", "first", "a/b:c", "x" * 64, "x" * 65])
 def test_tags_that_wandb_refuses_are_refused_at_the_start(tag):
     settings = WandbSettings(name="wandb", mode="offline", tags=["fine", tag])
     expected = refuses(run_tags=("fine", tag))
-    assert refused(settings) == ([f"logger.tags[1] is {tag!r}; it must have 1 to 64 characters"] * expected)
+    said = refused(settings)
+    assert [text.partition(" is ")[0] for text in said] == ["logger.tags[1]"] * expected
+    assert all(text.endswith("; it must be 1 to 64 characters") for text in said)
 
 
 def refuses(**settings):
