@@ -85,6 +85,12 @@ class Categorical:
     def log_prob(self, action: Int[Array, "*B"]) -> Float[Array, "*B"]:
         return jnp.take_along_axis(self.log_probs, action[..., None], axis=-1)[..., 0]
 
+    def probabilities(self, greedy: bool = False) -> Float[Array, "*B A"]:
+        """Of each alternative, by sample or by mode."""
+        if greedy:
+            return jax.nn.one_hot(self.mode(), self.log_probs.shape[-1])
+        return jnp.exp(self.log_probs)
+
     def log_prob_of_chosen(self, action: Int[Array, "*B"]) -> Float[Array, "*B A"]:
         """For each alternative: if it is `action`, log P that it is chosen; otherwise, that it is not (≥ log 10⁻⁶)."""
         chosen = action[..., None] == jnp.arange(self.log_probs.shape[-1])
@@ -350,6 +356,10 @@ class ActionDistribution:
     def mode(self) -> PyTree:
         """The action of greedy agents."""
         return self._map(lambda head: head.mode())
+
+    def probabilities(self, greedy: bool = False) -> PyTree:
+        """For each head, which must be a choice, the probabilities of its alternatives: [*B, choices]."""
+        return self._map(lambda head: head.probabilities(greedy))
 
     def log_prob(self, action: PyTree) -> Float[Array, "*B"]:
         """The log-probability of each agent's action, summed over heads."""

@@ -19,22 +19,22 @@ def pick_weighted(number: Float[Array, " A"], weights: Float[Array, "A C"] | Boo
     return jnp.argmax((up_to > mark) & (weights > 0), axis=-1).astype(jnp.int32)
 
 
-def pick_softly(number: Float[Array, " A"], scores: Float[Array, "A C"], among: Bool[Array, "A C"]) -> Int[Array, " A"]:
-    """For each agent a candidate `among` those allowed, with probability ∝ e^score: int32 [A].
+def softly(scores: Float[Array, "A C"], among: Bool[Array, "A C"]) -> Float[Array, "A C"]:
+    """Weights ∝ e^score of the candidates `among` those allowed, 0 of others; the largest of an agent is 1.
 
     Each row needs an allowed candidate; scores are finite, of any size.
     """
     scores = jnp.where(among, scores, -jnp.inf)
-    return pick_weighted(number, jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True)))
+    return jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
 
 
-def pick_least(number: Float[Array, " A"], scores: Float[Array, "A C"], among: Bool[Array, "A C"]) -> Int[Array, " A"]:
-    """For each agent, the candidate with the lowest score `among` the allowed ones, ties broken at random: int32 [A].
+def least(scores: Float[Array, "A C"], among: Bool[Array, "A C"]) -> Bool[Array, "A C"]:
+    """Weights of the candidates with the lowest score `among` the allowed ones: ties are broken at random.
 
     Each row needs at least one allowed candidate.
     """
     scores = jnp.where(among, scores, jnp.inf)
-    return pick_weighted(number, among & (scores == jnp.min(scores, axis=-1, keepdims=True)))
+    return among & (scores == jnp.min(scores, axis=-1, keepdims=True))
 
 
 def sample_peers(numbers: Float[Array, "N W"], d: int | Int[Array, ""]) -> tuple[Int[Array, "N W"], Bool[Array, " W"]]:

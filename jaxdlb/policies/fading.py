@@ -1,15 +1,14 @@
 """Rules that choose softly, and let old news fade: what was heard long ago counts little beside what is usual."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from jaxdlb.mechanics.peer_view import Observation, Own, Peer
-from jaxdlb.policies.choice import pick_softly
-from jaxdlb.policies.rules import Choice, Numbers, Plain
+from jaxdlb.policies.choice import softly
+from jaxdlb.policies.rules import Drawn, Weights
 
 Number = float | Float[Array, ""]
 
@@ -27,7 +26,7 @@ def believed_load(peers: Float[Array, "N P 4"], memory: Number, prior: Number) -
 
 
 @struct.dataclass
-class Soft(Plain):
+class Soft(Drawn):
     """To node j with P ∝ q_j^β · exp(−((v_ij + 1)/q_j − m·[j = i])/τ): every load is believed as it was heard."""
 
     temperature: Number  # τ, rounds
@@ -38,16 +37,14 @@ class Soft(Plain):
     def options(self) -> tuple[str, ...]:
         return _written({"τ": self.temperature, "m": self.inertia, "β": self.speed_exponent})
 
-    def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
-        return memory, self.send(numbers, observation.peers[..., Peer.LOAD], observation, among)
+    def weights(self, observation: Observation, among: Bool[Array, "N N"]) -> Weights:
+        return self.send(observation.peers[..., Peer.LOAD], observation, among)
 
-    def send(
-        self, numbers: Numbers, load: Float[Array, "N N"], observation: Observation, among: Bool[Array, "N N"]
-    ) -> Int[Array, " N"]:
-        """The choice by the formula, with `load` [i, j] in place of v_ij: int32 [N]."""
+    def send(self, load: Float[Array, "N N"], observation: Observation, among: Bool[Array, "N N"]) -> Weights:
+        """The weights by the formula, with `load` [i, j] in place of v_ij."""
         rate = observation.peers[..., Peer.RATE]
         saved = self.inertia * observation.peers[..., Peer.IS_SELF] - (load + 1) / rate
-        return pick_softly(numbers[:, 0], self.speed_exponent * jnp.log(rate) + saved / self.temperature, among)
+        return softly(self.speed_exponent * jnp.log(rate) + saved / self.temperature, among)
 
 
 @struct.dataclass
@@ -61,13 +58,12 @@ class Fading(Soft):
     def options(self) -> tuple[str, ...]:
         return (*_written({"φ": self.memory}), *super().options, *_written({"a": self.prior}))
 
-    def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
-        load = believed_load(observation.peers, self.memory, self.prior)
-        return memory, self.send(numbers, load, observation, among)
+    def weights(self, observation: Observation, among: Bool[Array, "N N"]) -> Weights:
+        return self.send(believed_load(observation.peers, self.memory, self.prior), observation, among)
 
 
 @struct.dataclass
-class SoftStealing(Plain):
+class SoftStealing(Drawn):
     """At every completion: ask peer j with P ∝ exp((v_ij/q_j − (x_i + 1)/q_i − m)/τ), nobody with weight 1."""
 
     temperature: Number  # τ, rounds
@@ -77,18 +73,16 @@ class SoftStealing(Plain):
     def options(self) -> tuple[str, ...]:
         return _written({"τs": self.temperature, "ms": self.inertia})
 
-    def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
-        return memory, self.ask(numbers, observation.peers[..., Peer.LOAD], observation, among)
+    def weights(self, observation: Observation, among: Bool[Array, "N N"]) -> Weights:
+        return self.ask(observation.peers[..., Peer.LOAD], observation, among)
 
-    def ask(
-        self, numbers: Numbers, load: Float[Array, "N N"], observation: Observation, among: Bool[Array, "N N"]
-    ) -> Int[Array, " N"]:
-        """The choice by the formula, with `load` [i, j] in place of v_ij: int32 [N]."""
+    def ask(self, load: Float[Array, "N N"], observation: Observation, among: Bool[Array, "N N"]) -> Weights:
+        """The weights by the formula, with `load` [i, j] in place of v_ij."""
         peers, own = observation.peers, observation.own
         own_delay = (own[:, Own.LOAD] + 1) / own[:, Own.RATE]
         gain = (load / peers[..., Peer.RATE] - own_delay[:, None] - self.inertia) / self.temperature
         nobody = peers[..., Peer.IS_SELF] > 0
-        return pick_softly(numbers[:, 0], jnp.where(nobody, 0.0, gain), among)
+        return softly(jnp.where(nobody, 0.0, gain), among)
 
 
 @struct.dataclass
@@ -102,9 +96,8 @@ class FadingStealing(SoftStealing):
     def options(self) -> tuple[str, ...]:
         return (*_written({"φs": self.memory}), *super().options, *_written({"as": self.prior}))
 
-    def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
-        load = believed_load(observation.peers, self.memory, self.prior)
-        return memory, self.ask(numbers, load, observation, among)
+    def weights(self, observation: Observation, among: Bool[Array, "N N"]) -> Weights:
+        return self.ask(believed_load(observation.peers, self.memory, self.prior), observation, among)
 
 
 def _written(options: Mapping[str, Number]) -> tuple[str, ...]:

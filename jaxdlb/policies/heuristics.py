@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Bool, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from jaxdlb.checks import (
     FINITE,
@@ -63,11 +63,32 @@ class Heuristic:
         numbers = jnp.stack(draws, axis=-1) if draws else jnp.zeros((num_nodes, 0))
         for_dispatch, for_steal = jnp.split(numbers, [self.dispatch.num_draws], axis=-1)
         dealt, asked = carry
-        may_dispatch = _choices(observation, observation.legal.dispatch)
-        may_steal = _choices(observation, observation.legal.steal)
-        dealt, dispatch = self.dispatch.choose(for_dispatch, dealt, observation, may_dispatch)
-        asked, steal = self.steal.choose(for_steal, asked, observation, may_steal)
+        may = self._choices(observation)
+        dealt, dispatch = self.dispatch.choose(for_dispatch, dealt, observation, may.dispatch)
+        asked, steal = self.steal.choose(for_steal, asked, observation, may.steal)
         return (dealt, asked), Action(dispatch=dispatch, steal=steal)
+
+    def probabilities(self, observation: Observation, params: Any) -> Action:
+        """The probability of each choice of each agent, in each head, [N, N]; the two choices are independent.
+
+        Raises:
+            ValueError: a rule that remembers, whose choices depend on more than the observation.
+        """
+        may = self._choices(observation)
+        return Action(
+            dispatch=self._probabilities(self.dispatch, observation, may.dispatch),
+            steal=self._probabilities(self.steal, observation, may.steal),
+        )
+
+    def _choices(self, observation: Observation) -> Action:
+        legal = observation.legal
+        return Action(dispatch=_choices(observation, legal.dispatch), steal=_choices(observation, legal.steal))
+
+    def _probabilities(self, rule: Rule, observation: Observation, among: Bool[Array, "N N"]) -> Float[Array, "N N"]:
+        if not isinstance(rule, rules.Drawn):
+            raise ValueError(f"policy is {self.name!r}; it must not remember, for its probabilities to be known")
+        weights = rule.weights(observation, among).astype(jnp.float32)
+        return weights / jnp.sum(weights, axis=-1, keepdims=True)
 
 
 def _choices(observation: Observation, legal: Bool[Array, "N N"]) -> Bool[Array, "N N"]:

@@ -91,6 +91,18 @@ class LearnedPolicy:
         carry, distribution = self.actor.apply(self.variables.actor, carry, view, observation.legal)
         return carry, distribution.mode() if self.greedy else distribution.sample(key)
 
+    def probabilities(self, observation: Any, params: Any) -> Any:
+        """The probability of each alternative of each agent, in each head of its action, [N, choices]; independent.
+
+        Raises:
+            ValueError: a policy that remembers, or with an action that is not a choice in every head.
+        """
+        if jax.tree.leaves(self.actor.initial_carry(())):
+            raise ValueError(f"policy is {self.name!r}; it must not remember, for its probabilities to be known")
+        view = self._normalised(features(observation))
+        _, distribution = self.actor.apply(self.variables.actor, (), view, observation.legal)
+        return distribution.probabilities(greedy=self.greedy)
+
     def act_one(
         self,
         key: PRNGKeyArray,

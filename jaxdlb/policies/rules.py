@@ -7,17 +7,20 @@ Every rule chooses for all N agents at once, from what each of them knows:
 compiled program serves all their values; `options` lists the options as text for tables.
 """
 
+import itertools
 from typing import Any, Protocol, runtime_checkable
 
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxdlb.mechanics.peer_view import Observation, Own, Peer
-from jaxdlb.policies.choice import pick_least, pick_weighted, sample_peers
+from jaxdlb.policies.choice import least, pick_weighted, sample_peers
 
 Numbers = Float[Array, "N draws"]
 Choice = tuple[Any, Int[Array, " N"]]
+Weights = Float[Array, "N N"] | Bool[Array, "N N"]
 
 
 @runtime_checkable
@@ -55,27 +58,40 @@ class Plain:
         return ()
 
 
+class Drawn(Plain):
+    """A rule without memory: it draws by weights, and so its probabilities are known."""
+
+    def weights(self, observation: Observation, among: Bool[Array, "N N"]) -> Weights:
+        """What each agent's choices are drawn in proportion to: [N, N], 0 outside `among`, each row's sum positive."""
+        raise NotImplementedError
+
+    def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
+        return memory, pick_weighted(numbers[:, 0], self.weights(observation, among))
+
+
 @struct.dataclass
-class Itself(Plain):
+class Itself(Drawn):
     """Keep the task; ask nobody."""
 
     @property
     def num_draws(self) -> int:
         return 0
 
+    def weights(self, observation: Observation, among: Bool[Array, "N N"]) -> Weights:
+        return is_self(among)
+
     def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
-        return memory, _itself(among)
+        return memory, jnp.arange(among.shape[0], dtype=jnp.int32)
 
 
 @struct.dataclass
-class Random(Plain):
+class Random(Drawn):
     """Any node, chosen uniformly or, if `weighted`, in proportion to its speed q_j."""
 
     weighted: bool | Bool[Array, ""]
 
-    def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
-        weights = jnp.where(self.weighted, observation.peers[..., Peer.RATE], 1.0)
-        return memory, pick_weighted(numbers[:, 0], jnp.where(among, weights, 0.0))
+    def weights(self, observation: Observation, among: Bool[Array, "N N"]) -> Weights:
+        return jnp.where(among, jnp.where(self.weighted, observation.peers[..., Peer.RATE], 1.0), 0.0)
 
 
 @struct.dataclass
@@ -96,17 +112,17 @@ class RoundRobin(Plain):
 
 
 @struct.dataclass
-class Least(Plain):
+class Least(Drawn):
     """The node heard to have the fewest tasks or, if `weighted`, with the least expected delay."""
 
     weighted: bool | Bool[Array, ""]
 
-    def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
-        return memory, pick_least(numbers[:, 0], expected_delay(observation.peers, self.weighted), among)
+    def weights(self, observation: Observation, among: Bool[Array, "N N"]) -> Weights:
+        return least(expected_delay(observation.peers, self.weighted), among)
 
 
 @struct.dataclass
-class LeastOfSample(Plain):
+class LeastOfSample(Drawn):
     """Like `Least`, among itself and d ≤ width distinct peers drawn anew for each task (or all peers, if fewer)."""
 
     weighted: bool | Bool[Array, ""]
@@ -129,22 +145,35 @@ class LeastOfSample(Plain):
         candidates = jnp.concatenate([node, peers], axis=-1)
         allowed = among[node, candidates] & jnp.concatenate([jnp.ones(1, bool), sampled])
         delay = expected_delay(observation.peers[node, candidates], self.weighted)
-        best = pick_least(tie, delay, allowed)
+        best = pick_weighted(tie, least(delay, allowed))
         return memory, jnp.take_along_axis(candidates, best[:, None], axis=-1)[:, 0]
 
+    def weights(self, observation: Observation, among: Bool[Array, "N N"]) -> Weights:
+        """The mean over all sets of d peers, each as likely as any other: only for few nodes, and a known d."""
+        num_nodes = among.shape[0]
+        delay, itself = expected_delay(observation.peers, self.weighted), is_self(among)
+        sets = list(itertools.combinations(range(num_nodes - 1), min(int(self.d), num_nodes - 1)))
+        total = jnp.zeros(among.shape)
+        for chosen in sets:
+            peers = np.array([[each + (each >= node) for each in chosen] for node in range(num_nodes)], int)
+            sampled = jnp.zeros_like(among).at[np.arange(num_nodes)[:, None], peers].set(True)
+            ties = least(delay, among & (sampled | itself))
+            total += ties / jnp.sum(ties, axis=-1, keepdims=True)
+        return total / len(sets)
+
 
 @struct.dataclass
-class IdlePeer(Plain):
+class IdlePeer(Drawn):
     """A peer that is heard to be idle; if there is none, keep the task."""
 
-    def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
+    def weights(self, observation: Observation, among: Bool[Array, "N N"]) -> Weights:
         idle = among & (observation.peers[..., Peer.LOAD] == 0) & ~is_self(among)
         nobody = ~jnp.any(idle, axis=-1, keepdims=True)
-        return memory, pick_weighted(numbers[:, 0], idle | (nobody & is_self(among)))
+        return idle | (nobody & is_self(among))
 
 
 @struct.dataclass
-class LeastBeyondMargin(Plain):
+class LeastBeyondMargin(Drawn):
     """The least expected delay, if the node's own exceeds it by more than `margin` rounds; otherwise, keep the task."""
 
     margin: float | Float[Array, ""]
@@ -153,30 +182,26 @@ class LeastBeyondMargin(Plain):
     def options(self) -> tuple[str, ...]:
         return (f"margin={float(self.margin):g}",)
 
-    def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
+    def weights(self, observation: Observation, among: Bool[Array, "N N"]) -> Weights:
         delay = expected_delay(observation.peers)
-        least = jnp.min(jnp.where(among, delay, jnp.inf), axis=-1)
-        worth_it = jnp.diagonal(delay) > least + self.margin
-        return memory, pick_least(numbers[:, 0], delay, among & (worth_it[:, None] | is_self(among)))
+        shortest = jnp.min(jnp.where(among, delay, jnp.inf), axis=-1)
+        worth_it = jnp.diagonal(delay) > shortest + self.margin
+        return least(delay, among & (worth_it[:, None] | is_self(among)))
 
 
 @struct.dataclass
-class LongestWhenEmpty(Plain):
+class LongestWhenEmpty(Drawn):
     """Work stealing: a node with nothing left after this round's completion asks the peer with the longest queue.
 
     Queues are measured by the expected time to drain them: the victim is the argmax of v_ij / q_j over the peers j.
     """
 
-    def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
+    def weights(self, observation: Observation, among: Bool[Array, "N N"]) -> Weights:
         empty = observation.own[:, Own.LOAD] - observation.own[:, Own.COMPLETED] <= 0
         drain_time = observation.peers[..., Peer.LOAD] / observation.peers[..., Peer.RATE]
         victims = among & empty[:, None] & ~is_self(among)
         nobody = ~jnp.any(victims, axis=-1, keepdims=True)
-        return memory, pick_least(numbers[:, 0], -drain_time, victims | (nobody & is_self(among)))
-
-
-def _itself(among: Bool[Array, "N N"]) -> Int[Array, " N"]:
-    return jnp.arange(among.shape[0], dtype=jnp.int32)
+        return least(-drain_time, victims | (nobody & is_self(among)))
 
 
 def is_self(among: Bool[Array, "N N"]) -> Bool[Array, "N N"]:

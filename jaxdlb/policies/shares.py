@@ -1,20 +1,18 @@
 """Rules that share work out in proportion: to what a peer would save, or to the speed that it has to spare."""
 
-from typing import Any
-
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxdlb.mechanics.peer_view import Observation, Own, Peer
 from jaxdlb.policies.choice import pick_weighted
-from jaxdlb.policies.rules import Choice, Numbers, Plain, expected_delay, is_self
+from jaxdlb.policies.rules import Drawn, Numbers, Plain, Weights, expected_delay, is_self
 
 Number = float | Float[Array, ""]
 
 
 @struct.dataclass
-class Proportional(Plain):
+class Proportional(Drawn):
     """To peer j with P ∝ (ℓ_ii − ℓ_ij − margin)⁺ · q_j; keep where all of them are 0."""
 
     margin: Number  # rounds
@@ -23,14 +21,14 @@ class Proportional(Plain):
     def options(self) -> tuple[str, ...]:
         return (f"margin={float(self.margin):g}",)
 
-    def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
+    def weights(self, observation: Observation, among: Bool[Array, "N N"]) -> Weights:
         delay = expected_delay(observation.peers)
         saved = jnp.maximum(jnp.diagonal(delay)[:, None] - delay - self.margin, 0.0)
-        return memory, _peer_or_itself(numbers, saved * observation.peers[..., Peer.RATE], among)
+        return _peer_or_itself(saved * observation.peers[..., Peer.RATE], among)
 
 
 @struct.dataclass
-class ProportionalStealing(Plain):
+class ProportionalStealing(Drawn):
     """At every completion from peer j with P ∝ (v_ij/q_j − x_i/q_i − margin)⁺; from nobody where all of them are 0."""
 
     margin: Number  # rounds
@@ -39,10 +37,10 @@ class ProportionalStealing(Plain):
     def options(self) -> tuple[str, ...]:
         return (f"steal_margin={float(self.margin):g}",)
 
-    def choose(self, numbers: Numbers, memory: Any, observation: Observation, among: Bool[Array, "N N"]) -> Choice:
+    def weights(self, observation: Observation, among: Bool[Array, "N N"]) -> Weights:
         drain_time = observation.peers[..., Peer.LOAD] / observation.peers[..., Peer.RATE]
         excess = jnp.maximum(drain_time - jnp.diagonal(drain_time)[:, None] - self.margin, 0.0)
-        return memory, _peer_or_itself(numbers, excess, among)
+        return _peer_or_itself(excess, among)
 
 
 Counts = tuple[Int[Array, " N"], Int[Array, " N"]]  # of each node: its arrivals, and the rounds that it was up
@@ -81,11 +79,12 @@ class SurplusSplit(Plain):
         surplus = jnp.maximum(arrival_prob - self.utilisation * own[:, Own.RATE], 0.0)
         goes = numbers[:, 1] * arrival_prob < surplus
         spare = jnp.maximum(self.utilisation * observation.peers[..., Peer.RATE] - arrival_prob[:, None], 0.0)
-        return (arrivals, rounds), _peer_or_itself(numbers, jnp.where(goes[:, None], spare, 0.0), among)
+        weights = _peer_or_itself(jnp.where(goes[:, None], spare, 0.0), among)
+        return (arrivals, rounds), pick_weighted(numbers[:, 0], weights)
 
 
-def _peer_or_itself(numbers: Numbers, weights: Float[Array, "N N"], among: Bool[Array, "N N"]) -> Int[Array, " N"]:
-    """A peer in proportion to its weight, by the first of the numbers; the node itself where no peer has one."""
+def _peer_or_itself(weights: Float[Array, "N N"], among: Bool[Array, "N N"]) -> Float[Array, "N N"]:
+    """The weights of peers alone; the node itself has one where no peer has any."""
     weights = jnp.where(among & ~is_self(among), weights, 0.0)
     nobody = ~jnp.any(weights > 0, axis=-1, keepdims=True)
-    return pick_weighted(numbers[:, 0], weights + (nobody & is_self(among)))
+    return weights + (nobody & is_self(among))

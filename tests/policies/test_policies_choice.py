@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdlb.policies.choice import pick_least, pick_weighted, sample_peers
+from jaxdlb.policies.choice import least, pick_weighted, sample_peers
 
 LARGEST = np.float32(1 - 2**-23)  # the largest number that jax.random.uniform draws
 
@@ -38,7 +38,7 @@ def test_nothing_of_weight_0_is_picked_whatever_the_number():
 def test_the_least_score_is_found_among_those_allowed_alone():
     scores = jnp.asarray([[1.0, 2.0, 2.0, 5.0]] * 2)
     among = jnp.asarray([[False, True, True, True]] * 2)
-    assert pick_least(jnp.asarray([0.49, 0.51]), scores, among).tolist() == [1, 2]
+    assert pick_weighted(jnp.asarray([0.49, 0.51]), least(scores, among)).tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(("num_nodes", "d", "width"), [(5, 2, 2), (5, 1, 3), (6, 3, 5)])
