@@ -132,6 +132,9 @@ class Entry:
     # by the game and its params: whether nearly all that an action does to other agents shows in the own utilities of
     # those that it chose; launchers give credit for the chosen only then
     stays_with_chosen: Callable[[Any, Any], bool] = lambda game, params: False
+    # by the game and its params, a `theory.chain.Common`: one cluster as a finite chain on what all agents know; raises
+    # ValueError for parameters that it does not cover
+    common: Callable[[Any, Any], Any] | None = None
 
     @property
     def name(self) -> str:

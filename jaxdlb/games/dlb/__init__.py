@@ -1,6 +1,7 @@
 """The distributed load-balancing (DLB) Markov game."""
 
 from jaxdlb.game import Entry, Lengths
+from jaxdlb.games.dlb.common import CommonInformation
 from jaxdlb.games.dlb.game import DLB
 from jaxdlb.games.dlb.generator import SHORTHANDS
 from jaxdlb.games.dlb.recorded import Recorded
@@ -34,6 +35,7 @@ ENTRY = Entry(
     viewer=_viewer,
     lengths=Lengths(2000, warmup=200),
     stays_with_chosen=_is_own_business,
+    common=CommonInformation,
 )
 
 __all__ = ["DLB", "ENTRY", "Action", "Observation", "Params", "Recorded", "State"]
