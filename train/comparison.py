@@ -236,12 +236,17 @@ def write(folder: Path, title: str, result: Evaluation, drawn: Figures, config_t
 
 def write_table_and_figures(folder: Path, result: Evaluation, drawn: Figures) -> dict[str, Path]:
     """Write evaluation.json, samples.csv, table.txt and the figures; return the figures' paths."""
-    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
     write_whole(folder / "samples.csv", evaluation.to_csv(result))
     write_whole(folder / "table.txt", evaluation.to_text(result) + "\n")
-    paths = {name: _save(folder / FIGURES / name, figure) for name, (_, figure) in drawn.items()}
+    paths = write_figures(folder, drawn)
     write_whole(folder / JSON, json.dumps(evaluation.to_json(result), indent=2) + "\n")
     return paths
+
+
+def write_figures(folder: Path, drawn: Figures) -> dict[str, Path]:
+    """Write the figures of a folder; return their paths."""
+    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+    return {name: _save(folder / FIGURES / name, figure) for name, (_, figure) in drawn.items()}
 
 
 def _save(place: Path, figure: Any) -> Path:

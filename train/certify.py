@@ -1,0 +1,148 @@
+"""Certify policies of a small game: `python -m train.certify [checkpoint=<run>] [game=<small game>] [key=value …]`.
+
+Solves the game exactly, without any training or sampling: the best that one controller, and that the agents, could get;
+how far below that each policy is, of heuristics and of the run; and what any agent would gain by deviating. With a
+checkpoint the settings are those of the run, as in train.evaluate; else those of python -m train with
+game=dlb_certified. Prints the certificate, and writes it (certificate.txt, certificate.json), figures, config.yaml and
+provenance.json into `output`, or a new folder in the run's, or in `runs_dir`.
+
+Exit status: 0 when all went well; 2 when something given is wrong, of which one line on stderr says what, and then
+nothing has been written.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from jaxdlb.policies import Policy
+from jaxdlb.theory import certificate as certificates
+from jaxdlb.theory import chain as chains
+from jaxdlb.theory.certificate import Certificate
+from jaxdlb.theory.chain import Chain, Common
+from jaxdlb.writing import write_whole
+
+from . import build, cli, comparison, compose, config, players, provenance, run_folder
+from .build import Scenario
+
+FOLDER = "certificates"  # in a run's folder
+DEFAULT = "game=dlb_certified"  # what is certified where nothing is said
+
+
+@dataclasses.dataclass
+class CertifySettings(config.Settings):
+    """Settings of a run, and which of its policies to certify."""
+
+    checkpoint: str | None = None  # a run's folder, its checkpoints folder or that of one step; null: heuristics alone
+    step: int | None = None  # which checkpoint; null: the best in episodes held out
+    output: str | None = None  # a new or empty folder; null: <run>/certificates/<date_time>, or one in runs_dir
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A certificate that has been found right in everything."""
+
+    given: DictConfig
+    settings: Any
+    scenario: Scenario
+    common: Common
+    learned: list[Policy]
+    step: int | None  # of the checkpoint
+    folder: Path  # to be made
+    command: str
+
+
+def prepare(overrides: Sequence[str]) -> Plan:
+    """Check everything and load the policies; writes nothing.
+
+    Raises:
+        ValueError, OmegaConfBaseException: something given is wrong.
+    """
+    has_game = any(text.startswith(("checkpoint=", "game=", "game.name=")) for text in overrides)
+    given, settings, located = players.settings(overrides if has_game else [DEFAULT, *overrides], CertifySettings)
+    build.check(settings)
+    scenario = build.scenario(settings.game)
+    common = _common(settings, scenario)
+    learned = [] if located is None else _learned(scenario, settings, located)
+    step = None if located is None else comparison.step_of(located)
+    if settings.output is not None:
+        folder = Path(settings.output)
+        run_folder.check_new("output", folder)
+    elif located is not None:
+        folder = located.folder.parent / FOLDER / run_folder.stamp()
+    else:
+        run_folder.check(dataclasses.replace(settings, run_dir=None))
+        folder = Path(settings.runs_dir) / f"{run_folder.stamp()}_{settings.game.name}_certified"
+    return Plan(
+        given, settings, scenario, common, learned, step, folder, provenance.command("train.certify", overrides)
+    )
+
+
+def execute(plan: Plan) -> None:
+    """Solve, print and write."""
+    chain = chains.build(plan.common)
+    rules = comparison.heuristics(plan.scenario, plan.settings.evaluation)
+    instance = provenance.resolved(plan.settings, plan.scenario)
+    about = {"game": instance["game"], "parameters": instance["parameters"]}
+    certificate, optimum = certificates.certify(chain, [*rules, *plan.learned], about)
+    folder = plan.folder if plan.settings.output else run_folder.create_new(plan.folder)
+    text = certificates.to_text(certificate)
+    comparison.write_figures(folder, _figures(chain, certificate, optimum[0], [*rules, *plan.learned]))
+    write_whole(folder / "certificate.txt", text + "\n")
+    write_whole(folder / "certificate.json", json.dumps(certificates.to_json(certificate), indent=2) + "\n")
+    compose.save(plan.given, folder)
+    provenance.write(folder, plan.settings, plan.scenario, plan.command, update=plan.step)
+    print(text)
+    print(f"written to {folder}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line (without the program's name), and return the exit status."""
+    return cli.main(__doc__, CertifySettings, prepare, execute, arguments)
+
+
+def _common(settings: Any, scenario: Scenario) -> Common:
+    """The game's one cluster as a chain on what all agents know, if it is one and not too large.
+
+    Raises:
+        ValueError: names what an exact solution does not cover, or the number of states.
+    """
+    if scenario.entry.common is None:
+        raise ValueError(
+            f"game.name is {settings.game.name!r}; it must be a game that can be solved exactly, such as dlb"
+        )
+    if build.given_ranges(settings.game.randomise):
+        raise ValueError("game.randomise is given; it must not be for a certificate, which is of one cluster")
+    with build.named("game.params", settings.game.params):
+        common = scenario.entry.common(scenario.game, scenario.params)
+    with build.named("game", settings.game):
+        chains.check_size(scenario.game.num_agents, common.most)
+    return common
+
+
+def _learned(scenario: Scenario, settings: Any, located: Any) -> list[Policy]:
+    """The policies of all training seeds, in every way to act."""
+    found = comparison.learned(located.folder, scenario, settings.evaluation, located.step)
+    return [policy for seeds in found.values() for policy in seeds]
+
+
+def _figures(chain: Chain, certificate: Certificate, optimum: Any, policies: Sequence[Policy]) -> comparison.Figures:
+    """The switching curves of the optimum, the best learned policy and the best heuristic; and all gaps."""
+    from jaxdlb.theory import certificate_plot
+
+    by_name = {policy.name: policy for policy in policies}
+    shown = {"team optimum": optimum}
+    for kind in ("learned", "heuristic"):
+        best = next((line.name for line in certificate.lines if line.kind == kind), None)
+        if best is not None:
+            shown[best] = chain.weights(by_name[best])[0]
+    return certificate_plot.figures(chain, certificate, shown)
+
+
+if __name__ == "__main__":
+    cli.tune()
+    sys.exit(main())
