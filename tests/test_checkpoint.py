@@ -198,7 +198,7 @@ def test_steps_after_the_one_resumed_are_moved_not_lost(run):
     assert checkpoint.steps(run / "set_aside") == [2]
 
 
-def save_policy(folder, network, num_seeds=1, game=GAME):
+def save_policy(folder, network, num_seeds=1, game=GAME, unsaid=()):
     """A run's folder that holds a random policy; with several seeds the arrays of the k-th are k."""
     rng = np.random.default_rng(0)
     shapes = variable_shapes(game, networks.build_actor(game, network))
@@ -209,6 +209,8 @@ def save_policy(folder, network, num_seeds=1, game=GAME):
             lambda leaf: jnp.broadcast_to(seeds.reshape(-1, *[1] * leaf.ndim), (num_seeds, *leaf.shape)), variables
         )
     about = checkpoint.describe(game, network, True, num_seeds)
+    for setting in unsaid:
+        del about["network"][setting]
     return write(folder, [1], about=about, policy=variables), variables
 
 
@@ -223,6 +225,12 @@ def test_a_loaded_policy_acts_with_the_saved_arrays(tmp_path):
     policy = jaxdlb.load_policy(folder)
     assert_same(policy.variables, variables)
     assert act(policy, GAME).dispatch.shape == (3,)
+
+
+def test_a_checkpoint_older_than_a_setting_of_networks_acts_as_it_did(tmp_path):
+    independent = networks.NetworkConfig("mlp", hidden=(8,), autoregressive=False)
+    folder, variables = save_policy(tmp_path, independent, unsaid=["autoregressive"])
+    assert_same(jaxdlb.load_policy(folder).variables, variables)
 
 
 def test_one_of_several_seeds_is_loaded(tmp_path):

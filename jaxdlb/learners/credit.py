@@ -25,7 +25,7 @@ from jaxtyping import Array, Bool, Float, PyTree
 from jaxdlb import spaces
 from jaxdlb.checks import check_choice
 from jaxdlb.game import Game, TimeStep
-from jaxdlb.networks import ActionDistribution
+from jaxdlb.networks import Distribution
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Whole:
         """Whose advantages enter the loss: those of the agents that had a choice."""
         return decides
 
-    def log_prob(self, distribution: ActionDistribution, action: PyTree) -> Float[Array, "*B N 1"]:
+    def log_prob(self, distribution: Distribution, action: PyTree) -> Float[Array, "*B N 1"]:
         """The log-probability in each term."""
         return distribution.log_prob(action)[..., None]
 
@@ -73,7 +73,7 @@ class Chosen:
         """Whose advantages enter the loss: everybody's, since whoever has no choice may be chosen."""
         return jnp.ones_like(decides)
 
-    def log_prob(self, distribution: ActionDistribution, action: PyTree) -> Float[Array, "*B N N"]:
+    def log_prob(self, distribution: Distribution, action: PyTree) -> Float[Array, "*B N N"]:
         """[i, j]: of choosing j or not, as the action of i does; [i, i] of the whole action."""
         return distribution.log_prob_of_chosen(action)
 

@@ -6,7 +6,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from jaxdlb.mechanics import chance
-from jaxdlb.networks import ActionDistribution, Memories, Views
+from jaxdlb.networks import Distribution, Memories, Views
 from jaxdlb.networks.normalisation import Moments
 
 
@@ -47,7 +47,7 @@ class Rollout:
         return jnp.where(self.steps.last[..., None], self.steps.end_value, following)
 
 
-def draw_actions(distribution: ActionDistribution, key: PRNGKeyArray, num_envs: int) -> PyTree:
+def draw_actions(distribution: Distribution, key: PRNGKeyArray, num_envs: int) -> PyTree:
     """An action of all agents in each of E environments; those of an environment do not depend on E."""
     keys = jax.vmap(chance.fold_in, (None, 0))(key, jnp.arange(num_envs))
     return jax.vmap(lambda distribution, key: distribution.sample(key))(distribution, keys)

@@ -11,6 +11,7 @@ from jaxdlb.networks.actor_critic import (
     features,
     suited,
 )
+from jaxdlb.networks.autoregressive import Autoregressive, Distribution
 from jaxdlb.networks.config import NetworkConfig
 from jaxdlb.networks.distributions import HEADS, ActionDistribution, Categorical, Dirichlet, SquashedNormal
 
@@ -20,8 +21,10 @@ __all__ = [
     "Actor",
     "ActorCritic",
     "ActorCriticParams",
+    "Autoregressive",
     "Categorical",
     "Dirichlet",
+    "Distribution",
     "Memories",
     "NetworkConfig",
     "SquashedNormal",

@@ -12,6 +12,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 from jaxdlb import spaces
 from jaxdlb.checks import check_choice
 from jaxdlb.game import Game
+from jaxdlb.networks.autoregressive import Autoregressive, Distribution, num_shifts
 from jaxdlb.networks.config import AUTO, NetworkConfig
 from jaxdlb.networks.distributions import HEADS, ActionDistribution
 from jaxdlb.networks.torsos import MLP, TORSOS, Affine, Embedding, Features
@@ -52,6 +53,10 @@ def features(observation: Any) -> dict[str, Any]:
     return {name: getattr(observation, name) for name in names}
 
 
+# Of a network that acts: scores and free parameters for each space, and by how much scores depend on the first choice
+Outputs = tuple[list[Array], list[Array], Any]
+
+
 class _Heads(nn.Module):
     """The scores and free parameters from which `HEADS` make the distribution of each space.
 
@@ -60,12 +65,15 @@ class _Heads(nn.Module):
     """
 
     action_spaces: tuple[spaces.Space, ...]
+    num_shifts: int
 
     @nn.compact
-    def __call__(self, embedding: Embedding, itself: Bool[Array, "*B N"]) -> tuple[list[Array], list[Array]]:
+    def __call__(self, embedding: Embedding, itself: Bool[Array, "*B N"]) -> Outputs:
         scores = self._scores(embedding, itself)
         free = [self._free(index, embedding.agent) for index in range(len(self.action_spaces))]
-        return scores, free
+        if not self.num_shifts:
+            return scores, free, ()
+        return scores, free, Affine(self.num_shifts, scale=_HEAD_SCALE, name="shifts")(embedding.agent)
 
     def _scores(self, embedding: Embedding, itself: Bool[Array, "*B N"]) -> list[Float[Array, "..."]]:
         pointing = [space for space in self.action_spaces if embedding.pairs is not None and _is_over_rows(space)]
@@ -127,13 +135,12 @@ def _corrected_for_number(scores: Float[Array, "*B N"], itself: Bool[Array, "*B 
 class _ActorModule(nn.Module):
     torso: nn.Module
     action_spaces: tuple[spaces.Space, ...]
+    num_shifts: int = 0
 
     @nn.compact
-    def __call__(
-        self, carry: Any, features: Features, itself: Bool[Array, "*B N"]
-    ) -> tuple[Any, tuple[list[Array], list[Array]]]:
+    def __call__(self, carry: Any, features: Features, itself: Bool[Array, "*B N"]) -> tuple[Any, Outputs]:
         carry, embedding = self.torso(carry, features, itself)
-        return carry, _Heads(self.action_spaces)(embedding, itself)
+        return carry, _Heads(self.action_spaces, self.num_shifts)(embedding, itself)
 
 
 class _ValueModule(nn.Module):
@@ -244,17 +251,24 @@ class Actor:
         """An empty memory for each agent: zeros [*batch, N, H], or () without memory."""
         return self.network.initial_carry(batch)
 
-    def apply(self, params: PyTree, memory: Any, view: Features, legal: PyTree) -> tuple[Any, ActionDistribution]:
+    def apply(self, params: PyTree, memory: Any, view: Features, legal: PyTree) -> tuple[Any, Distribution]:
         """The next memory, and the distribution of the agents' actions; all with leading axes [*B, N]."""
-        memory, (scores, free) = self.network.apply(params, memory, view)
-        return memory, ActionDistribution.of(self.action_spaces, scores, free, legal)
+        memory, outputs = self.network.apply(params, memory, view)
+        itself = jnp.broadcast_to(jnp.eye(self.num_agents, dtype=bool), (*view["own"].shape[:-1], self.num_agents))
+        return memory, self._distribution(outputs, legal, itself)
 
     def apply_one(
         self, params: PyTree, memory: Any, view: Features, legal: PyTree, agent: int | Int[Array, ""]
-    ) -> tuple[Any, ActionDistribution]:
+    ) -> tuple[Any, Distribution]:
         """Like `apply`, but for one agent, with the index `agent`: no argument or result has the axis N."""
-        memory, (scores, free) = self.network.apply_one(params, memory, view, agent)
-        return memory, ActionDistribution.of(self.action_spaces, scores, free, legal)
+        memory, outputs = self.network.apply_one(params, memory, view, agent)
+        return memory, self._distribution(outputs, legal, jnp.arange(self.num_agents) == agent)
+
+    def _distribution(self, outputs: Outputs, legal: PyTree, itself: Bool[Array, "*B N"]) -> Distribution:
+        scores, free, shifts = outputs
+        if isinstance(shifts, tuple):
+            return ActionDistribution.of(self.action_spaces, scores, free, legal)
+        return Autoregressive.of(self.action_spaces, scores, shifts, legal, itself)
 
 
 Critic = OverAgents | OverState
@@ -336,7 +350,8 @@ def build_actor(game: Game, config: NetworkConfig, share_parameters: bool = True
             raise ValueError(f"{game.name} has an action in a {type(space).__name__}; networks have heads for {known}")
     _check_observation(game, config, action_spaces)
     torso = TORSOS[config.kind](config.hidden, config.recurrent)
-    return Actor(_over_agents(game, config, _ActorModule(torso, action_spaces), share_parameters), action_spaces)
+    module = _ActorModule(torso, action_spaces, num_shifts(action_spaces) if config.autoregressive else 0)
+    return Actor(_over_agents(game, config, module, share_parameters), action_spaces)
 
 
 def build(

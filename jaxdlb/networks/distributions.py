@@ -28,13 +28,14 @@ from jaxdlb import spaces
 from jaxdlb.mechanics import chance
 from jaxdlb.networks import gamma
 
-_NEVER = -1e9  # finite, so that gradients of a softmax stay finite too
+NEVER = -1e9  # finite, so that gradients of a softmax stay finite too
 _LOG_SIGMA_RANGE = (-5.0, 1.0)
 _INSIDE = 1 - 1e-6  # for a Box scaled to (−1, 1): actions further out get the log-probability at this distance
 _NODES, _WEIGHTS = np.polynomial.hermite.hermgauss(16)
 _ALPHA_LEAST, _ALPHA_MOST = 0.05, 1000.0
 _SCORE_OF_ONE = math.log(math.expm1(1 - _ALPHA_LEAST))  # added to scores, so that a score of 0 gives concentration 1
-_ALMOST_SURE = math.log1p(-1e-6)  # beyond that, log(1 − p) is as at this log p
+LEAST = 1e-6  # probabilities that are left over by others count as this where their logarithm is wanted
+_ALMOST_SURE = math.log1p(-LEAST)  # beyond that, log(1 − p) is as at this log p
 _LEAST_SHARE = 1e-6  # of a legal entry, so that its logarithm stays finite
 
 
@@ -65,7 +66,7 @@ class Categorical:
         legal: Bool[Array, "*B A"],
     ) -> "Categorical":
         """The distribution given by logits; at least one alternative must be legal."""
-        return cls(jax.nn.log_softmax(jnp.where(legal, scores.astype(jnp.float32), _NEVER)), legal)
+        return cls(jax.nn.log_softmax(jnp.where(legal, scores.astype(jnp.float32), NEVER)), legal)
 
     @property
     def decides(self) -> Bool[Array, "*B"]:
@@ -225,7 +226,7 @@ class Dirichlet:
         """Gamma variates divided by their sum, differentiable in the concentrations; legal shares are ≥ about 10⁻⁶."""
         drawn = numbers.reshape(gamma.NUM_UNIFORMS, -1, *numbers.shape[1:])
         logarithms = gamma.log_gamma(self.alpha, jnp.moveaxis(drawn, 1, -1))
-        shares = jax.nn.softmax(jnp.where(self.legal, logarithms, _NEVER))
+        shares = jax.nn.softmax(jnp.where(self.legal, logarithms, NEVER))
         return self._rescaled(jnp.maximum(shares, _LEAST_SHARE))
 
     def mode(self) -> Float[Array, "*B S"]:
@@ -312,7 +313,7 @@ _KINDS = (Categorical, SquashedNormal, Dirichlet)
 
 @struct.dataclass
 class ActionDistribution:
-    """The distribution of the actions of all N agents; its heads draw independently.
+    """The distribution of the actions of all N agents; its heads draw independently (but see `autoregressive`).
 
     `heads` has the structure of the action, with a distribution in place of each leaf.
     """
@@ -357,9 +358,9 @@ class ActionDistribution:
         """The action of greedy agents."""
         return self._map(lambda head: head.mode())
 
-    def probabilities(self, greedy: bool = False) -> PyTree:
-        """For each head, which must be a choice, the probabilities of its alternatives: [*B, choices]."""
-        return self._map(lambda head: head.probabilities(greedy))
+    def probabilities(self, greedy: bool = False) -> Float[Array, "..."]:
+        """Of each action, by sample or by mode: an axis for each head, all of which must be choices."""
+        return outer([head.probabilities(greedy) for head in self._leaves])
 
     def log_prob(self, action: PyTree) -> Float[Array, "*B"]:
         """The log-probability of each agent's action, summed over heads."""
@@ -372,10 +373,13 @@ class ActionDistribution:
         That is to choose j in the heads that choose j, and not to choose it in the others; [i, i] is `log_prob`, of the
         whole action.
         """
+        itself = jnp.eye(self._leaves[0].decides.shape[-1], dtype=bool)
+        return jnp.where(itself, self.log_prob(action)[..., None], self.log_prob_of_treatment(action))
+
+    def log_prob_of_treatment(self, action: PyTree) -> Float[Array, "*B N"]:
+        """[i, j] is the log-probability that i chooses j in the heads where `action` does, and not in the others."""
         actions = jax.tree.leaves(action)
-        treated = _sum([head.log_prob_of_chosen(each) for head, each in zip(self._leaves, actions, strict=True)])
-        itself = jnp.eye(treated.shape[-1], dtype=bool)
-        return jnp.where(itself, self.log_prob(action)[..., None], treated)
+        return _sum([head.log_prob_of_chosen(each) for head, each in zip(self._leaves, actions, strict=True)])
 
     def entropy(self) -> Float[Array, "*B"]:
         """The entropy of each agent's action, summed over heads."""
@@ -395,3 +399,15 @@ def _is_head(node: Any) -> bool:
 
 def _sum(terms: list[Array]) -> Array:
     return functools.reduce(jnp.add, terms)
+
+
+def outer(factors: Sequence[Float[Array, "..."]]) -> Float[Array, "..."]:
+    """Products of probabilities with leading axes [*B] in common: those of later factors have further axes.
+
+    Each factor but the last has one axis beyond *B.
+    """
+    *earlier, product = factors
+    for factor in reversed(earlier):
+        axis = factor.ndim - 1
+        product = jnp.expand_dims(factor, range(axis + 1, product.ndim + 1)) * jnp.expand_dims(product, axis)
+    return product

@@ -68,17 +68,15 @@ class Heuristic:
         asked, steal = self.steal.choose(for_steal, asked, observation, may.steal)
         return (dealt, asked), Action(dispatch=dispatch, steal=steal)
 
-    def probabilities(self, observation: Observation, params: Any) -> Action:
-        """The probability of each choice of each agent, in each head, [N, N]; the two choices are independent.
+    def probabilities(self, observation: Observation, params: Any) -> Float[Array, "N N N"]:
+        """The probability of each pair of choices, dispatch and steal, of each agent; the two are independent.
 
         Raises:
             ValueError: a rule that remembers, whose choices depend on more than the observation.
         """
         may = self._choices(observation)
-        return Action(
-            dispatch=self._probabilities(self.dispatch, observation, may.dispatch),
-            steal=self._probabilities(self.steal, observation, may.steal),
-        )
+        dispatch = self._probabilities(self.dispatch, observation, may.dispatch)
+        return dispatch[:, :, None] * self._probabilities(self.steal, observation, may.steal)[:, None, :]
 
     def _choices(self, observation: Observation) -> Action:
         legal = observation.legal

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jaxdlb.game import Game
 from jaxdlb.mechanics import chance
@@ -91,8 +91,8 @@ class LearnedPolicy:
         carry, distribution = self.actor.apply(self.variables.actor, carry, view, observation.legal)
         return carry, distribution.mode() if self.greedy else distribution.sample(key)
 
-    def probabilities(self, observation: Any, params: Any) -> Any:
-        """The probability of each alternative of each agent, in each head of its action, [N, choices]; independent.
+    def probabilities(self, observation: Any, params: Any) -> Float[Array, "N ..."]:
+        """The probability of each action of each agent: an axis for each choice, in the order of the action's leaves.
 
         Raises:
             ValueError: a policy that remembers, or with an action that is not a choice in every head.

@@ -265,24 +265,17 @@ def _weights(chain: Chain, policy: Policy) -> list[Weights]:
         raise ValueError(f"policy is {policy.name!r}; it must state the probabilities of its actions")
     common, num_agents = chain.common, chain.num_agents
 
-    def act(load: Array, round: Array, event: Array) -> Action:
-        """[N, N] for each head, all agents having that event."""
+    def act(load: Array, round: Array, event: Array) -> Array:
+        """Of each agent's dispatch and steal, [N, N, N], all agents having that event."""
         arrived, completed = (jnp.broadcast_to(each, num_agents) for each in event)
         state = common.state(load, arrived, completed, round)
         observation = common.game.true_observation(state, common.params)  # news is fresh
         return policy.probabilities(observation, common.params)
 
     every = jax.jit(jax.vmap(jax.vmap(act, (None, None, 0)), (0, 0, None)))
-    probs = jax.device_get(every(chain.loads, chain.rounds, np.array(EVENTS)))  # [S, E, N, N]
-    event = chain.choices.event
-    heads = [
-        (
-            probs.dispatch[:, event, agent, chain.choices.dispatch[agent]],
-            probs.steal[:, event, agent, chain.choices.steal[agent]],
-        )
-        for agent in range(num_agents)
-    ]
-    given = [dispatch.astype(np.float64) * steal for dispatch, steal in heads]
+    probs = jax.device_get(every(chain.loads, chain.rounds, np.array(EVENTS)))  # [S, E, N, N, N]
+    event, dispatch, steal = chain.choices.event, chain.choices.dispatch, chain.choices.steal
+    given = [probs[:, event, i, dispatch[i], steal[i]].astype(np.float64) for i in range(num_agents)]
     # float32 probabilities sum to 1 but for rounding
     totals = [np.add.reduceat(each, [group.start for group in chain.choices.groups], axis=1) for each in given]
     return [chain.choice_probs[:, i] * given[i] / totals[i][:, event] for i in range(num_agents)]

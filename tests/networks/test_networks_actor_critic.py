@@ -47,10 +47,18 @@ def actor_for(num_nodes, kind, recurrent=False, shared=True):
 
 
 def logits_of(actor, params, carry, x):
-    """The log-probabilities of dlb's two heads, with every choice legal, and the next memory."""
+    """The next memory, and all log-probabilities of dlb's two heads, with every choice legal."""
     batch = x["own"].shape[:-2]
     carry, distribution = actor.apply(params, carry, x, all_legal(actor.num_agents, batch))
-    return carry, [head.log_probs for head in (distribution.heads.dispatch, distribution.heads.steal)]
+    return carry, log_probs_of(distribution)
+
+
+def log_probs_of(distribution):
+    """Of the dispatch, and of the steal where the task is kept and where it is sent away."""
+    return [
+        distribution.first.log_probs,
+        *(each._leaves[0].log_probs for each in (distribution.kept, distribution.away)),
+    ]
 
 
 def reroll(params, seed=1):
@@ -67,7 +75,7 @@ def test_every_actor_gives_logits_for_each_head_with_any_batch_axes(kind, recurr
     actor = actor_for(3, kind, recurrent, shared)
     params = actor.init(jax.random.key(0), agent_features(3))
     carry, logits = logits_of(actor, params, actor.initial_carry((2, 5)), agent_features(3, (2, 5)))
-    assert [head.shape for head in logits] == [(2, 5, 3, 3)] * 2
+    assert [head.shape for head in logits] == [(2, 5, 3, 3)] * 3
     assert bool(jax.tree.leaves(carry)) is recurrent
 
 
@@ -134,7 +142,7 @@ def test_unrolled_sequences_equal_single_steps_and_forget_at_episode_starts(kind
     first = jnp.zeros((6, 2), bool).at[3, 1].set(True)
     carry = jnp.ones((2, 3, 8))
     distribution = unroll(actor, params, carry, (inputs, all_legal(3, (6, 2))), first)
-    unrolled = [distribution.heads.dispatch.log_probs]
+    unrolled = [distribution.first.log_probs]
     for t in range(6):
         now = {name: leaf[t] for name, leaf in inputs.items()}
         carry = jnp.where(first[t][:, None, None], 0.0, carry)

@@ -246,6 +246,13 @@ def test_a_saved_config_comes_back_as_it_was_and_groups_can_be_chosen_afresh(tmp
     assert fresh.game.params.arrival_modulation.kind == "constant"
 
 
+def test_a_saved_config_that_is_older_than_a_setting_has_it_as_it_was(tmp_path):
+    compose.save(compose.from_conf([]), tmp_path)
+    path = tmp_path / "config.yaml"
+    path.write_text(path.read_text().replace("  autoregressive: true\n", ""))
+    assert compose.settings(compose.from_run(tmp_path, [], config.Settings), []).network.autoregressive is False
+
+
 @pytest.mark.parametrize(("variable", "kept"), [("JAX_COMPILATION_CACHE_DIR", True), ("XDG_CACHE_HOME", False)])
 def test_compiled_programs_are_kept_in_the_users_cache_unless_jax_is_told_otherwise(
     variable, kept, tmp_path, monkeypatch
