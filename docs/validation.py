@@ -158,11 +158,11 @@ def _server(name: str, rate: float, cores: int, runtime: dict[str, Any], mean_sq
     params = game.default_params(arrival_rate=rate, core_perf=1.0, runtime=runtime, dt=0.5, heartbeat_period=10.0)
     exact = {"throughput": rate, "cpu_utilisation": rate / cores}
     if cores > 1:
-        exact["response_time"] = theory.many_server_response(rate, 1.0, cores)
+        exact["response_time"] = theory.mmc_response(rate, 1.0, cores)
     else:
-        exact["response_time"] = theory.one_server_response(rate, 1.0, mean_square)
+        exact["response_time"] = 1.0 + theory.pollaczek_khinchine(rate, 1.0, mean_square)
     if cores == 1 and runtime["kind"] == "exponential":
-        exact |= {f"p{share}": theory.one_server_response_quantile(rate, 1.0, share / 100) for share in (50, 95, 99)}
+        exact |= {f"p{share}": theory.mm1_response_quantile(rate, 1.0, share / 100) for share in (50, 95, 99)}
     return Case(name, game, params, make_heuristic(entry.heuristics, "local"), exact, Effort(128, 20_000, 1000))
 
 
