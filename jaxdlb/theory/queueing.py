@@ -181,7 +181,7 @@ def power_of_d_limit(arrival_prob: float, completion_prob: float, choices: int, 
     Raises:
         ValueError: unless 0 < p < q ≤ 1, d is an integer ≥ 1, and `longest` one of at most 4,000 at which the law has
             faded to 1e-9.
-        ArithmeticError: it has not settled after 200,000 rounds, as happens with q below some thousandths.
+        ArithmeticError: it has not settled after 200,000 rounds, as happens with q about a thousandth.
     """
     p, q, _ = _stable(arrival_prob, completion_prob)
     check_size("choices", choices, 1)
