@@ -1,59 +1,25 @@
 """Writes the tables of the page of validation, simulation against theory: `python -m docs.validation`.
 
-It plays every case of `SECTIONS` with fixed keys, a minute or two on two cores, and rewrites the tables of
-`docs/validation.md` in place.
+It plays every case with fixed keys, three minutes or so on two cores, and rewrites the tables of `docs/validation.md`
+in place.
 """
 
-import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 
-from docs import tables
+from docs import tables, validation_chains, validation_tails
 from docs.tables import ROOT, Rows
-from jaxdlb import evaluation, theory
-from jaxdlb.evaluation import Estimate
+from docs.validation_cases import AT_ONCE, ENTRY, Case, Effort, table, theoretical
+from jaxdlb import theory
 from jaxdlb.evaluation.bounds import NOBODY
-from jaxdlb.evaluation.numerals import written
 from jaxdlb.games import GAMES
 from jaxdlb.policies import make_heuristic
 
 PAGE = ROOT / "docs" / "validation.md"
-SEED = 2024
-ENTRY = GAMES["dlb"]
-AT_ONCE = {"transfer_delay": 0, "heartbeat_period": 1}  # nothing travels, and news is fresh every round
-
-
-@dataclasses.dataclass(frozen=True)
-class Effort:
-    """How much is played."""
-
-    num_episodes: int
-    num_rounds: int
-    warmup: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """A simulation, and what theory says of some of its columns."""
-
-    name: str
-    game: Any
-    params: Any
-    policy: Any
-    exact: dict[str, float]  # by column
-    effort: Effort
-
-    def simulate(self, effort: Effort | None = None) -> dict[str, Estimate]:
-        """The columns that theory speaks of, as `effort`, or the case's own, finds them."""
-        sizes = dataclasses.asdict(effort or self.effort)
-        key = jax.random.key(SEED)
-        found = evaluation.evaluate(self.game, self.policy, lambda key: self.params, key, **sizes)
-        return {name: evaluation.estimate(found[name]) for name in self.exact}
 
 
 def one_node() -> list[Case]:
@@ -158,11 +124,11 @@ def _server(name: str, rate: float, cores: int, runtime: dict[str, Any], mean_sq
     params = game.default_params(arrival_rate=rate, core_perf=1.0, runtime=runtime, dt=0.5, heartbeat_period=10.0)
     exact = {"throughput": rate, "cpu_utilisation": rate / cores}
     if cores > 1:
-        exact["response_time"] = theory.many_server_response(rate, 1.0, cores)
+        exact["response_time"] = theory.mmc_response(rate, 1.0, cores)
     else:
-        exact["response_time"] = theory.one_server_response(rate, 1.0, mean_square)
+        exact["response_time"] = 1.0 + theory.pollaczek_khinchine(rate, 1.0, mean_square)
     if cores == 1 and runtime["kind"] == "exponential":
-        exact |= {f"p{share}": theory.one_server_response_quantile(rate, 1.0, share / 100) for share in (50, 95, 99)}
+        exact |= {f"p{share}": theory.mm1_response_quantile(rate, 1.0, share / 100) for share in (50, 95, 99)}
     return Case(name, game, params, make_heuristic(entry.heuristics, "local"), exact, Effort(128, 20_000, 1000))
 
 
@@ -188,24 +154,6 @@ SECTIONS: dict[str, Callable[[], list[Case]]] = {
     "validation pooled queue": pooled_queue,
     "validation servers": servers_of_the_rack,
 }
-SLOW = "validation slow rounds"
-
-
-def table(cases: Sequence[Case]) -> Rows:
-    """A row for each number that theory gives: it, the simulated mean with its 95% interval, and how far they are."""
-    rows: Rows = [["case", "number", "theory", "simulated", "difference, half-intervals"]]
-    for case in cases:
-        found = case.simulate()
-        for name, exact in case.exact.items():
-            off = (found[name].mean - exact) / found[name].half_width
-            header = case.game.columns[name].header
-            rows.append([case.name, header, theoretical(exact), written(found[name]), f"{off:+.1f}"])
-    return rows
-
-
-def theoretical(number: float) -> str:
-    """A number without an error."""
-    return f"{number:.4f}"
 
 
 def slow_rounds() -> Rows:
@@ -221,12 +169,19 @@ def _played(cases: Callable[[], list[Case]]) -> Rows:
     return table(cases())
 
 
+TABLES: dict[str, Callable[[], Rows]] = {
+    **{name: partial(_played, cases) for name, cases in SECTIONS.items()},
+    "validation power of two": validation_tails.table,
+    "validation slow rounds": slow_rounds,
+    "validation chains": validation_chains.laws,
+    "validation heuristics": validation_chains.heuristics,
+}
+
+
 def main() -> int:
     """Play everything and write the page."""
-    made: dict[str, Callable[[], Rows]] = {SLOW: slow_rounds}
-    made |= {name: partial(_played, cases) for name, cases in SECTIONS.items()}
     text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(tables.with_tables(text, made), encoding="utf-8")
+    PAGE.write_text(tables.with_tables(text, TABLES), encoding="utf-8")
     print(f"{PAGE.relative_to(ROOT)} written")
     return 0
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxdlb
-from jaxdlb import checkpoint, evaluation, learners, recording, spaces, task_records, traces
+from jaxdlb import checkpoint, evaluation, learners, recording, spaces, task_records, theory, traces
 from jaxdlb.learners import ConsensusConfig, IPPOConfig, MAPPOConfig
 from jaxdlb.networks import NetworkConfig
 
@@ -119,6 +119,16 @@ CALLS = {
     "split": (lambda **given: traces.split(**{"workload": WORKLOAD} | given), {"held_out": [*NO_NUMBER, 0, 1]}),
     "read_counts": (traces.read_counts, {"path": [None, 1, b"x", ""]}),
     "read_tasks": (task_records.read_tasks, {"path": [None, 1, b"x", ""]}),
+    "erlang_c": (
+        lambda offered_load=0.9, num_servers=1: theory.erlang_c(offered_load, num_servers),
+        {"offered_load": NO_NUMBER, "num_servers": NO_SIZE},
+    ),
+    "one_node_law": (
+        lambda arrival_prob=0.3, completion_prob=0.5, longest=4: theory.one_node_law(
+            arrival_prob, completion_prob, longest
+        ),
+        {"arrival_prob": NO_NUMBER, "completion_prob": NO_NUMBER, "longest": [each for each in NO_SIZE if each != 0]},
+    ),
     "Discrete": (
         lambda num_choices=3, **given: spaces.Discrete(num_choices, **given),
         {"num_choices": ["3", 2.5, True, None, 0], "over_agents": NO_SWITCH},

@@ -13,6 +13,7 @@ from doc_pages import PAGES, ROOT, name_of, spans
 from omegaconf import OmegaConf
 
 from docs import tables, validation
+from docs.validation_tails import CASES as TAILS
 from jaxdlb import evaluation
 from jaxdlb.games import GAMES
 from jaxdlb.games.dlb import DLB
@@ -133,6 +134,25 @@ def check_slow_rounds(table):
     assert [table.header, *table.rows] == validation.slow_rounds()
 
 
+def check_power_of_two(table):
+    """Theory is of today, and intervals that were simulated lie within 2% of it."""
+    expected = [(str(k), validation.theoretical(x)) for case in TAILS for k, x in enumerate(case.fixed_point, start=1)]
+    assert list(zip(table.column("at least"), table.column("fixed point"), strict=True)) == expected
+    for cell in table.column("difference"):
+        off, half = map(float, cell.split(" ± "))
+        assert abs(off) + half < 2
+
+
+def check_chains(table):
+    assert all(float(cell) < 1e-6 for cell in table.column("largest difference"))
+
+
+def check_solved_heuristics(table):
+    """All but those that the page names as left out; and none is far from what was simulated."""
+    assert set(HEURISTICS) - {name.strip("`") for name in names(table)} == {"round_robin", "surplus_split"}
+    assert all(abs(float(cell)) < 2 for cell in table.column("difference"))
+
+
 CHECKS = {
     "own columns": names_are(column.name for column in Own),
     "peer columns": names_are(column.name for column in Peer),
@@ -143,7 +163,10 @@ CHECKS = {
     "groups": check_groups,
     "extras": check_extras,
     "versions": check_versions,
-    validation.SLOW: check_slow_rounds,
+    "validation power of two": check_power_of_two,
+    "validation slow rounds": check_slow_rounds,
+    "validation chains": check_chains,
+    "validation heuristics": check_solved_heuristics,
     **{name: check_validation(cases) for name, cases in validation.SECTIONS.items()},
 }
 TABLES = [(page, table) for page in PAGES for table in doc_pages.tables(page)]

@@ -98,14 +98,14 @@ def counts(case):
 @pytest.mark.parametrize("case", [case for case in CASES if CASES[case][1] == 1])
 def test_the_mean_response_time_at_one_core_is_pollaczeks_and_khinchines(case):
     which, _, load = CASES[case]
-    expected = theory.one_server_response(load, 1.0, MEAN_SQUARE[which])
+    expected = 1.0 + theory.pollaczek_khinchine(load, 1.0, MEAN_SQUARE[which])
     assert_ratio(play()[case]["total"][:, 0], counts(case), expected, largest=0.02)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if CASES[case][0] == 0])
 def test_the_mean_response_time_at_many_cores_is_erlangs(case):
     _, cores, load = CASES[case]
-    expected = theory.many_server_response(load * cores, 1.0, cores)
+    expected = theory.mmc_response(load * cores, 1.0, cores)
     assert_ratio(play()[case]["total"][:, 0], counts(case), expected, largest=0.02)
 
 
@@ -114,7 +114,7 @@ def test_all_cores_are_busy_as_often_as_erlang_says(case):
     """Tasks that arrive at random see what is seen at the ends of slices, so that is also how many of them wait."""
     _, cores, load = CASES[case]
     busy = np.mean(play()[case]["load"] >= cores, axis=1)
-    expected = theory.many_server_waiting_probability(load * cores, 1.0, cores)
+    expected = theory.erlang_c(load * cores, cores)
     assert_ratio(busy, np.ones(EPISODES), expected, largest=0.02)
 
 
@@ -124,7 +124,7 @@ def test_the_response_times_of_one_exponential_core_have_their_law():
     within = np.cumsum(histogram, axis=1)
     rate = 1 - CASES["exponential"][2]
     for share in np.append(np.linspace(0.02, 0.98, 28), [0.99, 0.999]):
-        place = np.searchsorted(EDGES, theory.one_server_response_quantile(1 - rate, 1.0, share))
+        place = np.searchsorted(EDGES, theory.mm1_response_quantile(1 - rate, 1.0, share))
         assert_ratio(within[:, place - 1], within[:, -1], stats.expon.cdf(EDGES[place] * rate), largest=0.06)
 
 
@@ -132,7 +132,7 @@ def test_the_response_times_of_one_exponential_core_have_their_law():
 def test_the_percentiles_of_one_exponential_core_are_those_of_its_law(percent):
     """A percentile errs by the share of tasks below it over the density there, and by 1% for its bin."""
     histogram, rate = play()["exponential"]["histogram"], 1 - CASES["exponential"][2]
-    expected = theory.one_server_response_quantile(1 - rate, 1.0, percent / 100)
+    expected = theory.mm1_response_quantile(1 - rate, 1.0, percent / 100)
     place = np.searchsorted(EDGES, expected)
     below = np.sum(histogram[:, :place], axis=1) / histogram.sum(axis=1)
     error = below.std(ddof=1) / EPISODES**0.5 / (rate * (1 - percent / 100))

@@ -1,7 +1,8 @@
 """Queues in closed form or by small chains: what simulations of nodes that serve tasks must meet.
 
-Queues of one server or of many (`one_server_…`, `many_server_…`) live in continuous time: tasks
-arrive as a Poisson process with the rate λ and are served first come, first served, all times in one unit.
+Queues of servers (Erlang B and C, M/M/1, M/M/c, M/G/1) and `power_of_d_tail` live in continuous time: tasks arrive as a
+Poisson process with the rate λ and are served first come, first served, all times in one unit. The offered load is
+a = λ E[S], with S the service time.
 
 All others play rounds. At the end of a round a node holds n tasks, and events of the next round are drawn: a task
 arrives with probability p, and if n ≥ 1 one completes with probability q, independently. In the next round the
@@ -18,12 +19,28 @@ import numpy as np
 from jaxtyping import Float
 from scipy import special  # type: ignore[import-untyped]
 
+from jaxdlb.checks import (
+    NON_NEGATIVE,
+    POSITIVE,
+    POSITIVE_PROBABILITY,
+    PROBABILITY,
+    SHARE,
+    Interval,
+    as_numbers,
+    check_array,
+    check_size,
+)
+
 Law = Float[np.ndarray, " S"]
 Rates = Float[np.ndarray, " N"] | Sequence[float]
 
 _SETTLED = 1e-13  # how little a law may change in a step of the iteration towards its fixed point
-_MOST_STEPS = 100_000
+_MOST_STEPS = 200_000
+_FADED = 1e-9  # how little of a law may lie at the end of its table
 _ROUNDING = 1e-9  # by how much a mean square may fall short of the squared mean
+_LONGEST = 4_000  # what is solved takes 8 · longest² bytes, a few times
+_LARGEST_CAPACITY = 64  # of two nodes: the equations of their chain take 8 (K + 1)⁴ bytes, a few times
+_BELOW_ONE = Interval(0, 1, high_open=True)
 
 
 def one_node_law(arrival_prob: float, completion_prob: float, longest: int) -> Law:
@@ -34,9 +51,10 @@ def one_node_law(arrival_prob: float, completion_prob: float, longest: int) -> L
     (Hunter 1983, *Mathematical Techniques of Applied Probability*, volume 2).
 
     Raises:
-        ValueError: unless 0 < p < q ≤ 1.
+        ValueError: unless 0 < p < q ≤ 1 and `longest` is an integer ≥ 0.
     """
     p, q, rho = _stable(arrival_prob, completion_prob)
+    check_size("longest", longest, 0)
     some = p / (q * (1 - p)) * rho ** np.arange(longest)
     return (1 - p / q) * np.concatenate([[1.0], some])
 
@@ -69,7 +87,9 @@ def independent_imbalance(arrival_prob: Rates, completion_prob: Rates) -> float:
     Raises:
         ValueError: unless 0 < p_i < q_i ≤ 1 for every node.
     """
-    nodes = list(zip(arrival_prob, completion_prob, strict=True))
+    nodes = _nodes(arrival_prob, completion_prob, SHARE)
+    for index, (p, q) in enumerate(nodes):
+        _check_below(f"arrival_prob[{index}]", p, f"completion_prob[{index}]", q)
     mean = np.array([one_node_load(p, q) / q for p, q in nodes])
     variance = np.array([one_node_variance(p, q) / q**2 for p, q in nodes])
     return float(np.mean(variance + mean**2) - np.mean(mean) ** 2 - np.mean(variance) / len(nodes))
@@ -80,9 +100,15 @@ def pooled_queue_law(arrival_prob: Rates, completion_prob: Rates, longest: int) 
 
     From M tasks, the min(M, N) largest of the q_i complete one each with their probabilities, and each p_i adds one.
     Solved as a chain on 0 … `longest`; what would exceed that is lost, so choose it where the law has faded.
+
+    Raises:
+        ValueError: unless 0 ≤ p_i ≤ 1, 0 < q_i ≤ 1, Σ p_i < Σ q_i, and `longest` is an integer from 0 to 4,000.
     """
-    fastest = np.sort(np.asarray(completion_prob, np.float64))[::-1]
-    arrivals = _sum_of_events(arrival_prob)
+    p, q = _nodes(arrival_prob, completion_prob, PROBABILITY).T
+    _check_below("the sum of arrival_prob", p.sum(), "that of completion_prob", q.sum())
+    check_size("longest", longest, 0, _LONGEST)
+    fastest = np.sort(q)[::-1]
+    arrivals = _sum_of_events(p)
     kernel = np.zeros((longest + 1, longest + 1))
     for present in range(longest + 1):
         completions = _sum_of_events(fastest[:present])
@@ -93,25 +119,31 @@ def pooled_queue_law(arrival_prob: Rates, completion_prob: Rates, longest: int) 
 
 
 def join_shortest_queue_of_two(arrival_prob: Rates, completion_prob: Rates, capacity: int) -> Float[np.ndarray, "S S"]:
-    """The stationary law of the loads of two nodes that send each task to the shorter queue, as [x_1, x_2].
+    """The stationary law of the loads of two nodes that send each task to the shorter queue (JSQ), as [x_1, x_2].
 
     Both dispatchers know both loads as they were at the end of the last round, completions of this round not counted;
-    each breaks ties by a coin of its own, and tasks land at once. No closed form is known for uneven nodes; the chain
-    on (K + 1)² states is solved, with K the `capacity` at which a node drops what exceeds it.
+    each breaks ties by a coin of its own, and tasks land at once. The chain on (K + 1)² states is solved, with K the
+    `capacity` at which a node drops what exceeds it: in continuous time equal nodes have a generating function (Kingman
+    1961, *Two similar queues in parallel*), and in rounds no closed form is known.
+
+    Raises:
+        ValueError: unless 0 ≤ p_i < 1 and 0 < q_i ≤ 1 for both nodes, and K is an integer from 1 to 64.
     """
+    p, q = _nodes(arrival_prob, completion_prob, _BELOW_ONE, num_nodes=2).T
+    check_size("capacity", capacity, 1, _LARGEST_CAPACITY)
     size = capacity + 1
     first, second = (each.ravel() for each in np.meshgrid(np.arange(size), np.arange(size), indexing="ij"))
     states = np.arange(size**2)
     kernel = np.zeros((size**2, size**2))
     shorter = np.sign(first - second)  # −1: the first is shorter
     for arrived, completed, coins in itertools.product(itertools.product((0, 1), repeat=2), repeat=3):
-        likely = _chance(arrived, arrival_prob) / 4
+        likely = _chance(arrived, p) / 4
         loads = []
         targets = [np.where(shorter == 0, coin, shorter > 0) for coin in coins]
         weight = np.full(size**2, likely)
         for node, load in enumerate((first, second)):
-            q = completion_prob[node]
-            weight = weight * np.where(load > 0, q if completed[node] else 1 - q, 1 - completed[node])
+            completes = q[node] if completed[node] else 1 - q[node]
+            weight = weight * np.where(load > 0, completes, 1 - completed[node])
             landing = sum(arrived[k] * (targets[k] == node) for k in (0, 1))
             loads.append(np.minimum(load - completed[node] * (load > 0) + landing, capacity))
         np.add.at(kernel, (states, loads[0] * size + loads[1]), weight)
@@ -124,9 +156,16 @@ def power_of_d_tail(load: float, choices: int, longest: int) -> Law:
     ρ^((d^k − 1)/(d − 1)), and ρ^k for d = 1: infinitely many equal nodes in continuous time, Poisson arrivals and
     exponential service (Vvedenskaya, Dobrushin and Karpelevich 1996; Mitzenmacher 2001, doi 10.1109/71.963420).
     `load` is ρ, `choices` d.
+
+    Raises:
+        ValueError: unless 0 < ρ < 1, d is an integer ≥ 1 and `longest` one ≥ 0.
     """
+    rho = _number("load", load, SHARE)
+    check_size("choices", choices, 1)
+    check_size("longest", longest, 0)
     k = np.arange(longest + 1)
-    return np.asarray(load ** (k if choices == 1 else (float(choices) ** k - 1) / (choices - 1)))
+    with np.errstate(over="ignore"):  # what is too large an exponent leaves nothing of ρ
+        return np.asarray(rho ** (k if choices == 1 else (float(choices) ** k - 1) / (choices - 1)))
 
 
 def power_of_d_limit(arrival_prob: float, completion_prob: float, choices: int, longest: int) -> Law:
@@ -140,86 +179,108 @@ def power_of_d_limit(arrival_prob: float, completion_prob: float, choices: int, 
     discrete time. As p and q tend to 0 it tends to `power_of_d_tail`.
 
     Raises:
-        ValueError: unless 0 < p < q ≤ 1.
+        ValueError: unless 0 < p < q ≤ 1, d is an integer ≥ 1, and `longest` one of at most 4,000 at which the law has
+            faded to 1e-9.
+        ArithmeticError: it has not settled after 200,000 rounds, as happens with q about a thousandth.
     """
     p, q, _ = _stable(arrival_prob, completion_prob)
+    check_size("choices", choices, 1)
+    check_size("longest", longest, 0, _LONGEST)
     law = np.zeros(longest + 1)
     law[0] = 1.0
     for _ in range(_MOST_STEPS):
-        after = _round_of_power_of_d(law, p, q, choices)
-        if np.abs(after - law).max() < _SETTLED:
-            break
-        law = after
-    return after
+        before, law = law, _round_of_power_of_d(law, p, q, choices)
+        if np.abs(law - before).max() < _SETTLED:
+            return _faded(law)
+    raise ArithmeticError(f"no fixed point in {_MOST_STEPS:,} rounds")
 
 
-def many_server_waiting_probability(arrival_rate: float, mean_service: float, num_servers: int) -> float:
+def erlang_b(offered_load: float, num_servers: int) -> float:
+    """B, the probability that a task finds all c servers busy and is lost, where none can wait: Erlang's B formula.
+
+    (aᶜ/c!)/Σ_{k ≤ c} aᵏ/k!, whatever the law of service, by the recursion B_0 = 1, B_k = a B_{k−1}/(k + a B_{k−1})
+    (Kleinrock 1975, *Queueing Systems*, volume 1, section 3.6).
+
+    Raises:
+        ValueError: unless a > 0 and c is an integer ≥ 1.
+    """
+    offered = _number("offered_load", offered_load, POSITIVE)
+    check_size("num_servers", num_servers, 1)
+    lost = 1.0
+    for k in range(1, num_servers + 1):
+        lost = offered * lost / (k + offered * lost)
+    return lost
+
+
+def erlang_c(offered_load: float, num_servers: int) -> float:
     """C, the probability that a task has to wait for one of c servers with exponential service: Erlang's C formula.
 
-    With a = λ E[S] and Erlang's B formula, B_0 = 1 and B_k = a B_{k−1}/(k + a B_{k−1}), it is c B_c/(c − a (1 − B_c))
-    (Kleinrock 1975, *Queueing Systems*, volume 1, section 3.5).
+    From Erlang's B formula: C = c B/(c − a (1 − B)) (Kleinrock 1975, section 3.5).
 
     Raises:
-        ValueError: unless 0 < λ E[S] < c.
+        ValueError: unless 0 < a < c and c is an integer ≥ 1.
+    """
+    lost = erlang_b(offered_load, num_servers)
+    _check_below("offered_load", offered_load, "num_servers", num_servers)
+    return num_servers * lost / (num_servers - offered_load * (1 - lost))
+
+
+def mmc_response(arrival_rate: float, mean_service: float, num_servers: int) -> float:
+    """The mean response time of M/M/c: E[S] + C E[S]/(c − λ E[S]), with C by Erlang's formula.
+
+    Raises:
+        ValueError: unless λ > 0, E[S] > 0, λ E[S] < c, and c is an integer ≥ 1.
     """
     offered = _offered(arrival_rate, mean_service, num_servers)
-    blocked = 1.0
-    for k in range(1, num_servers + 1):
-        blocked = offered * blocked / (k + offered * blocked)
-    return num_servers * blocked / (num_servers - offered * (1 - blocked))
+    return mean_service + erlang_c(offered, num_servers) * mean_service / (num_servers - offered)
 
 
-def many_server_response(arrival_rate: float, mean_service: float, num_servers: int) -> float:
-    """The mean response time in the same queue: E[S] + C E[S]/(c − λ E[S]).
+def mm1_response_law(arrival_rate: float, mean_service: float, time: float) -> float:
+    """The share of tasks of M/M/1 whose response time is at most `time`: 1 − e^(−(1/E[S] − λ) · time).
 
-    Raises:
-        ValueError: unless 0 < λ E[S] < c.
-    """
-    waits = many_server_waiting_probability(arrival_rate, mean_service, num_servers)
-    return mean_service + waits * mean_service / (num_servers - arrival_rate * mean_service)
-
-
-def one_server_response(arrival_rate: float, mean_service: float, mean_square_service: float) -> float:
-    """The mean response time at one server with any law of service: E[S] + λ E[S²]/(2 (1 − λ E[S])).
-
-    The formula of Pollaczek (1930) and Khinchine (1932); Kleinrock 1975, section 5.6.
+    The response time is exponential with the rate 1/E[S] − λ (Kleinrock 1975, section 5.7).
 
     Raises:
-        ValueError: unless 0 < λ E[S] < 1 and E[S]² ≤ E[S²] < ∞.
-    """
-    offered = _offered(arrival_rate, mean_service, 1)
-    if not mean_service**2 * (1 - _ROUNDING) <= mean_square_service < np.inf:
-        raise ValueError(
-            f"mean_square_service is {mean_square_service:g}; it must be finite and at least the square of "
-            f"mean_service, {mean_service**2:g}"
-        )
-    return mean_service + arrival_rate * mean_square_service / (2 * (1 - offered))
-
-
-def one_server_response_quantile(arrival_rate: float, mean_service: float, share: float) -> float:
-    """The response time that a share of tasks does not exceed, at one server with exponential service.
-
-    The response time is exponential with the rate 1/E[S] − λ, so the quantile is −log(1 − share)/(1/E[S] − λ)
-    (Kleinrock 1975, section 5.6).
-
-    Raises:
-        ValueError: unless 0 < λ E[S] < 1 and 0 ≤ share < 1.
+        ValueError: unless λ > 0, E[S] > 0, λ E[S] < 1 and time ≥ 0.
     """
     _offered(arrival_rate, mean_service, 1)
-    if not 0 <= share < 1:
-        raise ValueError(f"share is {share:g}; it must be in [0, 1)")
-    return float(-np.log1p(-share) / (1 / mean_service - arrival_rate))
+    return float(-np.expm1(-_number("time", time, NON_NEGATIVE) * (1 / mean_service - arrival_rate)))
+
+
+def mm1_response_quantile(arrival_rate: float, mean_service: float, share: float) -> float:
+    """The response time that a share of the tasks of M/M/1 does not exceed: −log(1 − share)/(1/E[S] − λ).
+
+    Raises:
+        ValueError: unless λ > 0, E[S] > 0, λ E[S] < 1 and 0 ≤ share < 1.
+    """
+    _offered(arrival_rate, mean_service, 1)
+    return float(-np.log1p(-_number("share", share, _BELOW_ONE)) / (1 / mean_service - arrival_rate))
+
+
+def pollaczek_khinchine(arrival_rate: float, mean_service: float, mean_square_service: float) -> float:
+    """The mean time that a task of M/G/1 waits before it is served: λ E[S²]/(2 (1 − λ E[S])).
+
+    The formula of Pollaczek (1930) and Khinchine (1932); Kleinrock 1975, section 5.5. The mean response time is E[S]
+    more.
+
+    Raises:
+        ValueError: unless λ > 0, E[S] > 0, λ E[S] < 1 and E[S]² ≤ E[S²] < ∞.
+    """
+    offered = _offered(arrival_rate, mean_service, 1)
+    square = _number("mean_square_service", mean_square_service, POSITIVE)
+    if square < mean_service**2 * (1 - _ROUNDING):
+        raise ValueError(
+            f"mean_square_service is {square:g}; it must be at least the square of mean_service, {mean_service**2:g}"
+        )
+    return arrival_rate * square / (2 * (1 - offered))
 
 
 def _offered(arrival_rate: float, mean_service: float, num_servers: int) -> float:
-    """λ E[S], of servers that keep up with their arrivals."""
-    offered = float(arrival_rate) * float(mean_service)
-    if not (arrival_rate > 0 and 0 < offered < num_servers):
-        raise ValueError(
-            f"arrival_rate is {arrival_rate:g} and mean_service {mean_service:g}; both must be above 0, and their "
-            f"product below num_servers, {num_servers}"
-        )
-    return offered
+    """a = λ E[S], of servers that keep up with their arrivals."""
+    rate, service = _number("arrival_rate", arrival_rate, POSITIVE), _number("mean_service", mean_service, POSITIVE)
+    check_size("num_servers", num_servers, 1)
+    _check_below("arrival_rate · mean_service", rate * service, "the number of servers", num_servers)
+    return rate * service
 
 
 def _round_of_power_of_d(law: Law, p: float, q: float, choices: int) -> Law:
@@ -244,18 +305,46 @@ def _round_of_power_of_d(law: Law, p: float, q: float, choices: int) -> Law:
 
 def _stable(arrival_prob: float, completion_prob: float) -> tuple[float, float, float]:
     """p, q and ρ of a node that keeps up with its arrivals."""
-    p, q = float(arrival_prob), float(completion_prob)
-    if not 0 < p < q <= 1:
-        raise ValueError(f"arrival_prob is {p:g} and completion_prob {q:g}; they must satisfy 0 < p < q ≤ 1")
+    p = _number("arrival_prob", arrival_prob, SHARE)
+    q = _number("completion_prob", completion_prob, POSITIVE_PROBABILITY)
+    _check_below("arrival_prob", p, "completion_prob", q)
     return p, q, p * (1 - q) / (q * (1 - p))
 
 
-def _sum_of_events(probabilities: Rates) -> Law:
+def _nodes(
+    arrival_prob: Rates, completion_prob: Rates, arrivals: Interval, num_nodes: int | None = None
+) -> Float[np.ndarray, "N 2"]:
+    """p and q of each node; as many nodes as are wanted, or else one or more."""
+    shape = (max(np.size(as_numbers("arrival_prob", arrival_prob)), 1) if num_nodes is None else num_nodes,)
+    p = check_array("arrival_prob", arrival_prob, shape, arrivals)
+    return np.stack([p, check_array("completion_prob", completion_prob, shape, POSITIVE_PROBABILITY)], axis=1)
+
+
+def _number(name: str, value: float, allowed: Interval) -> float:
+    return float(check_array(name, value, (), allowed))
+
+
+def _check_below(name: str, value: float, limit_name: str, limit: float) -> None:
+    if not value < limit:
+        raise ValueError(f"{name} is {value:g}; it must be below {limit_name}, {limit:g}")
+
+
+def _faded(law: Law) -> Law:
+    """The law, if the end of its table cuts off next to nothing of it."""
+    if law[-1] > _FADED:
+        raise ValueError(
+            f"longest is {len(law) - 1}; it must be so large that at most {_FADED:g} of all nodes hold as many tasks, "
+            f"not {law[-1]:.2g}"
+        )
+    return law
+
+
+def _sum_of_events(probabilities: Float[np.ndarray, " N"]) -> Law:
     """The law of the number of independent events that happen."""
     return functools.reduce(np.convolve, [np.array([1 - p, p]) for p in probabilities], np.ones(1))
 
 
-def _chance(happened: Sequence[int], probabilities: Rates) -> float:
+def _chance(happened: Sequence[int], probabilities: Float[np.ndarray, " N"]) -> float:
     """The probability that of independent events exactly these happen."""
     return float(np.prod([p if yes else 1 - p for yes, p in zip(happened, probabilities, strict=True)]))
 

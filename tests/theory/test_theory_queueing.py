@@ -1,11 +1,15 @@
 """Closed forms and solved chains of queues against each other, against chains written out, and against their limits."""
 
 import itertools
+import re
 
+import jaxtyping
 import numpy as np
 import pytest
+from scipy import optimize, stats
 
 from jaxdlb import theory
+from jaxdlb.theory import queueing
 
 RATES = [(0.3, 0.5), (0.45, 0.6), (0.05, 0.99), (0.7, 1.0)]
 LONGEST = 300
@@ -43,13 +47,6 @@ def test_one_node_has_the_law_that_its_chain_settles_at(p, q):
 def test_the_response_time_of_a_node_tends_to_one_round_as_it_becomes_quick():
     assert theory.one_node_load(0.4, 1.0) / 0.4 == pytest.approx(1)
     assert theory.one_node_load(1e-9, 0.25) / 1e-9 == pytest.approx(4)
-
-
-@pytest.mark.parametrize(("p", "q"), [(0.5, 0.5), (0.6, 0.5), (0.0, 0.5), (0.5, 1.1), (float("nan"), 0.5)])
-def test_a_node_that_cannot_keep_up_is_refused(p, q):
-    for of_node in (theory.one_node_load, theory.one_node_variance):
-        with pytest.raises(ValueError, match="they must satisfy 0 < p < q ≤ 1"):
-            of_node(p, q)
 
 
 def test_the_imbalance_of_independent_nodes_is_the_sum_over_their_laws():
@@ -137,11 +134,27 @@ def test_tasks_wait_for_one_of_many_servers_as_often_as_in_the_chain_written_out
     log_law = np.append(0.0, np.cumsum(np.log(offered) - np.log(down)))
     law = np.exp(log_law - log_law.max())
     law /= law.sum()
+    assert theory.erlang_c(offered, num_servers) == pytest.approx(law[num_servers:].sum(), rel=1e-6)
     arrival_rate, mean_service = offered / 2, 2.0
-    waits = theory.many_server_waiting_probability(arrival_rate, mean_service, num_servers)
-    assert waits == pytest.approx(law[num_servers:].sum(), rel=1e-6)
     response = law @ np.arange(1000) / arrival_rate  # Little's law
-    assert theory.many_server_response(arrival_rate, mean_service, num_servers) == pytest.approx(response, rel=1e-6)
+    assert theory.mmc_response(arrival_rate, mean_service, num_servers) == pytest.approx(response, rel=1e-6)
+
+
+@pytest.mark.parametrize(("offered", "num_servers"), [(0.5, 1), (3.0, 5), (30.0, 20), (500.0, 500)])
+def test_tasks_are_lost_as_often_as_the_number_of_a_poisson_law_cut_off_is_the_largest(offered, num_servers):
+    """The closed form against the recursion: B is the share of the last of 0 … c in the law of Poisson."""
+    busy = stats.poisson(offered)
+    assert theory.erlang_b(offered, num_servers) == pytest.approx(busy.pmf(num_servers) / busy.cdf(num_servers))
+
+
+@pytest.mark.parametrize(
+    ("blocking", "num_servers", "offered"),
+    [(0.01, 1, 0.0101), (0.01, 10, 4.46), (0.01, 50, 37.9), (0.05, 5, 2.22), (0.1, 20, 17.6)],
+)
+def test_erlang_b_gives_the_traffic_of_the_tables(blocking, num_servers, offered):
+    """The offered load in Erlangs at which tables of telephone traffic give that blocking, to three digits."""
+    found = optimize.brentq(lambda load: theory.erlang_b(load, num_servers) - blocking, 1e-6, 100)
+    assert found == pytest.approx(offered, rel=2e-3)
 
 
 def test_one_exponential_server_is_the_same_by_every_formula():
@@ -149,12 +162,14 @@ def test_one_exponential_server_is_the_same_by_every_formula():
     rate, service = 0.7, 1.25
     mean = 1 / (1 / service - rate)
     shares = (np.arange(2000) + 0.5) / 2000
-    quantiles = [theory.one_server_response_quantile(rate, service, share) for share in shares]
-    assert theory.many_server_waiting_probability(rate, service, 1) == pytest.approx(rate * service)
-    assert theory.many_server_response(rate, service, 1) == pytest.approx(mean)
-    assert theory.one_server_response(rate, service, 2 * service**2) == pytest.approx(mean)
+    quantiles = [theory.mm1_response_quantile(rate, service, share) for share in shares]
+    assert theory.erlang_c(rate * service, 1) == pytest.approx(rate * service)
+    assert theory.mmc_response(rate, service, 1) == pytest.approx(mean)
+    assert service + theory.pollaczek_khinchine(rate, service, 2 * service**2) == pytest.approx(mean)
     assert np.mean(quantiles) == pytest.approx(mean, rel=5e-3)
-    assert theory.one_server_response_quantile(rate, service, 0.0) == 0
+    assert quantiles == pytest.approx(stats.expon(scale=mean).ppf(shares))
+    assert [theory.mm1_response_law(rate, service, time) for time in quantiles] == pytest.approx(shares)
+    assert theory.mm1_response_quantile(rate, service, 0.0) == theory.mm1_response_law(rate, service, 0.0) == 0
 
 
 @pytest.mark.parametrize("law", ["constant", "bimodal"])
@@ -171,26 +186,80 @@ def test_one_server_of_any_law_is_lindleys_recursion(law):
         wait = wait + work
     means = np.mean(responses[1000:], axis=0)
     error = means.std(ddof=1) / np.sqrt(len(means))
-    expected = theory.one_server_response(rate, 1.0, 1.0 if law == "constant" else 0.9 * 0.25 + 0.1 * 30.25)
+    expected = 1.0 + theory.pollaczek_khinchine(rate, 1.0, 1.0 if law == "constant" else 0.9 * 0.25 + 0.1 * 30.25)
     assert error < 0.02 * expected
     assert abs(means.mean() - expected) < 4 * error
 
 
-@pytest.mark.parametrize(("rate", "service", "num_servers"), [(1.0, 1.0, 1), (3.0, 1.5, 4), (0.0, 1.0, 1), (-1, -1, 2)])
-def test_servers_that_cannot_keep_up_are_refused(rate, service, num_servers):
-    for response in (theory.many_server_response, theory.many_server_waiting_probability):
-        with pytest.raises(ValueError, match=r"^arrival_rate is .* product below num_servers, "):
-            response(rate, service, num_servers)
-    with pytest.raises(ValueError, match=r"^arrival_rate is "):
-        theory.one_server_response(rate, service * num_servers, 10.0)
-    with pytest.raises(ValueError, match=r"^arrival_rate is "):
-        theory.one_server_response_quantile(rate, service * num_servers, 0.5)
+NAN, INF = float("nan"), float("inf")
+REFUSED = {
+    "arrival_prob is 0; it must be a finite number in (0, 1)": lambda: theory.one_node_law(0.0, 0.5, 9),
+    "arrival_prob is nan; it must be a finite number in (0, 1)": lambda: theory.one_node_load(NAN, 0.5),
+    "arrival_prob is 0.5; it must be below completion_prob, 0.5": lambda: theory.one_node_variance(0.5, 0.5),
+    "completion_prob is 1.1; it must be a finite number in (0, 1]": lambda: theory.one_node_load(0.5, 1.1),
+    "longest is 2.5; it must be an integer ≥ 0": lambda: theory.one_node_law(0.3, 0.5, 2.5),
+    "arrival_prob[1] is 0.6; it must be below completion_prob[1], 0.5": (
+        lambda: theory.independent_imbalance([0.2, 0.6], [0.5, 0.5])
+    ),
+    "completion_prob has shape (1,); it must have shape (2,)": lambda: theory.independent_imbalance([0.1, 0.1], [0.5]),
+    "arrival_prob has shape (0,); it must have shape (1,)": lambda: theory.independent_imbalance([], []),
+    "the sum of arrival_prob is 1.2; it must be below that of completion_prob, 1.2": (
+        lambda: theory.pooled_queue_law([0.7, 0.5], [0.3, 0.9], 50)
+    ),
+    "arrival_prob[0] is -0.1; it must be a finite number in [0, 1]": (
+        lambda: theory.pooled_queue_law([-0.1, 0.5], [0.3, 0.9], 50)
+    ),
+    "longest is -1; it must be an integer ≥ 0": lambda: theory.pooled_queue_law([0.1], [0.3], -1),
+    "arrival_prob has shape (3,); it must have shape (2,)": (
+        lambda: theory.join_shortest_queue_of_two([0.1] * 3, [0.5] * 3, 4)
+    ),
+    "arrival_prob[1] is 1; it must be a finite number in [0, 1)": (
+        lambda: theory.join_shortest_queue_of_two([0.1, 1.0], [0.5, 0.5], 4)
+    ),
+    "completion_prob[0] is 0; it must be a finite number in (0, 1]": (
+        lambda: theory.join_shortest_queue_of_two([0.1, 0.1], [0.0, 0.5], 4)
+    ),
+    "capacity is 0; it must be an integer ≥ 1": lambda: theory.join_shortest_queue_of_two([0.1] * 2, [0.5] * 2, 0),
+    "capacity is 65; it must be at most 64": lambda: theory.join_shortest_queue_of_two([0.1] * 2, [0.5] * 2, 65),
+    "load is 1; it must be a finite number in (0, 1)": lambda: theory.power_of_d_tail(1.0, 2, 4),
+    "choices is 0; it must be an integer ≥ 1": lambda: theory.power_of_d_tail(0.9, 0, 4),
+    "choices is 1.5; it must be an integer ≥ 1": lambda: theory.power_of_d_limit(0.3, 0.5, 1.5, 30),
+    "arrival_prob is 0.9; it must be below completion_prob, 0.5": lambda: theory.power_of_d_limit(0.9, 0.5, 2, 30),
+    "longest is 4001; it must be at most 4000": lambda: theory.power_of_d_limit(0.3, 0.5, 1, 4001),
+    "longest is 3; it must be so large that at most 1e-09 of all nodes hold as many tasks, not 0.17": (
+        lambda: theory.power_of_d_limit(0.45, 0.5, 2, 3)
+    ),
+    "offered_load is 0; it must be a finite number > 0": lambda: theory.erlang_b(0.0, 3),
+    "num_servers is 0; it must be an integer ≥ 1": lambda: theory.erlang_b(1.0, 0),
+    "num_servers is 2.0; it must be an integer ≥ 1": lambda: theory.erlang_c(1.0, 2.0),
+    "offered_load is 3; it must be below num_servers, 3": lambda: theory.erlang_c(3.0, 3),
+    "offered_load is nan; it must be a finite number > 0": lambda: theory.erlang_c(NAN, 3),
+    "arrival_rate is -1; it must be a finite number > 0": lambda: theory.mmc_response(-1.0, -1.0, 2),
+    "arrival_rate · mean_service is 4.5; it must be below the number of servers, 4": (
+        lambda: theory.mmc_response(3.0, 1.5, 4)
+    ),
+    "mean_service is 0; it must be a finite number > 0": lambda: theory.pollaczek_khinchine(0.5, 0.0, 1.0),
+    "arrival_rate · mean_service is 1; it must be below the number of servers, 1": (
+        lambda: theory.pollaczek_khinchine(0.5, 2.0, 5.0)
+    ),
+    "mean_square_service is 0.9; it must be at least the square of mean_service, 1": (
+        lambda: theory.pollaczek_khinchine(0.5, 1.0, 0.9)
+    ),
+    "mean_square_service is inf; it must be a finite number > 0": lambda: theory.pollaczek_khinchine(0.5, 1.0, INF),
+    "time is -1; it must be a finite number ≥ 0": lambda: theory.mm1_response_law(0.5, 1.0, -1.0),
+    "share is 1; it must be a finite number in [0, 1)": lambda: theory.mm1_response_quantile(0.5, 1.0, 1.0),
+    "share is nan; it must be a finite number in [0, 1)": lambda: theory.mm1_response_quantile(0.5, 1.0, NAN),
+}
 
 
-def test_moments_and_shares_that_cannot_be_are_refused():
-    for square in (0.9, float("inf"), float("nan")):
-        with pytest.raises(ValueError, match=r"^mean_square_service is .*; it must be finite and at least the square"):
-            theory.one_server_response(0.5, 1.0, square)
-    for share in (-0.1, 1.0, float("nan")):
-        with pytest.raises(ValueError, match=r"^share is .*; it must be in \[0, 1\)$"):
-            theory.one_server_response_quantile(0.5, 1.0, share)
+@pytest.mark.parametrize("sentence", REFUSED)
+def test_what_lies_outside_a_formulas_domain_is_refused_in_one_sentence(sentence, monkeypatch):
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # users have no checks of annotations
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        REFUSED[sentence]()
+
+
+def test_a_limit_that_does_not_settle_is_not_given(monkeypatch):
+    monkeypatch.setattr(queueing, "_MOST_STEPS", 1000)
+    with pytest.raises(ArithmeticError, match="no fixed point in 1,000 rounds"):
+        theory.power_of_d_limit(0.99e-2, 1e-2, 2, 12)
