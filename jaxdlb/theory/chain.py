@@ -13,7 +13,8 @@ All values are float64, but what the game computes is float32, and so are own ut
 import dataclasses
 import functools
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -35,11 +36,26 @@ Weights = Float[np.ndarray, "S C"]  # of one agent: the probability of each loca
 class Common(Protocol):
     """What a game says of itself as a chain on common information; see `Entry.common`."""
 
-    game: Any
-    params: Any
+    @property
+    def game(self) -> Any: ...
 
     @property
-    def most(self) -> int: ...
+    def params(self) -> Any: ...
+
+    @property
+    def covered(self) -> Mapping[str, Any]:
+        """The parameters that must have one value, by their paths, and the value; stated by the class itself."""
+        ...
+
+    @staticmethod
+    def given(params: Any, name: str) -> Any:
+        """What parameters say of one of these."""
+        ...
+
+    @property
+    def most(self) -> int:
+        """The largest load of a node."""
+        ...
 
     def event_probs(
         self, loads: Int[np.ndarray, "S N"]
@@ -144,13 +160,22 @@ def check_size(num_agents: int, most: int, limit: int = MOST_BYTES) -> None:
     needed = size_in_bytes(num_agents, most)
     if needed <= limit:
         return
-    fits = [k for k in range(1, most) if size_in_bytes(num_agents, k) <= limit]
+    fits = list(itertools.takewhile(lambda k: size_in_bytes(num_agents, k) <= limit, range(1, most)))
     hint = f"at {num_agents} nodes a capacity of {fits[-1]} would fit" if fits else "fewer nodes would"
     raise ValueError(
-        f"capacity is {most}; with {num_agents} nodes that makes {num_states(num_agents, most):,} states of "
-        f"{num_joint_choices(num_agents):,} joint choices, {needed / 2**30:,.3g} GiB, and it must fit into "
-        f"{limit / 2**30:.3g} GiB: {hint}"
+        f"capacity is {most}; with {num_agents} nodes that makes {_many(num_states(num_agents, most))} states of "
+        f"{_many(num_joint_choices(num_agents))} joint choices, {_gibibytes(needed)}, and it must fit into "
+        f"{_gibibytes(limit)}: {hint}"
     )
+
+
+def _many(count: int) -> str:
+    """A count in digits, or as a power of ten where there are too many."""
+    return f"{count:,}" if count < 10**12 else f"about 10^{math.log10(count):.0f}"
+
+
+def _gibibytes(num_bytes: int) -> str:
+    return f"{num_bytes / 2**30:,.3g} GiB" if num_bytes < 2**50 else f"{_many(num_bytes // 2**30)} GiB"
 
 
 def build(common: Common, *, limit: int = MOST_BYTES) -> Chain:
