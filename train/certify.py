@@ -4,8 +4,8 @@ Solves the game exactly, without any training or sampling: the best that one con
 how far below that each policy is, of heuristics and of the run; and what any agent would gain by deviating. With a
 checkpoint the settings are those of the run, as in train.evaluate, and a game that is too large, or that an exact
 solution does not cover, is refused with the keys that would make a small one of its first nodes; else they are those of
-python -m train with game=dlb_certified. Prints the certificate, and writes it (certificate.txt, certificate.json), figures, config.yaml and
-provenance.json into `output`, or a new folder in the run's, or in `runs_dir`.
+python -m train with game=dlb_certified. Prints the certificate, and writes it (certificate.txt, certificate.json),
+figures, config.yaml and provenance.json into `output`, or a new folder in the run's, or in `runs_dir`.
 
 Exit status: 0 when all went well; 2 when something given is wrong, of which one line on stderr says what, and then
 nothing has been written.

@@ -32,7 +32,7 @@ JSON = "evaluation.json"  # the last file to be written: where it is, all the ot
 _CLUSTER, _EPISODE = 2**31, 2**31 + 1  # folded into an evaluation's key: no episode of it is numbered so high
 
 Learned = Mapping[str, Sequence[Policy]]  # by way to act: a policy for each training seed
-_SOLVED_SOON = 2**28  # bytes of a chain whose optimum takes some seconds: of 2 nodes with 39 tasks, of 3 with 6
+_SOLVED_SOON = 600 * 2**20  # bytes of a chain whose optimum takes some seconds: of 2 nodes with 48 tasks, of 3 with 6
 _ANIMATED, _FRAMES = 25, 4  # rounds of an animation, and pictures a round
 Figures = Mapping[
     str, tuple[str, Any]

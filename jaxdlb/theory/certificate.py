@@ -91,10 +91,10 @@ def certify(
 
 def to_text(certificate: Certificate) -> str:
     """The certificate for people."""
-    width = max(len(line.name) for line in certificate.lines) + 2
-    rows = [f"{'policy':<{width}}{'utility':>12}{'below the team optimum':>26}{'gain by deviating':>22}"]
+    width = max(len(line.name) for line in certificate.lines) + 4
+    rows = [f"{'  policy':<{width}}{'utility':>12}{'below the team optimum':>26}{'gain by deviating':>22}"]
     for line in certificate.lines:
-        shown = f"{ROLES[line.kind].mark}{line.name}"
+        shown = f"{ROLES[line.kind].mark} {line.name}"
         rows.append(f"{shown:<{width}}{line.utility:>12.5f}{_percent(line.gap):>26}{_percent(line.nash_gap):>22}")
     learned = [line for line in certificate.lines if line.kind == "learned"]
     prose = [
@@ -105,7 +105,9 @@ def to_text(certificate: Certificate) -> str:
         *(verdict(line) for line in learned),
         *(f"Not certified: {name} ({reason})." for name, reason in certificate.left_out.items()),
     ]
-    return "\n".join([*rows, "", *prose])
+    kinds = {line.kind for line in certificate.lines}
+    marks = [f"{role.mark} {role.meaning}" for kind, role in ROLES.items() if kind in kinds and role.is_marked]
+    return "\n".join([*rows, "   ".join(marks), "", *prose])
 
 
 def verdict(line: Line) -> str:

@@ -105,13 +105,14 @@ class Chain:
 
     def reward(self, agent: int, selfishness: float) -> Float[np.ndarray, "S J"]:
         """What an agent earns: (1 − κ) · u + κ · u_i, of which u is the mean of all u_i."""
-        mean = self.utilities.mean(axis=-1, dtype=np.float64)
-        return mean if selfishness == 0 else (1 - selfishness) * mean + selfishness * self.utilities[..., agent]
+        if selfishness == 0:
+            return self.utility
+        return (1 - selfishness) * self.utility + selfishness * self.utilities[..., agent]
 
     @functools.cached_property
     def utility(self) -> Float[np.ndarray, "S J"]:
         """The mean utility of the agents, which all share at κ = 0."""
-        return self.reward(0, 0.0)
+        return self.utilities.mean(axis=-1, dtype=np.float64)
 
     @functools.cached_property
     def choice_probs(self) -> Float[np.ndarray, "S N C"]:
@@ -150,9 +151,13 @@ def num_states(num_agents: int, most: int) -> int:
 
 
 def size_in_bytes(num_agents: int, most: int) -> int:
-    """About what a chain takes: its tables and their products, and three matrices of its equations."""
+    """About what a chain and its solution take: tables and their products, and three matrices of equations.
+
+    Per state and joint choice that is what follows, float32 utilities, and fifteen float64 (rewards, policies, what
+    they are worth, and the like), by what best responses were measured to take.
+    """
     states = num_states(num_agents, most)
-    return states * num_joint_choices(num_agents) * (4 + 4 * num_agents + 24) + 24 * states**2
+    return states * num_joint_choices(num_agents) * (4 + 4 * num_agents + 8 * 15) + 24 * states**2
 
 
 def check_size(num_agents: int, most: int, limit: int = MOST_BYTES) -> None:

@@ -12,6 +12,7 @@ import pytest
 from small_chains import chain_of
 
 import jaxdlb
+from jaxdlb.evaluation.roles import ROLES
 from jaxdlb.networks import NetworkConfig, build_actor, features, normalisation
 from jaxdlb.policies import learned
 from jaxdlb.theory import certificate as certificates
@@ -78,10 +79,12 @@ def test_text_and_json_say_the_same():
     assert json.loads(json.dumps(data, allow_nan=False)) == data
     rows = [row.split() for row in text.splitlines()[1 : 1 + len(data["lines"])]]
     for row, line in zip(rows, data["lines"], strict=True):
-        *name, utility = (row[:-4] if row[-1] == "times" else row)[: len(line["name"].split()) + 1]
-        assert " ".join(name).lstrip("=»†") == line["name"]
+        mark = ROLES[line["kind"]].mark.split()
+        *name, utility = row[: len(mark) + len(line["name"].split()) + 1]
+        assert " ".join(name) == " ".join([*mark, line["name"]])
         assert float(utility) == pytest.approx(line["utility"], abs=1e-5)
     assert f"{certificate.team[0]:.6f}" in text and f"{certificate.centralised[0]:.6f}" in text
+    assert "» learned   † an oracle: sees the true state   = optimal" in text
     assert "learned by mlp is not near-optimal" in text and "all agents share one utility" in text
 
 

@@ -112,7 +112,7 @@ REFUSED = {
     "game.params.arrival_prob=[1.0,0.1]": "game.params.arrival_prob is [1, 0.1]; it must be below 1 for an exact",
     "game.randomise.load=[0.5,0.9]": "game.randomise is given; it must not be for an exact solution, which is of one "
     "cluster; what would make a small game of its first nodes: game.randomise.load=null",
-    "game.capacity=200": "game.capacity is 200; with 2 nodes that makes 80,802 states of 81 joint choices, 146 GiB, "
+    "game.capacity=200": "game.capacity is 200; with 2 nodes that makes 80,802 states of 81 joint choices, 147 GiB, "
     "and it must fit into 4 GiB: at 2 nodes a capacity of 80 would fit; what would make a small game of its first "
     "nodes: game.capacity=12",
     "game.num_nodes=1000": "about 10^702 states of about 10^6001 joint choices, about 10^6697 GiB, and it must fit "
