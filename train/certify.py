@@ -124,6 +124,10 @@ def _common(settings: Any, scenario: Scenario) -> Common:
     """
     if scenario.entry.common is None:
         raise ValueError(f"game.name is {settings.game.name!r}; it must be a game that can be solved exactly")
+    if scenario.game.num_agents < 2:
+        raise ValueError(
+            "game.num_nodes is 1; it must be at least 2 for a certificate, since one alone chooses nothing"
+        )
     try:
         if not scenario.is_one:
             raise ValueError("game.randomise is given; it must not be for an exact solution, which is of one cluster")

@@ -12,7 +12,7 @@ from jaxdlb.parameters import PerSize, annotation_of, declarations, is_array, sh
 from . import build
 from .build import Scenario
 
-CAPACITIES = {1: 64, 2: 12, 3: 6}  # by the number of nodes: with so few states, a policy takes a second or some
+CAPACITIES = {2: 12, 3: 6}  # by the number of nodes: with so few states, a policy takes a second or some
 _NODES = 2  # of a game that has more than are listed there
 
 
@@ -26,6 +26,8 @@ def overrides(settings: Any, scenario: Scenario) -> str:
 
 
 def _overrides(settings: Any, scenario: Scenario) -> Iterator[str]:
+    if not {"num_nodes", "capacity"} <= vars(settings).keys():  # a game whose sizes have other names
+        return
     num_nodes = scenario.game.num_agents if scenario.game.num_agents in CAPACITIES else _NODES
     if num_nodes != scenario.game.num_agents:
         yield f"num_nodes={num_nodes}"

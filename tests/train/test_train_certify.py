@@ -45,6 +45,7 @@ def test_a_certificate_without_a_run_is_of_the_heuristics_as_the_solver_has_them
     assert (here / "out" / "certificate.txt").read_text() + "written to out\n" == outcome.out
     found = told(here / "out")
     plan = certify.prepare(list(SMALL))
+    assert plan.folder.name.endswith("_dlb_certified")
     chain = chains.build(plan.common)
     assert found["team"][0] <= optimal.team(chain)[0].average <= found["team"][1]
     assert found["centralised"][0] <= optimal.centralised(chain).average <= found["centralised"][1]
@@ -79,7 +80,9 @@ def test_the_policy_of_a_run_on_a_larger_cluster_is_certified_on_a_small_one(poi
     assert outcome.status == 0, outcome.err
     assert files(here / "out") == WRITTEN
     found = {line["name"]: line for line in told(here / "out")["lines"]}
-    chain = chains.build(certify.prepare([f"checkpoint={pointer_run}", *OF_RUN, *FRESH]).common)
+    plan = certify.prepare([f"checkpoint={pointer_run}", *OF_RUN, *FRESH])
+    assert plan.folder.parent == pointer_run / certify.FOLDER
+    chain = chains.build(plan.common)
     best = optimal.team(chain)[0].average
     for greedy in (False, True):
         (policy,) = checkpoint.load_policies(pointer_run / "checkpoints", game=chain.common.game, greedy=greedy)
@@ -90,12 +93,6 @@ def test_the_policy_of_a_run_on_a_larger_cluster_is_certified_on_a_small_one(poi
         assert f"{policy.name} is not near-optimal, {100 * line['gap']:.3f}%" in outcome.out
     (launch,) = told(here / "out", "provenance.json")["launches"]
     assert launch["update"] in range(4, 21)
-
-
-def test_a_certificate_of_a_run_lies_in_the_runs_folder_unless_told_otherwise(pointer_run):
-    plan = certify.prepare([f"checkpoint={pointer_run}", *OF_RUN, *FRESH])
-    assert plan.folder.parent == pointer_run / certify.FOLDER
-    assert certify.prepare([*SMALL, "runs_dir=mine"]).folder.name.endswith("_dlb_certified")
 
 
 GIVEN = ("game=dlb", "game.num_nodes=2", "game.capacity=4", *FRESH)  # the same, one key wrong
@@ -119,6 +116,7 @@ REFUSED = {
     "into 4 GiB: fewer nodes would; what would make a small game of its first nodes: game.num_nodes=2 "
     "'game.params.completion_prob=[0.2,0.2007]'",
     "game.num_nodes=3 game.params.completion_prob=[0.2,0.4]": "game.params.completion_prob",
+    "game.num_nodes=1": "game.num_nodes is 1; it must be at least 2 for a certificate, since one alone chooses nothing",
     "game=rack": "game.name is 'rack'; it must be a game that can be solved exactly",
     "checkpoint=nowhere": "checkpoint is 'nowhere'; it must be the folder of a run",
     "output=full": "output is 'full'; it must be a new or empty folder",
@@ -138,8 +136,10 @@ def test_what_cannot_be_certified_is_refused_in_a_sentence_before_anything_is_bu
 
 LARGER = (
     ["game=dlb_randomised", "game.num_nodes=16", "game.params.failure_prob=0.01"],
-    ["game=dlb", "game.num_nodes=4", "game.params.completion_prob=[0.2,0.4,0.6,0.8]", "game.params.initial_load=2"],
-    ["game=dlb", "game.trace.path=trace.csv", "game.params.load=0.4", "game.params.heartbeat_phase=[0,1,2,3,4,5,6,7]"],
+    [
+        *("game=dlb", "game.num_nodes=4", "game.params.completion_prob=[0.2,0.4,0.6,0.8]", "game.params.load=0.4"),
+        *("game.trace.path=trace.csv", "game.params.heartbeat_phase=[0,1,2,3]", "game.params.initial_load=2"),
+    ],
 )
 
 
@@ -153,15 +153,13 @@ def test_the_keys_that_a_refusal_names_make_the_game_small_and_keep_rates(given,
     whole = build.scenario(compose.settings(compose.from_conf(given), given).game)
     own, of_whole = (np.asarray(each.params.completion_prob)[:2] for each in (plan.scenario, whole))
     np.testing.assert_allclose(own, of_whole, rtol=1e-3)
-    assert plan.scenario.game.num_nodes == 2 and plan.settings.game.params.load == whole_load(given)
-
-
-def whole_load(given):
-    return compose.settings(compose.from_conf(given), given).game.params.load
+    load = 0.4 if "game.params.load=0.4" in given else None
+    assert (plan.scenario.game.num_nodes, plan.settings.game.params.load) == (2, load)
 
 
 # The optimal row of a comparison
 
+RULE = "evaluation.heuristics=[{name: power_of_d, d: 2, weighted: true}]"
 FEW = (
     "evaluation.num_episodes=16",
     "evaluation.num_rounds=400",
@@ -171,14 +169,14 @@ FEW = (
 
 
 def test_the_team_optimum_has_a_row_wherever_the_game_is_small_enough(pointer_run, evaluate_, here):
-    outcome = evaluate_(f"checkpoint={pointer_run}", *OF_RUN, *FRESH, *FEW, "output=out")
+    outcome = evaluate_(f"checkpoint={pointer_run}", *OF_RUN, *FRESH, *FEW, "output=out", RULE)
     assert outcome.status == 0, outcome.err
     (row,) = [line for line in outcome.out.splitlines() if line.startswith("=")]
     assert row.startswith("= team optimum ")
     result = evaluation.from_json(told(here / "out", "evaluation.json"))
     assert result.results[0].name == "team optimum" and result.results[0].kind == "optimal"
     assert result.best_heuristic != "team optimum"
-    common = certify.prepare([f"checkpoint={pointer_run}", *OF_RUN, *FRESH]).common
+    common = certify.prepare(["game.capacity=3", "game.params.load=0.9"]).common  # the same cluster
     exact, measured = optimal.team(chains.build(common))[0].average, result.results[0].columns["utility"]
     assert abs(exact - measured.mean) < 2 * measured.half_width
     report = (here / "out" / "report.html").read_text(encoding="utf-8")
