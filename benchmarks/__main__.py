@@ -47,6 +47,7 @@ PARTS = (
     ),
     Part("learners", "An update of MAPPO"),
     Part("forms", "What the less obvious forms of the code gain"),
+    Part("certificates", "Small games solved exactly"),
     Part("training", "`make train` until it is 1.4 times closer to 0 than the best heuristic"),
 )
 
@@ -101,6 +102,11 @@ def targets(results: Results) -> list[Target]:
         Target(f"compilation of an update, {update['network']}, N = 8", update["compile_seconds"], 15.0, False, " s")
         for update in results["learners"]
         if update["num_nodes"] == 8
+    ]
+    found += [
+        Target(f"solved exactly, N = {each['num_nodes']}, K = {each['capacity']}", seconds["median"], 30.0, False, " s")
+        for each in results["certificates"]
+        if (each["num_nodes"], each["capacity"]) in ((2, 30), (3, 8)) and (seconds := each["whole_seconds"])
     ]
     (training,) = results["training"]
     for kind, name in (("cold", "first launch"), ("warm", "second launch")):

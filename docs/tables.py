@@ -21,7 +21,7 @@ from jaxdlb.learners import LEARNERS, Evolution
 from jaxdlb.networks import NetworkConfig
 from jaxdlb.parameters import declarations
 from jaxdlb.ranges import flat
-from train import build, compare, compose, config, evaluate, render, robustness, simulate
+from train import build, certify, compare, compose, config, evaluate, render, robustness, simulate
 
 ROOT = Path(__file__).resolve().parents[1]
 Rows = list[list[str]]
@@ -76,6 +76,7 @@ def tables() -> dict[str, Callable[[], Rows]]:
         "config distributed": lambda: keys("distributed", config.DistributedSettings),
         "config learner": lambda: own_keys(config.LearnerSettings, config.LearnerSettings()),
         "config logger=wandb": lambda: keys("logger", config.WandbSettings, "logger=wandb"),
+        "config certify": lambda: own_keys(certify.CertifySettings, certify.CertifySettings()),
         "config compare": lambda: own_keys(compare.CompareSettings, compare.CompareSettings()),
         "config evaluate": lambda: own_keys(evaluate.EvaluateSettings, evaluate.EvaluateSettings()),
         "config robustness": lambda: own_keys(robustness.RobustnessSettings, robustness.RobustnessSettings()),

@@ -134,7 +134,7 @@ class Entry:
     stays_with_chosen: Callable[[Any, Any], bool] = lambda game, params: False
     # by the game and its params, a `theory.chain.Common`: one cluster as a finite chain on what all agents know; raises
     # ValueError for parameters that it does not cover
-    common: Callable[[Any, Any], Any] | None = None
+    common: type[Any] | None = None
 
     @property
     def name(self) -> str:

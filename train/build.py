@@ -39,6 +39,7 @@ class Scenario:
     params: Any  # of one cluster: the one that all others are drawn around
     train: SampleParams
     test: SampleParams
+    is_one: bool  # whether all episodes to evaluate on play the one cluster of `params`
 
 
 def scenario(settings: Any) -> Scenario:
@@ -53,8 +54,10 @@ def scenario(settings: Any) -> Scenario:
     given = given_ranges(settings.randomise)
     _check_shorthands(entry, settings.params, given)
     with named("game.randomise", settings.randomise):
-        clusters = [ranges.sampler(each, given, entry.shorthands, validate=made.validate) for each in (train, test)]
-    return Scenario(entry, made, test, *clusters)
+        train_on, test_on = (
+            ranges.sampler(each, given, entry.shorthands, validate=made.validate) for each in (train, test)
+        )
+    return Scenario(entry, made, test, train_on, test_on, is_one=not given)
 
 
 def game(settings: Any) -> Game:

@@ -2,9 +2,10 @@
 
 Solves the game exactly, without any training or sampling: the best that one controller, and that the agents, could get;
 how far below that each policy is, of heuristics and of the run; and what any agent would gain by deviating. With a
-checkpoint the settings are those of the run, as in train.evaluate; else those of python -m train with
-game=dlb_certified. Prints the certificate, and writes it (certificate.txt, certificate.json), figures, config.yaml and
-provenance.json into `output`, or a new folder in the run's, or in `runs_dir`.
+checkpoint the settings are those of the run, as in train.evaluate, and a game that is too large, or that an exact
+solution does not cover, is refused with the keys that would make a small one of its first nodes; else they are those of
+python -m train with game=dlb_certified. Prints the certificate, and writes it (certificate.txt, certificate.json),
+figures, config.yaml and provenance.json into `output`, or a new folder in the run's, or in `runs_dir`.
 
 Exit status: 0 when all went well; 2 when something given is wrong, of which one line on stderr says what, and then
 nothing has been written.
@@ -22,15 +23,17 @@ from omegaconf import DictConfig
 from jaxdlb.policies import Policy
 from jaxdlb.theory import certificate as certificates
 from jaxdlb.theory import chain as chains
+from jaxdlb.theory import table
 from jaxdlb.theory.certificate import Certificate
 from jaxdlb.theory.chain import Chain, Common
 from jaxdlb.writing import write_whole
 
-from . import build, cli, comparison, compose, config, players, provenance, run_folder
+from . import build, cli, comparison, compose, config, players, provenance, run_folder, small, writable
 from .build import Scenario
+from .countdown import Countdown
 
 FOLDER = "certificates"  # in a run's folder
-DEFAULT = "game=dlb_certified"  # what is certified where nothing is said
+SMALL = "certified"  # after a game's name: the file in conf/game/ that is certified where nothing is said
 
 
 @dataclasses.dataclass
@@ -63,7 +66,7 @@ def prepare(overrides: Sequence[str]) -> Plan:
         ValueError, OmegaConfBaseException: something given is wrong.
     """
     has_game = any(text.startswith(("checkpoint=", "game=", "game.name=")) for text in overrides)
-    given, settings, located = players.settings(overrides if has_game else [DEFAULT, *overrides], CertifySettings)
+    given, settings, located = players.settings(overrides if has_game else [_small(), *overrides], CertifySettings)
     build.check(settings)
     scenario = build.scenario(settings.game)
     common = _common(settings, scenario)
@@ -74,6 +77,7 @@ def prepare(overrides: Sequence[str]) -> Plan:
         run_folder.check_new("output", folder)
     elif located is not None:
         folder = located.folder.parent / FOLDER / run_folder.stamp()
+        writable.check_folder("output is not given, and the folder", folder)
     else:
         run_folder.check(dataclasses.replace(settings, run_dir=None))
         folder = Path(settings.runs_dir) / f"{run_folder.stamp()}_{settings.game.name}_certified"
@@ -82,13 +86,19 @@ def prepare(overrides: Sequence[str]) -> Plan:
     )
 
 
+def _small() -> str:
+    """The choice of the small game that is called after the one that `python -m train` plays."""
+    return f"game={compose.from_conf([], CertifySettings).game.name}_{SMALL}"
+
+
 def execute(plan: Plan) -> None:
     """Solve, print and write."""
     chain = chains.build(plan.common)
     rules = comparison.heuristics(plan.scenario, plan.settings.evaluation)
     instance = provenance.resolved(plan.settings, plan.scenario)
     about = {"game": instance["game"], "parameters": instance["parameters"]}
-    certificate, optimum = certificates.certify(chain, [*rules, *plan.learned], about)
+    progress = Countdown(f"certifying in {chain.num_states:,} states")
+    certificate, optimum = certificates.certify(chain, [*rules, *plan.learned], about, progress)
     folder = plan.folder if plan.settings.output else run_folder.create_new(plan.folder)
     text = certificates.to_text(certificate)
     comparison.write_figures(folder, _figures(chain, certificate, optimum[0], [*rules, *plan.learned]))
@@ -109,18 +119,26 @@ def _common(settings: Any, scenario: Scenario) -> Common:
     """The game's one cluster as a chain on what all agents know, if it is one and not too large.
 
     Raises:
-        ValueError: names what an exact solution does not cover, or the number of states.
+        ValueError: names what an exact solution does not cover, or the number of states; and the keys that would make
+            it small enough.
     """
     if scenario.entry.common is None:
+        raise ValueError(f"game.name is {settings.game.name!r}; it must be a game that can be solved exactly")
+    if scenario.game.num_agents < 2:
         raise ValueError(
-            f"game.name is {settings.game.name!r}; it must be a game that can be solved exactly, such as dlb"
+            "game.num_nodes is 1; it must be at least 2 for a certificate, since one alone chooses nothing"
         )
-    if build.given_ranges(settings.game.randomise):
-        raise ValueError("game.randomise is given; it must not be for a certificate, which is of one cluster")
-    with build.named("game.params", settings.game.params):
-        common = scenario.entry.common(scenario.game, scenario.params)
-    with build.named("game", settings.game):
-        chains.check_size(scenario.game.num_agents, common.most)
+    try:
+        if not scenario.is_one:
+            raise ValueError("game.randomise is given; it must not be for an exact solution, which is of one cluster")
+        with build.named("game.params", settings.game.params):
+            common: Common = scenario.entry.common(scenario.game, scenario.params)
+        with build.named("game", settings.game):
+            chains.check_size(scenario.game.num_agents, common.most)
+    except ValueError as error:
+        keys = small.overrides(settings.game, scenario)
+        hint = f"; what would make a small game of its first nodes: {keys}" if keys else ""
+        raise ValueError(f"{error}{hint}") from None
     return common
 
 
@@ -135,7 +153,7 @@ def _figures(chain: Chain, certificate: Certificate, optimum: Any, policies: Seq
     from jaxdlb.theory import certificate_plot
 
     by_name = {policy.name: policy for policy in policies}
-    shown = {"team optimum": optimum}
+    shown = {table.NAME: optimum}
     for kind in ("learned", "heuristic"):
         best = next((line.name for line in certificate.lines if line.kind == kind), None)
         if best is not None:

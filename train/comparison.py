@@ -16,6 +16,9 @@ from jaxdlb.evaluation.report import write_report
 from jaxdlb.evaluation.series import Series
 from jaxdlb.policies import Family, Policy
 from jaxdlb.recording import Recording
+from jaxdlb.theory import chain as chains
+from jaxdlb.theory import table
+from jaxdlb.theory.optimal import team
 from jaxdlb.writing import named, quantity, write_whole
 
 from . import build, tuning_cache
@@ -29,6 +32,7 @@ JSON = "evaluation.json"  # the last file to be written: where it is, all the ot
 _CLUSTER, _EPISODE = 2**31, 2**31 + 1  # folded into an evaluation's key: no episode of it is numbered so high
 
 Learned = Mapping[str, Sequence[Policy]]  # by way to act: a policy for each training seed
+_SOLVED_SOON = 600 * 2**20  # bytes of a chain whose optimum takes some seconds: of 2 nodes with 48 tasks, of 3 with 6
 _ANIMATED, _FRAMES = 25, 4  # rounds of an animation, and pictures a round
 Figures = Mapping[
     str, tuple[str, Any]
@@ -38,6 +42,23 @@ Figures = Mapping[
 def heuristics(scenario: Scenario, settings: Any) -> list[Policy]:
     """The heuristics that an evaluation's `settings` list; without a list all, tuned on the clusters to train on."""
     return list(labelled_heuristics(scenario, settings).values())
+
+
+def rules(scenario: Scenario, settings: Any) -> list[Policy]:
+    """Who plays beside what was learned: the heuristics, and where it can be had soon, what is optimal."""
+    return [*heuristics(scenario, settings), *optimal(scenario)]
+
+
+def optimal(scenario: Scenario) -> list[Policy]:
+    """The team-optimal policy of the one cluster to evaluate on; none of a game that is not solved within seconds."""
+    if scenario.entry.common is None or not scenario.is_one:
+        return []
+    try:
+        common = scenario.entry.common(scenario.game, scenario.params)
+        chain = chains.build(common, limit=_SOLVED_SOON)
+        return [table.prescriptions(chain, team(chain)[1])]
+    except (ValueError, ArithmeticError):  # not covered or too large, which shows before anything is built; or unsolved
+        return []
 
 
 def labelled_heuristics(scenario: Scenario, settings: Any) -> dict[str, Policy]:

@@ -195,7 +195,7 @@ def _of_override(error: OverrideParseException) -> str:
     if text and Path(text).is_dir():
         return (
             f"{text!r} stands alone; it must be written resume={text} (python -m train goes on with that run) or "
-            f"checkpoint={text} (train.evaluate, train.render and train.simulate)"
+            f"checkpoint={text} (train.evaluate, train.certify, train.simulate and train.render)"
         )
     return f"{text!r} cannot be read; it must be written key=value, with {_QUOTES}"
 

@@ -85,7 +85,7 @@ def from_run(overrides: Sequence[str], schema: type) -> tuple[DictConfig, Any, c
 def execute(plan: Plan) -> None:
     """Compare, print and write."""
     settings = plan.settings.evaluation
-    rules = comparison.heuristics(plan.scenario, settings)
+    rules = comparison.rules(plan.scenario, settings)
     about = {"checkpoint": plan.settings.checkpoint}
     result = comparison.compare(plan.scenario, settings, rules, plan.learned, about)
     everyone, asked = comparison.everyone(rules, plan.learned), build.plots(plan.settings)

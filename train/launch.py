@@ -235,7 +235,7 @@ def _evaluate(plan: Plan, folder: Path, listening: Sequence[loggers.Logger]) -> 
     best, newest = checkpoint.best_step(folder / checkpoint.FOLDER), checkpoint.steps(folder / checkpoint.FOLDER)[-1]
     if best != newest:
         _tell(listening, f"warning: update {newest} did worse than update {best}, whose policy is compared and kept")
-    rules, learned = comparison.heuristics(scenario, settings), comparison.learned(folder, scenario, settings)
+    rules, learned = comparison.rules(scenario, settings), comparison.learned(folder, scenario, settings)
     result = comparison.compare(scenario, settings, rules, learned, plan.cost)
     everyone = comparison.everyone(rules, learned)
     curves, drawn_of_members = lineage.curves(folder, best, plan.population)

@@ -5,7 +5,7 @@ Everything in a certificate is computed, and nothing in it is sampled.
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from jaxdlb.evaluation.roles import ROLES
 from jaxdlb.policies import Policy
-from jaxdlb.theory import equilibrium, optimal
+from jaxdlb.theory import equilibrium, optimal, table
 from jaxdlb.theory.chain import Chain, Weights, evaluate
 
 NEAR = 0.01  # a gap below this share of the team optimum, or of a reward, is called near
@@ -50,18 +50,30 @@ class Certificate:
         return next(line for line in self.lines if line.name == name)
 
 
-def certify(chain: Chain, policies: Sequence[Policy], instance: Mapping[str, Any]) -> tuple[Certificate, list[Weights]]:
+def certify(
+    chain: Chain,
+    policies: Sequence[Policy],
+    instance: Mapping[str, Any],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Certificate, list[Weights]]:
     """The certificate of these policies, and the weights of the team optimum; oracles see no more than others here.
 
-    Equilibria are looked for from every policy, by best responses in turn.
+    Equilibria are looked for from every policy, by best responses in turn. `progress` hears how many policies of how
+    many are done.
+
+    Raises:
+        ArithmeticError: an optimum was not found in a hundred improvements.
     """
     selfishness = float(chain.common.params.selfishness)
     best, weights = optimal.team(chain)
     whole = optimal.centralised(chain)
     known, left_out = _known(chain, policies)
-    lines = [_line(chain, "team optimum", "optimal", weights, best.average, selfishness)]
-    lines += [_line(chain, each.name, each.kind, own, best.average, selfishness) for each, own in known]
-    found = [equilibrium.respond_in_turn(chain, own, selfishness) for own in (weights, *(own for _, own in known))]
+    everyone = [(table.NAME, "optimal", weights), *((each.name, each.kind, own) for each, own in known)]
+    lines, found = [], []
+    for name, kind, own in everyone:
+        lines.append(_line(chain, name, kind, own, best.average, selfishness))
+        found.append(equilibrium.respond_in_turn(chain, own, selfishness))
+        progress(len(lines), len(everyone))
     certificate = Certificate(
         instance=dict(instance),
         num_states=chain.num_states,
@@ -79,10 +91,10 @@ def certify(chain: Chain, policies: Sequence[Policy], instance: Mapping[str, Any
 
 def to_text(certificate: Certificate) -> str:
     """The certificate for people."""
-    width = max(len(line.name) for line in certificate.lines) + 2
-    rows = [f"{'policy':<{width}}{'utility':>12}{'below the team optimum':>26}{'gain by deviating':>22}"]
+    width = max(len(line.name) for line in certificate.lines) + 4
+    rows = [f"{'  policy':<{width}}{'utility':>12}{'below the team optimum':>26}{'gain by deviating':>22}"]
     for line in certificate.lines:
-        shown = f"{ROLES[line.kind].mark}{line.name}"
+        shown = f"{ROLES[line.kind].mark} {line.name}"
         rows.append(f"{shown:<{width}}{line.utility:>12.5f}{_percent(line.gap):>26}{_percent(line.nash_gap):>22}")
     learned = [line for line in certificate.lines if line.kind == "learned"]
     prose = [
@@ -93,7 +105,9 @@ def to_text(certificate: Certificate) -> str:
         *(verdict(line) for line in learned),
         *(f"Not certified: {name} ({reason})." for name, reason in certificate.left_out.items()),
     ]
-    return "\n".join([*rows, "", *prose])
+    kinds = {line.kind for line in certificate.lines}
+    marks = [f"{role.mark} {role.meaning}" for kind, role in ROLES.items() if kind in kinds and role.is_marked]
+    return "\n".join([*rows, "   ".join(marks), "", *prose])
 
 
 def verdict(line: Line) -> str:
@@ -107,9 +121,17 @@ def verdict(line: Line) -> str:
 
 
 def to_json(certificate: Certificate) -> dict[str, Any]:
-    """The certificate as JSON-compatible data; NaN becomes null."""
-    plain = dataclasses.asdict(certificate)
-    return plain | {"price_of_anarchy": None if math.isnan(certificate.price_of_anarchy) else plain["price_of_anarchy"]}
+    """The certificate as JSON-compatible data; what is not finite becomes null."""
+    plain: dict[str, Any] = _finite(dataclasses.asdict(certificate))
+    return plain
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def migrates(chain: Chain, weights: Weights, agent: int) -> Float[np.ndarray, " S"]:

@@ -1,6 +1,6 @@
 """The two figures of a certificate: where an agent sends tasks away, and how far each policy is from the best."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,12 +8,13 @@ from jaxtyping import Float
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from jaxdlb.drawing import layout
 from jaxdlb.drawing.axes import plain, title
-from jaxdlb.drawing.style import DPI, GREY, INK, LARGE, NORMAL, PALE, SMALL
-from jaxdlb.evaluation.roles import ROLES
-from jaxdlb.theory.certificate import NEAR, Certificate, migrates
+from jaxdlb.drawing.style import DPI, GREY, INK, LARGE, NORMAL, PALE, PAPER, SMALL
+from jaxdlb.evaluation.roles import ROLES, Role
+from jaxdlb.theory.certificate import NEAR, Certificate, Line, migrates
 from jaxdlb.theory.chain import Chain, Weights
 
 _SHADES = "Blues"
@@ -63,9 +64,9 @@ def gaps(certificate: Certificate) -> Figure:
         role = ROLES[line.kind]
         ends = sorted((max(line.gap, _LEAST), max(line.nash_gap, _LEAST)))
         axes.plot(ends, [place, place], color=PALE, linewidth=2.5, zorder=1)
-        style: dict[str, Any] = {"markersize": 7, "linestyle": "none", "zorder": 3}
-        axes.plot(max(line.gap, _LEAST), place, marker=role.marker, color=role.colour, **style)
-        axes.plot(max(line.nash_gap, _LEAST), place, marker="|", color=role.colour, markeredgewidth=2, **style)
+        axes.plot(max(line.gap, _LEAST), place, zorder=3, **_marker(role))
+        bar: dict[str, Any] = {"marker": "|", "markersize": 7, "markeredgewidth": 2, "color": role.colour}
+        axes.plot(max(line.nash_gap, _LEAST), place, linestyle="none", zorder=3, **bar)
     axes.axvline(NEAR, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     axes.set_xscale("log")
     axes.set_xlim(left=_LEAST * 0.8)
@@ -76,7 +77,26 @@ def gaps(certificate: Certificate) -> Figure:
     subtitle = "marker: how far below the team optimum; bar |: the most that an agent gains by deviating; dashed: 1%"
     title(axes, "Gaps, exactly", subtitle)
     plain(axes)
+    handles = [Line2D([], [], label=role.meaning, **_marker(role)) for role in _roles(lines)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=SMALL)
     return figure
+
+
+def _roles(lines: Sequence[Line]) -> list[Role]:
+    """The roles of these lines, in the order of legends."""
+    kinds = {line.kind for line in lines}
+    return [role for kind, role in ROLES.items() if kind in kinds]
+
+
+def _marker(role: Role) -> dict[str, Any]:
+    inside = role.colour if role.filled else PAPER
+    return {
+        "marker": role.marker,
+        "markersize": 7,
+        "linestyle": "none",
+        "color": role.colour,
+        "markerfacecolor": inside,
+    }
 
 
 def _plane(axes: Axes, likely: Float[np.ndarray, "K K"]) -> Any:

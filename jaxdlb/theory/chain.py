@@ -13,7 +13,8 @@ All values are float64, but what the game computes is float32, and so are own ut
 import dataclasses
 import functools
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -35,11 +36,26 @@ Weights = Float[np.ndarray, "S C"]  # of one agent: the probability of each loca
 class Common(Protocol):
     """What a game says of itself as a chain on common information; see `Entry.common`."""
 
-    game: Any
-    params: Any
+    @property
+    def game(self) -> Any: ...
 
     @property
-    def most(self) -> int: ...
+    def params(self) -> Any: ...
+
+    @property
+    def covered(self) -> Mapping[str, Any]:
+        """The parameters that must have one value, by their paths, and the value; stated by the class itself."""
+        ...
+
+    @staticmethod
+    def given(params: Any, name: str) -> Any:
+        """What parameters say of one of these."""
+        ...
+
+    @property
+    def most(self) -> int:
+        """The largest load of a node."""
+        ...
 
     def event_probs(
         self, loads: Int[np.ndarray, "S N"]
@@ -89,13 +105,14 @@ class Chain:
 
     def reward(self, agent: int, selfishness: float) -> Float[np.ndarray, "S J"]:
         """What an agent earns: (1 − κ) · u + κ · u_i, of which u is the mean of all u_i."""
-        mean = self.utilities.mean(axis=-1, dtype=np.float64)
-        return mean if selfishness == 0 else (1 - selfishness) * mean + selfishness * self.utilities[..., agent]
+        if selfishness == 0:
+            return self.utility
+        return (1 - selfishness) * self.utility + selfishness * self.utilities[..., agent]
 
     @functools.cached_property
     def utility(self) -> Float[np.ndarray, "S J"]:
         """The mean utility of the agents, which all share at κ = 0."""
-        return self.reward(0, 0.0)
+        return self.utilities.mean(axis=-1, dtype=np.float64)
 
     @functools.cached_property
     def choice_probs(self) -> Float[np.ndarray, "S N C"]:
@@ -134,9 +151,13 @@ def num_states(num_agents: int, most: int) -> int:
 
 
 def size_in_bytes(num_agents: int, most: int) -> int:
-    """About what a chain takes: its tables and their products, and three matrices of its equations."""
+    """About what a chain and its solution take: tables and their products, and three matrices of equations.
+
+    Per state and joint choice that is what follows, float32 utilities, and fifteen float64 (rewards, policies, what
+    they are worth, and the like), by what best responses were measured to take.
+    """
     states = num_states(num_agents, most)
-    return states * num_joint_choices(num_agents) * (4 + 4 * num_agents + 24) + 24 * states**2
+    return states * num_joint_choices(num_agents) * (4 + 4 * num_agents + 8 * 15) + 24 * states**2
 
 
 def check_size(num_agents: int, most: int, limit: int = MOST_BYTES) -> None:
@@ -144,13 +165,22 @@ def check_size(num_agents: int, most: int, limit: int = MOST_BYTES) -> None:
     needed = size_in_bytes(num_agents, most)
     if needed <= limit:
         return
-    fits = [k for k in range(1, most) if size_in_bytes(num_agents, k) <= limit]
+    fits = list(itertools.takewhile(lambda k: size_in_bytes(num_agents, k) <= limit, range(1, most)))
     hint = f"at {num_agents} nodes a capacity of {fits[-1]} would fit" if fits else "fewer nodes would"
     raise ValueError(
-        f"capacity is {most}; with {num_agents} nodes that makes {num_states(num_agents, most):,} states of "
-        f"{num_joint_choices(num_agents):,} joint choices, {needed / 2**30:,.3g} GiB, and it must fit into "
-        f"{limit / 2**30:.3g} GiB: {hint}"
+        f"capacity is {most}; with {num_agents} nodes that makes {_many(num_states(num_agents, most))} states of "
+        f"{_many(num_joint_choices(num_agents))} joint choices, {_gibibytes(needed)}, and it must fit into "
+        f"{_gibibytes(limit)}: {hint}"
     )
+
+
+def _many(count: int) -> str:
+    """A count in digits, or as a power of ten where there are too many."""
+    return f"{count:,}" if count < 10**12 else f"about 10^{math.log10(count):.0f}"
+
+
+def _gibibytes(num_bytes: int) -> str:
+    return f"{num_bytes / 2**30:,.3g} GiB" if num_bytes < 2**50 else f"{_many(num_bytes // 2**30)} GiB"
 
 
 def build(common: Common, *, limit: int = MOST_BYTES) -> Chain:

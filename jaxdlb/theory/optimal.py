@@ -25,6 +25,7 @@ from jaxdlb.theory.chain import EVENTS, Chain, Values, Weights, discounted, eval
 
 _MOST_ROUNDS = 100
 _TOLERANCE = 1e-10  # of the average: what is no improvement
+_PATIENCE = 10  # improvements in a row that bring no higher average before it is taken for the best: values are rounded
 _AT_ONCE = 64  # common states that are improved side by side
 
 Improve = Callable[[Chain, Float[np.ndarray, "S J"]], tuple[Float[np.ndarray, " S"], Float[np.ndarray, "S J"]]]
@@ -90,17 +91,22 @@ def iterate(
     """Policy iteration, from `joint` or the policy that is best for a single round: the best average of `reward`.
 
     `improve` takes what each joint choice is worth, and gives the expected worth of the best, and its probabilities.
+    Where values are so large that rounding hides the end, it is over once the average rises no more; the bounds tell.
 
     Raises:
         ArithmeticError: it was not found in a hundred improvements.
     """
     joint = improve(chain, reward)[1] if joint is None else joint
+    best, since = -np.inf, 0
     for num_improvements in range(_MOST_ROUNDS):
         (values,) = evaluate(chain, joint, [reward])
         after, better = improve(chain, reward + values.relative[chain.following])
         gain = after - values.relative
         low, high = float(gain.min()), float(gain.max())
-        if high - values.average < _TOLERANCE * max(1.0, abs(values.average)):
+        tolerance = _TOLERANCE * max(1.0, abs(values.average))
+        since = 0 if values.average > best + tolerance else since + 1
+        best = max(best, values.average)
+        if high - values.average < tolerance or since == _PATIENCE:
             return Optimum(values, min(low, values.average), max(high, values.average), joint, num_improvements)
         joint = better
     raise ArithmeticError(f"no optimum in {_MOST_ROUNDS} improvements")

@@ -11,6 +11,8 @@ from jaxdlb.game import Game
 from jaxdlb.mechanics.peer_view import Action, Observation, Own, Peer
 from jaxdlb.theory.chain import Chain, Weights
 
+NAME = "team optimum"
+
 
 @struct.dataclass
 class Prescriptions:
@@ -23,7 +25,7 @@ class Prescriptions:
     dispatch: Int[Array, "S N E"]
     steal: Int[Array, "S N E"]
     most: int = struct.field(pytree_node=False)  # K: the largest load in the tables
-    name: str = struct.field(pytree_node=False, default="team optimum")
+    name: str = struct.field(pytree_node=False, default=NAME)
 
     kind = "optimal"
 
@@ -49,7 +51,7 @@ class Prescriptions:
         return state.astype(jnp.int32), event.astype(jnp.int32)
 
 
-def prescriptions(chain: Chain, weights: list[Weights], name: str = "team optimum") -> Prescriptions:
+def prescriptions(chain: Chain, weights: list[Weights], name: str = NAME) -> Prescriptions:
     """The likeliest choice of every agent in every common state after each of its events."""
     best = np.stack(
         [

@@ -19,7 +19,7 @@ TINY_LEARNERS = (
 TINY_RACE = ("--num-nodes", "3", "--nodes", "12", "--repeats", "2", "--min-seconds", "0.001")
 TINY_GROWTH = ("--num-nodes", "2", "--nodes", "32", "--repeats", "2", "--min-seconds", "0.001")
 TINY_FORMS = ("--num-nodes", "2", "--nodes", "32", "--network", "--repeats", "2", "--min-seconds", "0.001")
-NAMES = ("games", "learners", "against_c", "against_python", "growth", "forms", "memory", "training")
+NAMES = ("games", "learners", "against_c", "against_python", "growth", "forms", "memory", "certificates", "training")
 AS_FILE = {name: [f"benchmarks/{name}.py"] for name in NAMES}
 
 
@@ -157,6 +157,7 @@ def test_forms_are_held_against_the_obvious_ones(tmp_path):
         ("against_c", ["--nodes", "-1"], "--nodes"),
         ("growth", ["--num-nodes", "x"], "--num-nodes"),
         ("forms", ["--network", "clever"], "clever"),
+        ("certificates", ["--capacities-of-two", "0"], "--capacities-of-two"),
         ("training", ["--json", "missing/folder/results.json"], "missing/folder/results.json"),
         ("learners", ["--num-envs", "2", "--rollout-length", "3", "--num-minibatches", "4"], "num_minibatches"),
     ],

@@ -23,6 +23,7 @@ from jaxdlb.games import GAMES
 from jaxdlb.learners import LEARNERS
 from jaxdlb.networks.torsos import TORSOS
 from train import (
+    certify,
     command,
     compare,
     completion,
@@ -192,6 +193,7 @@ def check_eval(words):
 
 COMMANDS = {
     "python -m train": check_train,
+    "python -m train.certify": certify.prepare,
     "python -m train.compare": compare.prepare,
     "python -m train.evaluate": evaluate.prepare,
     "python -m train.render": render.prepare,
@@ -209,6 +211,7 @@ COMMANDS = {
             "sharding",
             "memory",
             "training",
+            "certificates",
         )
     },
     "python -m docs.tables": check_tables,
@@ -271,6 +274,7 @@ def located(page, line):
         "python -m train.evaluate checkpoint=runs/nowhere",
         "python -m train.render checkpoint=runs/<run> frames=3",
         "python -m train.compare runs/mappo runs/nowhere",
+        "python -m train.certify game=dlb",
         "python -m train.simulate policy=fading_stealing duration=soon",
         "python -m train resume=runs/<run> resume_step=7",
         "python -m benchmarks.games --num-nodez 8",
@@ -294,7 +298,7 @@ def keys():
     composed = [compose.from_conf(["logger=wandb", f"learner={name}"]) for name in LEARNERS]
     composed += [compose.from_conf([f"game={name}"]) for name in GAMES]
     launchers = (evaluate.EvaluateSettings, render.RenderSettings, robustness.RobustnessSettings)
-    for schema in (*launchers, simulate.SimulateSettings, compare.CompareSettings):
+    for schema in (*launchers, simulate.SimulateSettings, compare.CompareSettings, certify.CertifySettings):
         composed.append(OmegaConf.create({name: None for name in schema.__annotations__}))
     groups = {folder.relative_to(paths.CONF).as_posix() for folder in paths.CONF.rglob("*") if folder.is_dir()}
     return groups.union(*map(dotted, composed))

@@ -105,6 +105,8 @@ def use_launchers(environment):
     assert "» learned" in jaxdlb("evaluate", "checkpoint=run", "output=again", "game.num_nodes=3", *local).stdout
     jaxdlb("simulate", "checkpoint=run", "policy=[learned,local]", "duration=100", "output=played")
     assert (here / "played" / "series.csv").read_text().startswith("policy,time,steps")
+    certified = jaxdlb("certify", "game.capacity=3", "evaluation.heuristics=[local]", "output=certified")
+    assert "= team optimum" in certified.stdout
     jaxdlb("render", "checkpoint=run", "policy=learned", "rounds=2", "first_round=3", "output=game.gif")
     assert (here / "game.gif").read_bytes().startswith(b"GIF8")
     suite = jaxdlb("robustness", "experiment=smoke", "only=[reference]", "learner.num_seeds=1", *local)

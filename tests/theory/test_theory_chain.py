@@ -58,12 +58,12 @@ def test_probabilities_of_a_rule_are_how_often_it_chooses(name):
         np.testing.assert_allclose(often, probs, atol=4 * 0.5 / np.sqrt(20_000))
 
 
-def test_exact_utilities_lie_within_the_intervals_of_simulations():
+def test_the_exact_utility_of_every_rule_lies_within_the_interval_of_its_simulation():
+    """Twice the 95% interval: of twenty policies, one would be outside of the interval itself."""
     chain = chain_of(*UNEVEN)
     game, params = chain.common.game, chain.common.params
-    policies = [jaxdlb.heuristic(name) for name in ("threshold_stealing", "power_of_d", "fading_stealing", "random")]
-    policies.append(_untrained(game, params))
-    sizes = {"num_episodes": 64, "num_rounds": 1200, "warmup": 200}
+    policies = [*map(jaxdlb.heuristic, MEMORYLESS), _untrained(game, params)]
+    sizes = {"num_episodes": 32, "num_rounds": 600, "warmup": 200}
     played = evaluate_all(game, policies, lambda key: params, jax.random.key(3), **sizes)
     for policy, samples in zip(policies, played, strict=True):
         measured = estimate(samples["utility"])

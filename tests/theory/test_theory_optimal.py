@@ -64,6 +64,18 @@ def test_a_discounted_optimum_solves_the_equation_of_bellman():
     np.testing.assert_allclose(slowly[0] * 1e-6, optimal.team(chain)[0].average, rtol=1e-4)
 
 
+def test_an_improvement_that_is_but_rounding_is_not_waited_for():
+    chain = chain_of(*TINY[0])
+
+    def improve(chain, worth):
+        value, joint = optimal._improve_centrally(chain, worth)
+        return value + 1e-6, joint  # as if every state promised a little more than it keeps
+
+    found, exact = optimal.iterate(chain, improve, chain.utility), optimal.centralised(chain)
+    assert found.average == pytest.approx(exact.average, abs=1e-12)
+    assert found.low <= exact.average < found.high < exact.average + 2e-6
+
+
 @pytest.mark.parametrize("instance", [((0.3, 0.6), 0.7, 8), ((0.4, 0.6, 0.8), 0.6, 3)])
 def test_the_team_optimum_plays_in_the_game_as_well_as_it_should(instance):
     chain = chain_of(*instance)

@@ -112,6 +112,7 @@ def test_what_contradicts_itself_fits_nowhere_or_cannot_be_written_is_refused(gi
     [
         ("train.simulate", ["policy=local", "duration=9", "~seed"], "seed cannot be deleted"),
         ("train.simulate", ["policy=local", "duration=9", "output=/proc/x"], "output is '/proc/x'; it must be"),
+        ("train.certify", ["output=/proc/x"], "output is '/proc/x'; it must be"),
         ("train.render", ["policy=local", "output=/proc/game.gif"], "output is '/proc'; it must be a folder that can"),
         ("train.evaluate", ["checkpoint=${oc.env:HOME}"], "checkpoint is '${oc.env:HOME}'; it must be"),
         ("train.robustness", ["only=[reference]", "output=/proc/x"], "output is '/proc/x'; it must be"),

@@ -6,7 +6,8 @@ events of a round, of which each agent sees its own, the game goes on as if it h
 """
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxdlb.games.dlb.types import Params, State
 from jaxdlb.mechanics.arrivals import LAWS
+from jaxdlb.parameters import kind_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,19 +30,29 @@ class CommonInformation:
     game: Any
     params: Params
 
+    covered: ClassVar[Mapping[str, Any]] = {
+        "heartbeat_period": 1,
+        "heartbeat_delay": 0,
+        "heartbeat_loss": 0,
+        "transfer_delay": 0,
+        "failure_prob": 0,
+        "arrival_modulation.kind": "constant",
+    }
+
     def __post_init__(self) -> None:
-        params, covered = self.params, "for an exact solution"
-        wanted = {"heartbeat_period": 1, "heartbeat_delay": 0, "heartbeat_loss": 0, "transfer_delay": 0}
-        for name, value in wanted.items():
-            if (given := getattr(params, name)) != value:
-                raise ValueError(f"{name} is {given:g}; it must be {value} {covered}")
-        if np.any(np.asarray(params.failure_prob) > 0):
-            raise ValueError(f"failure_prob is {_listed(params.failure_prob)}; it must be 0 {covered}")
-        if type(params.arrival_modulation) is not next(iter(LAWS.values())):
-            kind = next(kind for kind, law in LAWS.items() if type(params.arrival_modulation) is law)
-            raise ValueError(f"arrival_modulation.kind is {kind!r}; it must be {next(iter(LAWS))!r} {covered}")
-        if np.any(np.asarray(params.arrival_prob) >= 1):
-            raise ValueError(f"arrival_prob is {_listed(params.arrival_prob)}; it must be below 1 {covered}")
+        for name, value in self.covered.items():
+            given = self.given(self.params, name)
+            if np.any(np.asarray(given) != value):
+                raise ValueError(f"{name} is {_shown(given)}; it must be {value!r} for an exact solution")
+        if np.any(np.asarray(self.params.arrival_prob) >= 1):
+            arrives = _shown(self.params.arrival_prob)
+            raise ValueError(f"arrival_prob is {arrives}; it must be below 1 for an exact solution")
+
+    @staticmethod
+    def given(params: Params, name: str) -> Any:
+        """What the parameters say of a name in `covered`."""
+        owner, _, kind = name.partition(".")
+        return kind_of(LAWS, type(getattr(params, owner))) if kind else getattr(params, owner)
 
     @property
     def most(self) -> int:
@@ -78,5 +90,8 @@ class CommonInformation:
         return state.load
 
 
-def _listed(values: Float[Array, " N"]) -> str:
-    return f"[{', '.join(f'{each:g}' for each in np.asarray(values))}]"
+def _shown(given: Any) -> str:
+    if isinstance(given, str):
+        return repr(given)
+    array = np.asarray(given)
+    return f"[{', '.join(f'{each:g}' for each in array)}]" if array.ndim else f"{array:g}"
