@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxdlb.games.dlb.generator import FRESH_NEWS
 from jaxdlb.games.dlb.types import Params, State
 from jaxdlb.mechanics.arrivals import LAWS
 
@@ -30,7 +31,7 @@ class CommonInformation:
 
     def __post_init__(self) -> None:
         params, covered = self.params, "for an exact solution"
-        wanted = {"heartbeat_period": 1, "heartbeat_delay": 0, "heartbeat_loss": 0, "transfer_delay": 0}
+        wanted = {**FRESH_NEWS, "transfer_delay": 0}
         for name, value in wanted.items():
             if (given := getattr(params, name)) != value:
                 raise ValueError(f"{name} is {given:g}; it must be {value} {covered}")
