@@ -102,8 +102,10 @@ def take_part(plan: Plan) -> None:
             loop.train(each.population, _start(each), each.schedule, None, [], **heard)
 
 
-def _program(plan: Plan) -> loop.Program:
-    """The training program, compiled, if it fits the devices of all processes."""
+def _program(plan: Plan) -> loop.Program | None:
+    """The training program, compiled, if it fits the devices of all processes; None if all is trained."""
+    if plan.resumed is not None and plan.resumed.step == plan.schedule.num_updates:
+        return None
     return plan.group.together(lambda: memory.program(plan), [], "memory")
 
 
@@ -114,7 +116,7 @@ def _check_untouched(plan: Plan, folder: Path) -> None:
         raise ValueError(f"{folder} was trained in while this launch was being prepared; it must be started again")
 
 
-def _run(plan: Plan, folder: Path, signals: Signals, program: loop.Program) -> None:
+def _run(plan: Plan, folder: Path, signals: Signals, program: loop.Program | None) -> None:
     if plan.resumed is not None and plan.resumed.told is not None:
         print(plan.resumed.told, file=sys.stderr)
     seconds = _begin(plan, folder)

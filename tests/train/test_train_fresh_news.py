@@ -1,32 +1,53 @@
-"""`evaluation.fresh_news`: the same learner trained once more with fresh news, and the row that it gives a comparison."""
+"""`evaluation.fresh_news`: the same learner trained once more with fresh news, for a row of a run's comparison."""
 
+import contextlib
 import json
 import os
 import shutil
 import signal
 
+import jax
 import numpy as np
 import pytest
 from command_line import ROUNDS, TINY, assert_refused, files_of, once
 
 from jaxdlb import checkpoint, evaluation
-from train import build, compose, evaluated, fresh_news, launch, resuming
+from train import build, comparison, compose, evaluate, evaluated, fresh_news, launch, resuming
 from train.__main__ import main
 from train.loggers import Console, metrics_file
 
-LINE = (*TINY, f"total_agent_rounds={12 * ROUNDS}", "evaluation.held_out_episodes=0", "evaluation.heuristics=[local]")
+LINE = (*TINY, f"total_agent_rounds={12 * ROUNDS}", "evaluation.held_out_episodes=0")
 ASKED = (*LINE, "evaluation.fresh_news=true")
+FRESH = "game.params.heartbeat_period=1"
 ROW = "learned(fresh news)"
 
 
-def evaluation_of(folder):
-    return evaluation.from_json(json.loads((folder / "evaluation.json").read_text(encoding="utf-8")))
+def stopped_and_gone_on_with(run):
+    """Ask for the row of a run that has trained, have it get a SIGTERM meanwhile, and ask by the same line again."""
+    usual, line = Console.interval, [*ASKED, "resume=auto", f"run_dir={run}"]
+    before = files_of(run / checkpoint.FOLDER)
+
+    def interval(console, rows, progress):
+        usual(console, rows, progress)
+        if progress.update == 4:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Console, "interval", interval)
+        with pytest.raises(SystemExit, match=str(128 + signal.SIGTERM)):
+            main(line)
+    assert checkpoint.steps(run / fresh_news.FOLDER / checkpoint.FOLDER) == [4]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(comparison, "figures", lambda *_, **__: {})  # which take longer than all the rest
+        status = main(line)
+    assert files_of(run / checkpoint.FOLDER) == before
+    return status
 
 
 @pytest.fixture(scope="module")
-def whole(shared):
-    """A finished run with the row; no test writes to it."""
-    return once(shared / "fresh_news_run", lambda run: main([*ASKED, f"run_dir={run}"]))
+def whole(mlp_run, shared):
+    """A run with the row, that was stopped while it trained with fresh news; no test writes to it."""
+    return once(shared / "fresh_news_run", lambda run: stopped_and_gone_on_with(shutil.copytree(mlp_run, run)))
 
 
 @pytest.fixture
@@ -34,62 +55,41 @@ def run(whole, here):
     return shutil.copytree(whole, here / "run")
 
 
-def test_it_learns_and_plays_bit_for_bit_as_a_run_of_its_own_where_news_is_fresh(whole, train, here):
-    outcome = train(*LINE, "game.params.heartbeat_period=1", "run_dir=alone")
+def test_it_learns_bit_for_bit_what_a_run_of_its_own_does_where_news_is_fresh(whole, train, here):
+    outcome = train(*LINE, FRESH, "evaluation.enabled=false", "run_dir=alone")
     assert outcome.status == 0, outcome.err
     within, alone = whole / fresh_news.FOLDER, here / "alone"
     assert checkpoint.read_about(within) == checkpoint.read_about(alone)
     timeless = [[{**row, "seconds": 0} for row in metrics_file.read(each)] for each in (within, alone)]
     assert timeless[0] == timeless[1] and len(timeless[0]) == 12
-    with_row, of_its_own = evaluated.read(str(whole)), evaluated.read(str(alone))
-    for column, values in with_row.samples[ROW].items():
-        np.testing.assert_array_equal(values, of_its_own.samples["learned"][column])
-    told = with_row.result.staleness
-    assert (told.of, told.fresh) == ("learned", ROW)
-    ours, theirs = (with_row.samples[name]["utility"] for name in ("learned", ROW))
-    assert told.differences["utility"] == evaluation.paired_difference(ours, theirs)
-    assert [each.name for each in with_row.rules] == ["local"]
     assert checkpoint.read_about(whole)["checksums"] != checkpoint.read_about(within)["checksums"]
 
 
-@pytest.fixture
-def stopped(train, here, monkeypatch):
-    """A run that gets a SIGTERM while it trains with fresh news, and what it came to."""
-    with monkeypatch.context() as patch:
-        usual = Console.interval
-
-        def interval(console, rows, progress):
-            usual(console, rows, progress)
-            if (here / "run" / fresh_news.FOLDER).exists() and progress.update == 4:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-        patch.setattr(Console, "interval", interval)
-        return train(*ASKED, "resume=auto", "run_dir=run")
-
-
-def test_a_run_stopped_while_it_trains_with_fresh_news_goes_on_with_that_and_ends_the_same(stopped, whole, train, here):
-    assert (stopped.status, stopped.out) == (143, "")
-    assert "stopped by SIGTERM after update 4; to go on: the same command line" in stopped.err
-    assert checkpoint.steps(here / "run" / fresh_news.FOLDER / "checkpoints") == [4]
-    before = files_of(here / "run" / "checkpoints")
-    outcome = train(*ASKED, "resume=auto", "run_dir=run")
-    assert outcome.status == 0, outcome.err
-    assert [line for line in outcome.err.splitlines() if "compiling" in line] == [
-        "update 12/12, compiling",
-        "update 4/12, compiling",
-    ]
-    assert files_of(here / "run" / "checkpoints") == before
-    assert checkpoint.read_about(here / "run" / fresh_news.FOLDER) == checkpoint.read_about(whole / fresh_news.FOLDER)
-    assert evaluation_of(here / "run") == evaluation_of(whole)
+def test_its_row_is_what_it_does_where_news_is_fresh_and_the_price_the_paired_difference(whole):
+    read = evaluated.read(str(whole))
+    (policy,) = checkpoint.load_policies(whole / fresh_news.FOLDER)
+    params = policy.game.default_params(heartbeat_period=1)
+    sizes = {"num_episodes": 4, "num_rounds": 60, "warmup": 10}
+    samples = evaluation.evaluate(policy.game, policy, lambda key: params, jax.random.key(1), **sizes)
+    for column, values in samples.items():
+        np.testing.assert_array_equal(read.samples[ROW][column], values)
+    told, ours = read.result.staleness, read.samples["learned"]["utility"]
+    assert (told.of, told.fresh) == ("learned", ROW)
+    assert told.differences["utility"] == evaluation.paired_difference(ours, samples["utility"])
+    assert {each.kind for each in read.rules} == {"heuristic"}
 
 
-def test_what_is_whole_is_not_trained_again(run, train, monkeypatch):
+def planned(*given):
+    return launch.prepare(compose.from_conf(given), given)
+
+
+def test_what_is_whole_is_not_trained_again_and_goes_on_where_the_run_is_to_be_longer(run, train):
     outcome = train(*ASKED, "resume=auto", "run_dir=run")
     assert (outcome.status, outcome.out) == (0, "the run in run has finished, after update 12; nothing is left to do\n")
-    monkeypatch.setattr(launch, "_train_with_fresh_news", lambda *_: pytest.fail("it is whole"))
-    monkeypatch.setattr(launch, "_evaluate", lambda *_: None)
     (run / "evaluation.json").unlink()
-    assert train("resume=run").status == 0
+    assert planned("resume=run").fresh is None
+    longer = planned("resume=run", f"total_agent_rounds={16 * ROUNDS}").fresh
+    assert (longer.resumed.step, longer.schedule.num_updates) == (12, 16)
 
 
 def test_a_comparison_without_the_row_that_is_asked_for_is_not_all(whole, here):
@@ -100,17 +100,12 @@ def test_a_comparison_without_the_row_that_is_asked_for_is_not_all(whole, here):
     assert not resuming.is_evaluated(here, settings, 12 * ROUNDS)
 
 
-def test_a_longer_run_trains_it_longer_too(run, train, monkeypatch):
-    monkeypatch.setattr(launch, "_evaluate", lambda *_: None)
-    outcome = train("resume=run", f"total_agent_rounds={16 * ROUNDS}")
-    assert outcome.status == 0, outcome.err
-    assert [checkpoint.steps(each / "checkpoints")[-1] for each in (run, run / fresh_news.FOLDER)] == [16, 16]
-
-
-def test_evaluated_again_the_run_has_the_row_again(whole, evaluate_, here):
-    outcome = evaluate_(f"checkpoint={whole}", "output=again")
-    assert outcome.status == 0, outcome.err
-    assert (here / "again" / "table.txt").read_bytes() == (whole / "table.txt").read_bytes()
+def test_evaluated_again_the_run_has_the_row_again(whole):
+    plan = evaluate.prepare([f"checkpoint={whole}"])
+    about = {"agent_rounds of training": 12 * ROUNDS}
+    rules = comparison.heuristics(plan.scenario, plan.settings.evaluation)
+    again = comparison.compare(plan.scenario, plan.settings.evaluation, rules, plan.learned, about, plan.fresh)
+    assert evaluation.to_text(again) + "\n" == (whole / "table.txt").read_text(encoding="utf-8")
 
 
 def test_what_the_run_alone_asks_for_is_left_out_with_a_warning_where_it_cannot_be(whole, run):
@@ -126,29 +121,27 @@ def test_what_the_run_alone_asks_for_is_left_out_with_a_warning_where_it_cannot_
     assert fresh_news.rival_of_saved(whole, scenario, settings.evaluation, []) is None
 
 
-FRESH = "game.params.heartbeat_period=1"
-
-
-@pytest.mark.parametrize(
-    ("given", "sentence"),
-    [
-        ([FRESH], "evaluation.fresh_news is true; it must be false where news is fresh already"),
-        (
-            ["game.randomise.heartbeat_period=[1,1]", "game.randomise.load=[0.5,0.9]"],
-            "evaluation.fresh_news is true; it must be false where news is fresh already",
-        ),
-        (["game=rack"], "evaluation.fresh_news is true; it must be false in rack, which does not say what fresh news"),
-    ],
-)
-def test_where_there_is_no_price_to_tell_the_key_is_refused(given, sentence, train, here):
-    assert_refused(train(*ASKED, *given), sentence)
+def test_where_there_is_no_price_to_tell_the_key_is_refused(train, here):
+    sentence = "evaluation.fresh_news is true; it must be false where news is fresh already"
+    assert_refused(train(*ASKED, FRESH), sentence)
+    assert_refused(
+        train(*ASKED, "game=rack"), sentence.replace("where news is fresh already", "in rack, which does no")
+    )
     assert list(here.iterdir()) == []
 
 
-@pytest.mark.parametrize("given", [["game.params.heartbeat_delay=1", FRESH], ["game.randomise.heartbeat_period=[1,2]"]])
-def test_where_some_news_is_stale_there_is_a_price(given):
+@pytest.mark.parametrize(
+    ("given", "there_is"),
+    [
+        (["game.params.heartbeat_delay=1", FRESH], True),
+        (["game.randomise.heartbeat_period=[1,2]", FRESH], True),
+        (["game.randomise.heartbeat_period=[1,1]", "game.randomise.load=[0.5,0.9]"], False),
+    ],
+)
+def test_there_is_a_price_where_some_news_is_stale(given, there_is):
     settings = compose.settings(compose.from_conf([*ASKED, *given]), [])
-    fresh_news.check(settings, build.scenario(settings.game))
+    with contextlib.nullcontext() if there_is else pytest.raises(ValueError, match="where news is fresh already"):
+        fresh_news.check(settings, build.scenario(settings.game))
 
 
 def test_a_run_that_has_not_trained_it_cannot_be_evaluated_with_it(mlp_run, evaluate_, here):
