@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 
 from jaxdlb import checkpoint
 from jaxdlb.evaluation import Fresh
@@ -93,9 +93,10 @@ def _why_not(scenario: Scenario) -> str | None:
 
 def _is_fresh(scenario: Scenario) -> bool:
     """Whether fresh news changes nothing, in none of the clusters looked at."""
-    keys = jax.random.split(jax.random.key(0), _LOOKED_AT)
-    drawn, fresh = (jax.vmap(each.test)(keys) for each in (scenario, scenario_of(scenario)))
-    return jax.tree.all(jax.tree.map(lambda a, b: bool(jnp.all(a == b)), drawn, fresh))
+    fresh = scenario.entry.fresh
+    assert fresh is not None
+    clusters = map(scenario.test, jax.random.split(jax.random.key(0), _LOOKED_AT))
+    return all(jax.tree.all(jax.tree.map(np.array_equal, each, fresh(each))) for each in clusters)
 
 
 def _why_not_whole(folder: Path) -> str | None:
@@ -103,5 +104,5 @@ def _why_not_whole(folder: Path) -> str | None:
     own, fresh = (max(each, default=0) for each in (checkpoint.steps(folder / checkpoint.FOLDER), steps(folder)))
     if own == fresh:
         return None
-    trained = f"after {fresh} of {own} updates" if fresh else "nothing"
+    trained = f"{fresh} of its {own} updates" if fresh else "nothing"
     return f"where the run has trained {trained} with fresh news (python -m train resume={folder} {KEY}=true goes on)"
