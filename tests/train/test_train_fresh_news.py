@@ -14,7 +14,7 @@ from command_line import ROUNDS, TINY, assert_refused, files_of, once
 from jaxdlb import checkpoint, evaluation
 from train import build, comparison, compose, evaluate, evaluated, fresh_news, launch, resuming
 from train.__main__ import main
-from train.loggers import Console, metrics_file
+from train.loggers import Console, metrics_file, weights_and_biases
 
 LINE = (*TINY, f"total_agent_rounds={12 * ROUNDS}", "evaluation.held_out_episodes=0")
 ASKED = (*LINE, "evaluation.fresh_news=true")
@@ -77,6 +77,19 @@ def test_its_row_is_what_it_does_where_news_is_fresh_and_the_price_the_paired_di
     assert (told.of, told.fresh) == ("learned", ROW)
     assert told.differences["utility"] == evaluation.paired_difference(ours, samples["utility"])
     assert {each.kind for each in read.rules} == {"heuristic"}
+
+
+def test_several_seeds_have_a_row_over_them_and_wandb_is_told_the_price(whole, monkeypatch):
+    settings = compose.settings(compose.from_conf(ASKED), [])
+    found = checkpoint.load_policies(whole / fresh_news.FOLDER)
+    monkeypatch.setattr(checkpoint, "load_policies", lambda *_, **__: 2 * found)
+    settings.evaluation.actions = ["greedy", "drawn"]
+    rival = fresh_news.rival(whole, build.scenario(settings.game), settings.evaluation)
+    assert (rival.of, rival.row) == ("learned(greedy) (2 seeds)", "learned(fresh news, greedy) (2 seeds)")
+    assert [each.name for each in rival.policies] == [f"learned(fresh news, greedy, seed={seed})" for seed in range(2)]
+    result = evaluated.read(str(whole)).result
+    lost = weights_and_biases._summary(result)["evaluation/lost_by_stale_news/utility"]
+    assert lost == result.staleness.differences["utility"].mean
 
 
 def planned(*given):
