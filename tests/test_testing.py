@@ -15,6 +15,7 @@ from jaxdlb.game import Bound, Column, Verdict
 from jaxdlb.policies import Family
 from jaxdlb.spaces import Box, Simplex
 from jaxdlb.testing import check_game
+from jaxdlb.testing.declared import check_fresh
 
 BROKEN = {}
 
@@ -420,3 +421,18 @@ def test_a_shorthand_that_accepts_too_much_is_found():
     entry = dataclasses.replace(ticking.ENTRY, game=Lenient)
     with pytest.raises(AssertionError, match="default_params accepts skill = -1e-06, which must be a finite number"):
         check_game(Lenient(num_workers=1, capacity=2), entry)
+
+
+@pytest.mark.parametrize(
+    ("fresh", "sentence"),
+    [
+        (lambda price: price.astype(jnp.int32), "the parameters and those with fresh news must match"),
+        (lambda price: price / 2, "fresh news must change nothing where news is fresh already"),
+        (lambda price: 0 * price - 1, "validate must accept the parameters with fresh news: price"),
+    ],
+)
+def test_news_that_is_not_fresh_is_found(fresh, sentence):
+    entry = dataclasses.replace(ticking.ENTRY, fresh=lambda params: params.replace(price=fresh(params.price)))
+    game = Ticking(num_workers=1, capacity=2)
+    with pytest.raises(AssertionError, match=sentence):
+        check_fresh(game, entry, game.default_params())

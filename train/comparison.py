@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxdlb import checkpoint, evaluation, recording
-from jaxdlb.evaluation import Evaluation, Tuned, series
+from jaxdlb.evaluation import Evaluation, Fresh, Tuned, series
 from jaxdlb.evaluation.report import write_report
 from jaxdlb.evaluation.series import Series
 from jaxdlb.policies import Family, Policy
@@ -124,14 +124,19 @@ def everyone(rules: Sequence[Policy], learned: Learned) -> list[Policy]:
 
 
 def compare(
-    scenario: Scenario, settings: Any, rules: Sequence[Policy], learned: Learned, about: Mapping[str, Any]
+    scenario: Scenario,
+    settings: Any,
+    rules: Sequence[Policy],
+    learned: Learned,
+    about: Mapping[str, Any],
+    fresh: Fresh | None = None,
 ) -> Evaluation:
     """Play on the clusters to evaluate on; `about` is kept with the result.
 
     Where there are several training seeds, each way to act has a row over them. The first way to act is judged in the
-    conclusion, and the others are its variants.
+    conclusion, and the others are its variants. What is `fresh` plays with fresh news, beside that first way to act.
     """
-    rows = {how: _row(how, len(policies)) for how, policies in learned.items()}
+    rows = {how: row(how, len(policies)) for how, policies in learned.items()}
     first, *others = rows.values()
     lengths = build.lengths(settings, scenario.entry)
     return evaluation.compare(
@@ -144,6 +149,7 @@ def compare(
         warmup=lengths.warmup,
         seeds={rows[how]: [each.name for each in seeds] for how, seeds in learned.items() if len(seeds) > 1},
         variants=dict.fromkeys(others, first),
+        fresh=fresh,
         settings=about,
     )
 
@@ -153,9 +159,9 @@ def beaten(result: Evaluation) -> list[str]:
     return [each.name for each in result.learned if each.differences["utility"].high < 0]
 
 
-def _row(how: str, num_seeds: int) -> str:
-    """The name of the row that tells how a run's learner did by a way to act."""
-    name = checkpoint.policy_name(greedy=how == "greedy")
+def row(how: str, num_seeds: int, *, fresh: bool = False) -> str:
+    """The name of the row that tells how a run's learner did by a way to act, or how it did with fresh news."""
+    name = checkpoint.policy_name(greedy=how == "greedy", fresh=fresh)
     return name if num_seeds == 1 else f"{name} ({num_seeds} seeds)"
 
 

@@ -93,6 +93,8 @@ class EvaluationSettings:
     # how learned policies act: drawn (at random, as in training) or greedy; verdict and drawings are of the first
     actions: list[str] = dataclasses.field(default_factory=lambda: ["drawn", "greedy"])
     seed: int = 1  # of the evaluation
+    # after training, train the same learner once more with fresh news, for a row that tells what stale news costs
+    fresh_news: bool = False
     heuristics: list[Any] | None = None  # names, or mappings of name and options; null: all, tuned
     # episodes of members of grids, and of finalists of searches over boxes; null: 256 agents' worth, at least 8
     tuning_episodes: int | None = None

@@ -18,8 +18,9 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from jaxdlb import checkpoint, evaluation
+from jaxdlb.evaluation import Fresh
 
-from . import build, cli, comparison, compose, config, provenance, run_folder, sweep, writable
+from . import build, cli, comparison, compose, config, fresh_news, provenance, run_folder, sweep, writable
 from .build import Scenario
 
 FOLDER = "evaluations"  # in a run's folder
@@ -42,6 +43,7 @@ class Plan:
     settings: Any
     scenario: Scenario
     learned: comparison.Learned
+    fresh: Fresh | None
     folder: Path  # to be made
     step: int  # of the checkpoint
     command: str
@@ -58,6 +60,7 @@ def prepare(overrides: Sequence[str]) -> Plan:
     sweep.check(settings)
     scenario = build.scenario(settings.game)
     learned = comparison.learned(located.folder, scenario, settings.evaluation, located.step)
+    fresh = fresh_news.rival_of_saved(located.folder.parent, scenario, settings.evaluation, overrides)
     step = comparison.step_of(located)
     if settings.output is None:
         folder = located.folder.parent / FOLDER / run_folder.stamp()
@@ -66,7 +69,7 @@ def prepare(overrides: Sequence[str]) -> Plan:
         folder = Path(settings.output)
         run_folder.check_new("output", folder)
     command = provenance.command("train.evaluate", overrides)
-    return Plan(given, settings, scenario, learned, folder, step, command)
+    return Plan(given, settings, scenario, learned, fresh, folder, step, command)
 
 
 def from_run(overrides: Sequence[str], schema: type) -> tuple[DictConfig, Any, checkpoint.Location]:
@@ -87,7 +90,7 @@ def execute(plan: Plan) -> None:
     settings = plan.settings.evaluation
     rules = comparison.rules(plan.scenario, settings)
     about = {"checkpoint": plan.settings.checkpoint}
-    result = comparison.compare(plan.scenario, settings, rules, plan.learned, about)
+    result = comparison.compare(plan.scenario, settings, rules, plan.learned, about, plan.fresh)
     everyone, asked = comparison.everyone(rules, plan.learned), build.plots(plan.settings)
     drawn = comparison.figures(result, plan.scenario, settings, everyone, asked=asked)
     folder = plan.folder if plan.settings.output else run_folder.create_new(plan.folder)

@@ -46,7 +46,7 @@ class EvaluatedRun:
     @property
     def rules(self) -> list[PolicyResult]:
         """The rows of whom nothing was trained."""
-        return [each for each in self.result.results if each.kind != "learned"]
+        return [each for each in self.result.results if each.kind not in ("learned", "fresh")]
 
 
 def read(given: str) -> EvaluatedRun:

@@ -19,6 +19,7 @@ from . import (
     config,
     distributed,
     errors,
+    fresh_news,
     launchers,
     lineage,
     loggers,
@@ -94,14 +95,17 @@ def take_part(plan: Plan) -> None:
     """
     if plan.finished:
         return
-    program = _program(plan)
+    programs = [(plan, _program(plan)), *([] if plan.fresh is None else [(plan.fresh, None)])]
     with Signals() as signals, signals.deferred(), plan.group.training(lambda: ""):
-        heard: dict[str, Any] = {"signals": signals, "program": program, **_spread(plan)}
-        loop.train(plan.population, _start(plan), plan.schedule, None, [], **heard)
+        for each, program in programs:
+            heard: dict[str, Any] = {"signals": signals, "program": program, **_spread(each)}
+            loop.train(each.population, _start(each), each.schedule, None, [], **heard)
 
 
-def _program(plan: Plan) -> loop.Program:
-    """The training program, compiled, if it fits the devices of all processes."""
+def _program(plan: Plan) -> loop.Program | None:
+    """The training program, compiled, if it fits the devices of all processes; None if all is trained."""
+    if plan.resumed is not None and plan.resumed.step == plan.schedule.num_updates:
+        return None
     return plan.group.together(lambda: memory.program(plan), [], "memory")
 
 
@@ -112,7 +116,7 @@ def _check_untouched(plan: Plan, folder: Path) -> None:
         raise ValueError(f"{folder} was trained in while this launch was being prepared; it must be started again")
 
 
-def _run(plan: Plan, folder: Path, signals: Signals, program: loop.Program) -> None:
+def _run(plan: Plan, folder: Path, signals: Signals, program: loop.Program | None) -> None:
     if plan.resumed is not None and plan.resumed.told is not None:
         print(plan.resumed.told, file=sys.stderr)
     seconds = _begin(plan, folder)
@@ -122,8 +126,12 @@ def _run(plan: Plan, folder: Path, signals: Signals, program: loop.Program) -> N
     try:
         heard = {"seconds_before": seconds, "signals": signals, "program": program, **_spread(plan)}
         _train(plan, folder, listening, heard)
+        trained = f"trained {plan.schedule.num_updates} updates"
+        if plan.fresh is not None:
+            _tell(listening, f"{trained}; training the same learner with fresh news")
+            _train_with_fresh_news(plan.fresh, folder, signals)
         if plan.settings.evaluation.enabled:
-            _tell(listening, f"trained {plan.schedule.num_updates} updates; comparing with the heuristics")
+            _tell(listening, f"{trained}; comparing with the heuristics")
             _evaluate(plan, folder, listening)
     except DivergedError as error:
         _tell(listening, str(error))
@@ -138,7 +146,15 @@ def _run(plan: Plan, folder: Path, signals: Signals, program: loop.Program) -> N
 
 
 def _begin(plan: Plan, folder: Path) -> float:
-    """Bring the folder to where training begins, and return the seconds that it has taken so far.
+    """Bring the run's folder to where training begins, and return the seconds that it has taken so far."""
+    seconds = _cut(plan, folder)
+    compose.save(_without_place(plan.given), folder)
+    _tell_provenance(plan, folder)
+    return seconds
+
+
+def _cut(plan: Plan, folder: Path) -> float:
+    """Rid the folder of training of all that is later, and return the seconds that it has taken so far.
 
     What is later than the step that is resumed, and what a process that was killed left half-written, goes.
     """
@@ -147,8 +163,6 @@ def _begin(plan: Plan, folder: Path) -> float:
         path.unlink()
     checkpoint.set_aside_after(folder / checkpoint.FOLDER, step, folder / SET_ASIDE)
     metrics_file.cut_after(folder, step)
-    compose.save(_without_place(plan.given), folder)
-    _tell_provenance(plan, folder)
     return max((row["seconds"] for row in metrics_file.read(folder)), default=0.0)
 
 
@@ -206,6 +220,23 @@ def _tell_provenance(plan: Plan, folder: Path) -> None:
     provenance.write(folder, plan.settings, plan.scenario, plan.command, update=update, further=trained)
 
 
+def _train_with_fresh_news(plan: Plan, folder: Path, signals: Signals) -> None:
+    """Train as the plan of it says, in its part of the run's folder; progress is shown, and metrics go to files."""
+    within = folder / plan.part
+    within.mkdir(exist_ok=True)
+    listening = [loggers.Console(within)]
+    try:
+        heard = {"seconds_before": _cut(plan, within), "signals": signals, **_spread(plan)}
+        _train(plan, folder, listening, heard)
+    except DivergedError as error:
+        raise DivergedError(
+            f"with fresh news, {error}; to compare without: {_again(plan, folder)} {fresh_news.KEY}=false"
+        ) from None
+    finally:
+        for logger in listening:
+            logger.close(None)
+
+
 def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], heard: dict[str, Any]) -> None:
     population = plan.population
     shared = getattr(population.learner.config, "share_parameters", True)
@@ -214,19 +245,21 @@ def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], heard:
     held_out = None
     if plan.settings.evaluation.held_out_episodes != 0:
         held_out = HeldOut(plan.scenario, plan.network, shared, population.size, plan.settings.evaluation)
-    with heard["signals"].deferred(), checkpoint.Writer(folder / checkpoint.FOLDER, about) as writer:
+    within = folder / plan.part
+    with heard["signals"].deferred(), checkpoint.Writer(within / checkpoint.FOLDER, about) as writer:
         try:
             with plan.group.training(lambda: _last_words(plan, writer, folder)):
                 loop.train(population, _start(plan), plan.schedule, writer, listening, held_out=held_out, **heard)
         except DivergedError as error:
             writer.wait()
-            raise DivergedError(f"{error}; {_what_is_left(folder)}") from None
+            raise DivergedError(f"{error}; {_what_is_left(within)}") from None
 
 
 def _last_words(plan: Plan, writer: checkpoint.Writer, folder: Path) -> str:
     """What is left of a run that must end here, once the step that is being written is on disk."""
     writer.wait()
-    return f"{_what_is_left(folder)}; {_how_to_go_on(plan, folder)}" if _newest(folder) else _what_is_left(folder)
+    left = _what_is_left(folder / plan.part)
+    return f"{left}; {_how_to_go_on(plan, folder)}" if _newest(folder) else left
 
 
 def _evaluate(plan: Plan, folder: Path, listening: Sequence[loggers.Logger]) -> None:
@@ -236,7 +269,8 @@ def _evaluate(plan: Plan, folder: Path, listening: Sequence[loggers.Logger]) -> 
     if best != newest:
         _tell(listening, f"warning: update {newest} did worse than update {best}, whose policy is compared and kept")
     rules, learned = comparison.rules(scenario, settings), comparison.learned(folder, scenario, settings)
-    result = comparison.compare(scenario, settings, rules, learned, plan.cost)
+    fresh = fresh_news.rival(folder, scenario, settings) if settings.fresh_news else None
+    result = comparison.compare(scenario, settings, rules, learned, plan.cost, fresh)
     everyone = comparison.everyone(rules, learned)
     curves, drawn_of_members = lineage.curves(folder, best, plan.population)
     drawn = comparison.figures(result, scenario, settings, everyone, *curves, build.plots(plan.settings))

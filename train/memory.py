@@ -92,6 +92,8 @@ def _left_to_compile(evaluation: Any) -> str:
     parts = ["the start of training"]
     if evaluation.held_out_episodes != 0:
         parts.append("the episodes held out")
+    if evaluation.enabled and evaluation.fresh_news:
+        parts.append("training with fresh news")
     if evaluation.enabled:
         parts.append("the comparison with the heuristics")
     return f"left to compile: {', '.join(parts)}"

@@ -19,6 +19,7 @@ from . import (
     compose,
     config,
     distributed,
+    fresh_news,
     loggers,
     objective,
     provenance,
@@ -54,6 +55,8 @@ class Plan:
     automatic: bool  # by resume=auto: the same command line goes on with the run
     group: Group
     placement: Placement | None  # None: all on one device
+    part: str = ""  # the folder within the run's where it is trained, "" for the run's own
+    fresh: "Plan | None" = None  # to train the same learner with fresh news, then; None where nothing is left to do
 
     @property
     def folder_key(self) -> str:
@@ -105,6 +108,7 @@ def prepare(given: DictConfig, overrides: Sequence[str], group: Group = ALONE) -
     sweep.check(settings)
     loggers.check(settings.logger)
     scenario = build.scenario(settings.game)
+    fresh_news.check(settings, scenario)
     population = population_of(settings, build.learner(settings, scenario))
     num_updates = build.num_updates(settings, population.learner)
     schedule = Schedule(
@@ -124,7 +128,7 @@ def prepare(given: DictConfig, overrides: Sequence[str], group: Group = ALONE) -
         with build.renamed("step", "resume_step"):
             resumed = Resumed(folder, *checkpoint.restore_state(folder, population.template(), step), newest, told)
         _check_not_beyond(resumed.step, schedule, settings)
-    return Plan(
+    plan = Plan(
         given=given,
         settings=settings,
         scenario=scenario,
@@ -137,6 +141,33 @@ def prepare(given: DictConfig, overrides: Sequence[str], group: Group = ALONE) -
         automatic=automatic,
         group=group,
         placement=placement,
+    )
+    return dataclasses.replace(plan, fresh=_with_fresh_news(plan, folder))
+
+
+def _with_fresh_news(plan: Plan, folder: Path | None) -> Plan | None:
+    """What is left to train of the same learner with fresh news, if that is asked for; `folder` is the run's."""
+    settings, num_updates = plan.settings, plan.schedule.num_updates
+    if not (settings.evaluation.enabled and settings.evaluation.fresh_news):
+        return None
+    known = [] if folder is None else fresh_news.steps(folder)
+    if known[-1:] == [num_updates]:
+        return None
+    scenario = fresh_news.scenario_of(plan.scenario)
+    population = population_of(settings, build.learner(settings, scenario))
+    resumed = None
+    if folder is not None and (reached := [step for step in known if step <= num_updates]):
+        within = folder / fresh_news.FOLDER
+        saved_config.check_own(within)
+        whole = checkpoint.restore_state(within, population.template(), reached[-1])
+        resumed = Resumed(within, *whole, known[-1], None)
+    return dataclasses.replace(
+        plan,
+        scenario=scenario,
+        population=population,
+        resumed=resumed,
+        placement=_placement(settings, population, plan.group),
+        part=fresh_news.FOLDER,
     )
 
 

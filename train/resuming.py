@@ -50,8 +50,11 @@ def is_evaluated(folder: Path, settings: Any, agent_rounds: int) -> bool:
     if not settings.evaluation.enabled:
         return True
     try:
-        told = json.loads((folder / comparison.JSON).read_text(encoding="utf-8"))["settings"][comparison.TRAINED]
+        found = json.loads((folder / comparison.JSON).read_text(encoding="utf-8"))
+        told, has_price = found["settings"][comparison.TRAINED], found.get("staleness") is not None
     except (OSError, ValueError, KeyError, TypeError):
+        return False
+    if settings.evaluation.fresh_news and not has_price:
         return False
     return told == agent_rounds and (settings.evaluation.sweep.over is None or sweep.is_written(folder))
 

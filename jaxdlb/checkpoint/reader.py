@@ -178,9 +178,13 @@ def load_policies(
     ]
 
 
-def policy_name(greedy: bool = False, seed: int | None = None) -> str:
-    """What a loaded policy is called: learned, learned(greedy), learned(seed=1) or learned(greedy, seed=1)."""
-    said = [*(["greedy"] if greedy else []), *([] if seed is None else [f"seed={seed}"])]
+def policy_name(greedy: bool = False, seed: int | None = None, *, fresh: bool = False) -> str:
+    """What a loaded policy is called: learned, learned(greedy), learned(seed=1) or learned(greedy, seed=1).
+
+    One that learned, and plays, with fresh news says so: learned(fresh news).
+    """
+    words = {"fresh news": fresh, "greedy": greedy, f"seed={seed}": seed is not None}
+    said = [word for word, is_said in words.items() if is_said]
     return f"learned({', '.join(said)})" if said else "learned"
 
 

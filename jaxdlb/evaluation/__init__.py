@@ -3,6 +3,7 @@
 `jaxdlb.evaluation.plots` draws what stands here; it is imported on its own, since it needs matplotlib.
 """
 
+from jaxdlb.evaluation.comparison import Fresh
 from jaxdlb.evaluation.results import to_csv, to_table_csv
 from jaxdlb.evaluation.rollouts import columns_of, evaluate, evaluate_all, sums
 from jaxdlb.evaluation.statistics import Estimate, crossed, estimate, paired_difference
@@ -21,6 +22,7 @@ from jaxdlb.evaluation.tuning import Tuned, tune
 __all__ = [
     "Estimate",
     "Evaluation",
+    "Fresh",
     "PolicyResult",
     "Tuned",
     "columns_of",

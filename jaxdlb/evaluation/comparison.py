@@ -2,20 +2,40 @@
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from jaxtyping import PRNGKeyArray
 
 from jaxdlb.evaluation import seeds as training_seeds
 from jaxdlb.evaluation.bounds import bounds
-from jaxdlb.evaluation.results import Evaluation, PolicyResult
+from jaxdlb.evaluation.results import Evaluation, PolicyResult, Staleness
 from jaxdlb.evaluation.rollouts import Samples, evaluate_all
 from jaxdlb.evaluation.seeds import Seeds, over_seeds
 from jaxdlb.evaluation.side_by_side import SampleParams
 from jaxdlb.evaluation.statistics import Estimate, estimate, paired_difference
 from jaxdlb.game import Game
 from jaxdlb.policies import Policy
+
+
+@dataclasses.dataclass(frozen=True)
+class Fresh:
+    """What the same learner found where news is fresh, for a row that tells what stale news costs it."""
+
+    of: str  # the row of the learner in the table
+    policies: Sequence[Policy]  # as many training seeds as that row is over, in the same order
+    sample_params: SampleParams  # the cluster of each key, with fresh news
+    row: str | None = None  # over the training seeds, where there are several
+
+    @property
+    def name(self) -> str:
+        """That of the row that speaks for them."""
+        return self.policies[0].name if self.row is None else self.row
+
+    @property
+    def seeds(self) -> Seeds:
+        """The row over training seeds, if there is one."""
+        return {} if self.row is None else {self.row: [each.name for each in self.policies]}
 
 
 def compare(
@@ -31,6 +51,7 @@ def compare(
     judged: bool = True,
     seeds: Seeds | None = None,
     variants: Mapping[str, str] | None = None,
+    fresh: Fresh | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Play all policies in the same episodes (see `evaluate_all`) and compare each with the best heuristic.
@@ -44,17 +65,25 @@ def compare(
     names of rows that are another way to act to the rows that speak for them. `settings` are kept with the result,
     along with the game's name and sizes, and so are the bounds that the game gives.
 
+    What is `fresh` plays in clusters of its own, which differ from the others in nothing but their news: it meets the
+    same arrivals and chances of completion. Its rows are of the kind `fresh`, which nobody is judged by; what stale
+    news costs is the difference between the row that it is `of` and its own.
+
     Raises:
-        ValueError: no heuristic among the policies, two policies with one name, `seeds` or `variants` that are no
-            names of policies, or sizes that `evaluate_all` refuses.
+        ValueError: no heuristic among the policies, two policies with one name, `seeds`, `variants` or `fresh` that
+            are about no rows, not as many fresh policies as training seeds, or sizes that `evaluate_all` refuses.
     """
-    seeds, variants = seeds or {}, variants or {}
-    _check(policies, judged)
+    seeds, variants = dict(seeds or {}), variants or {}
+    _check([*policies, *(fresh.policies if fresh else ())], judged)
     training_seeds.check([policy.name for policy in policies], seeds, variants)
     sizes: Any = {"num_episodes": num_episodes, "num_rounds": num_rounds, "warmup": warmup, "by_time": by_time}
-    played = evaluate_all(game, policies, sample_params, key, **sizes)
-    samples = {policy.name: each for policy, each in zip(policies, played, strict=True)}
+    samples = _played(game, policies, sample_params, key, sizes)
     kinds = {policy.name: policy.kind for policy in policies}
+    if fresh is not None:
+        _check_fresh(fresh, samples, seeds)
+        samples |= _played(game, fresh.policies, fresh.sample_params, key, sizes)
+        kinds |= {policy.name: "fresh" for policy in fresh.policies}
+        seeds |= fresh.seeds
     best = _best([name for name, kind in kinds.items() if kind == "heuristic"], samples) if judged else None
     verdicts = {name: column.verdict for name, column in game.columns.items() if column.verdict is not None}
     compared = () if best is None else ("utility", *verdicts)
@@ -84,8 +113,36 @@ def compare(
         verdicts=verdicts,
         samples=samples,
         bounds=bounds(game, sample_params, key, **sizes),
+        staleness=None if fresh is None else _staleness(fresh, samples, seeds, ("utility", *verdicts)),
         **sizes,
     )
+
+
+def _played(
+    game: Game, policies: Sequence[Policy], sample_params: SampleParams, key: PRNGKeyArray, sizes: dict[str, Any]
+) -> dict[str, Samples]:
+    """The samples of each policy, by its name."""
+    played = evaluate_all(game, policies, sample_params, key, **sizes)
+    return {policy.name: each for policy, each in zip(policies, played, strict=True)}
+
+
+def _staleness(fresh: Fresh, samples: Mapping[str, Samples], seeds: Seeds, columns: Iterable[str]) -> Staleness:
+    """The differences between a learner's row and that of the same learner with fresh news."""
+    ours, theirs = ([samples[each] for each in seeds.get(row, [row])] for row in (fresh.of, fresh.name))
+    differences = {column: training_seeds.difference(ours, theirs, column) for column in columns}
+    return Staleness(of=fresh.of, fresh=fresh.name, differences=differences)
+
+
+def _check_fresh(fresh: Fresh, samples: Mapping[str, Samples], seeds: Seeds) -> None:
+    """Raise ValueError unless a row has the name that `fresh` is of, and is over as many training seeds."""
+    if fresh.of not in samples and fresh.of not in seeds:
+        raise ValueError(f"fresh.of is {fresh.of!r}; it must be the name of a row: {', '.join([*samples, *seeds])}")
+    wanted = len(seeds.get(fresh.of, [fresh.of]))
+    if len(fresh.policies) != wanted or (wanted > 1) is (fresh.row is None):
+        raise ValueError(
+            f"fresh.policies holds {len(fresh.policies)}; it must hold {wanted}, as many as {fresh.of} has training "
+            "seeds, and several must have a row"
+        )
 
 
 def _check(policies: Sequence[Policy], judged: bool) -> None:

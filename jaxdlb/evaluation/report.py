@@ -13,7 +13,7 @@ from jaxdlb.drawing.svg import Drawable
 from jaxdlb.evaluation.numerals import mean_and_error
 from jaxdlb.evaluation.results import Evaluation, PolicyResult
 from jaxdlb.evaluation.roles import ROLES, role_name
-from jaxdlb.evaluation.sentences import about_seeds, conclusion, limits
+from jaxdlb.evaluation.sentences import about_seeds, conclusion, framed
 from jaxdlb.evaluation.statistics import Estimate
 from jaxdlb.evaluation.tables import DIFFERENCE
 from jaxdlb.writing import write_whole
@@ -44,7 +44,7 @@ def write_report(
         style=ROLE_COLOURS + STYLE,
         conclusion=escape(conclusion(evaluation)),
         table=_table(evaluation),
-        limits=f'<p class="limits">{escape(limits(evaluation))}</p>' if evaluation.bounds else "",
+        limits="\n".join(f'<p class="limits">{escape(each)}</p>' for each in framed(evaluation)),
         columns=_definitions({header: description for header, description in evaluation.columns.values()}),
         about_seeds=escape(about_seeds(evaluation)),
         figures="\n".join(_figure(caption, figure) for caption, figure in figures.items()),

@@ -39,6 +39,15 @@ class BoundResult:
 
 
 @dataclasses.dataclass(frozen=True)
+class Staleness:
+    """What a learner loses by stale news: how it did beside the same learner, trained and played with fresh news."""
+
+    of: str  # the row of the learner
+    fresh: str  # that of the same learner with fresh news
+    differences: Mapping[str, Estimate]  # of the utility and what else is judged: the former minus the latter, paired
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """How several policies did in the same episodes, best utility first."""
 
@@ -53,6 +62,7 @@ class Evaluation:
     # by policy: what its row rests on, for each column float64 [num_episodes]; none where it was read from JSON
     samples: Mapping[str, Samples] = dataclasses.field(default_factory=dict, compare=False, repr=False)
     bounds: Mapping[str, BoundResult] = dataclasses.field(default_factory=dict)  # of the columns that have one
+    staleness: Staleness | None = None  # the price of stale news, where it was asked for
     by_time: bool = False  # whether episodes and their warm-up are measured in the game's own unit of time
 
     @property
@@ -94,7 +104,10 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
     columns = {name: list(words) for name, words in evaluation.columns.items()}
     verdicts = {name: dataclasses.asdict(verdict) for name, verdict in evaluation.verdicts.items()}
     bounds = {name: dataclasses.asdict(each) | {"value": plain(each.value)} for name, each in evaluation.bounds.items()}
-    kept = {"settings": dict(evaluation.settings), "verdicts": verdicts, "bounds": bounds}
+    kept = {"settings": dict(evaluation.settings), "verdicts": verdicts, "bounds": bounds, "staleness": None}
+    if (price := evaluation.staleness) is not None:
+        differences = {name: plain(value) for name, value in price.differences.items()}
+        kept["staleness"] = dataclasses.asdict(price) | {"differences": differences}
     return fields | {"results": results, "columns": columns} | kept
 
 
@@ -181,7 +194,10 @@ def from_json(data: Mapping[str, Any]) -> Evaluation:
         bounds = {
             name: BoundResult(**{**each, "value": restored(each["value"])}) for name, each in data["bounds"].items()
         }
-        made = {"results": results, "columns": columns, "verdicts": verdicts, "bounds": bounds}
+        made: dict[str, Any] = {"results": results, "columns": columns, "verdicts": verdicts, "bounds": bounds}
+        if (price := data.get("staleness")) is not None:
+            differences = {name: restored(ends) for name, ends in price["differences"].items()}
+            made["staleness"] = Staleness(**{**price, "differences": differences})
         return Evaluation(**{**data, **made})
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"evaluation is not what to_json writes: {type(error).__name__}: {error}") from None

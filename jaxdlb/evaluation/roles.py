@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from jaxdlb.drawing.style import BLUE, GREEN, GREY, PURPLE, VERMILION
+from jaxdlb.drawing.style import BLUE, GREEN, GREY, OCHRE, PURPLE, VERMILION
 from jaxdlb.evaluation.results import Evaluation, PolicyResult
 
 
@@ -32,6 +32,15 @@ ROLES = {
     "best": Role("*", "the best heuristic", "best heuristic", BLUE, "o", filled=True, bold=True),
     "heuristic": Role(" ", "a heuristic", "", GREY, "o", filled=True, bold=False),
     "oracle": Role("†", "an oracle: sees the true state", "oracle", GREEN, "s", filled=False, bold=False),
+    "fresh": Role(
+        "‡",
+        "learned with fresh news: nobody here sees that",
+        "fresh news",
+        OCHRE,
+        "D",
+        filled=False,
+        bold=False,
+    ),
     "optimal": Role("=", "optimal", "optimal", PURPLE, "^", filled=False, bold=False),
 }
 

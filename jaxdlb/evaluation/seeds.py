@@ -7,7 +7,7 @@ import numpy as np
 from jaxdlb.evaluation.aggregates import interquartile
 from jaxdlb.evaluation.results import PolicyResult
 from jaxdlb.evaluation.rollouts import Samples
-from jaxdlb.evaluation.statistics import crossed
+from jaxdlb.evaluation.statistics import Estimate, crossed, paired_difference
 
 Seeds = Mapping[str, Sequence[str]]  # by the name of a row over training seeds: the names of their policies
 
@@ -33,6 +33,19 @@ def over_seeds(
         part_of=part_of,
         interquartile={column: interquartile(_table(samples, column)) for column in samples[0]},
     )
+
+
+def difference(ours: Sequence[Samples], theirs: Sequence[Samples], column: str) -> Estimate:
+    """The mean of ours − theirs in a column, of the policies of k training seeds each, paired by seed and by episode.
+
+    The interval is that of `statistics.paired_difference` for one seed, and of `statistics.crossed` for several.
+
+    Raises:
+        ValueError: fewer than 2 episodes.
+    """
+    if len(ours) == 1:
+        return paired_difference(ours[0][column], theirs[0][column])
+    return crossed(_table(ours, column) - _table(theirs, column))
 
 
 def _table(samples: Sequence[Samples], column: str) -> np.ndarray:

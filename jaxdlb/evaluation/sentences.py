@@ -60,9 +60,51 @@ def _interquartile(result: PolicyResult, evaluation: Evaluation) -> str:
     return f"Interquartile mean over the seeds, {result.name}: {', '.join(numbers)}."
 
 
+def framed(evaluation: Evaluation) -> list[str]:
+    """What frames the policies: what none of them can do better than, and what stale news costs, as far as known."""
+    return [each for each in (limits(evaluation), price_of_staleness(evaluation)) if each]
+
+
 def limits(evaluation: Evaluation) -> str:
     """What no policy can do better than, in a sentence for each column with a bound; "" if there is none."""
     return " ".join(_limit(name, bound, evaluation) for name, bound in evaluation.bounds.items())
+
+
+def price_of_staleness(evaluation: Evaluation) -> str:
+    """What stale news costs a learner, beside the same learner with fresh news; "" if that was not asked for."""
+    price = evaluation.staleness
+    if price is None:
+        return ""
+    rows = {result.name: result for result in evaluation.results}
+    stale, fresh = rows[price.of], rows[price.fresh]
+    difference = price.differences["utility"]
+    cost = written(Estimate(-difference.mean, -difference.high, -difference.low))
+    numbers = f"utility {written(stale.columns['utility'])} against {written(fresh.columns['utility'])}"
+    others = [_slowed(name, stale, fresh, evaluation) for name in evaluation.verdicts if name in price.differences]
+    told = "; ".join([f"{numbers} of {fresh.name} in the same episodes with fresh news", *filter(None, others)])
+    if difference.high < 0:
+        return f"Stale news costs {stale.name} {cost} a round{_further(stale, fresh)}: {told}."
+    if difference.low > 0:
+        return f"{stale.name} ends above the same learner with fresh news, so that no price shows: {told}."
+    return f"What stale news costs {stale.name}, {cost} a round, cannot be told apart from nothing: {told}."
+
+
+def _further(stale: PolicyResult, fresh: PolicyResult) -> str:
+    """By how much a utility is further from 0 than another, if both are below it."""
+    ours, theirs = (each.columns["utility"].mean for each in (stale, fresh))
+    return f" ({100 * (ours / theirs - 1):.0f}% further from 0)" if max(ours, theirs) < 0 else ""
+
+
+def _slowed(name: str, stale: PolicyResult, fresh: PolicyResult, evaluation: Evaluation) -> str:
+    """Both numbers of a column beside the utility and their paired difference; "" where there is none."""
+    assert evaluation.staleness is not None
+    difference, verdict = evaluation.staleness.differences[name], evaluation.verdicts[name]
+    if math.isnan(difference.mean):
+        return ""
+    ours, theirs = stale.columns[name], fresh.columns[name]
+    numbers = _with_unit(name, f"{written(ours)} against {written(theirs)}", evaluation)
+    remark = _by_percent(ours, theirs, _sign(difference, verdict.lower_is_better), verdict)
+    return f"{numbers}, {remark}, paired difference {written(difference, signed=True)}"
 
 
 def _limit(name: str, bound: BoundResult, evaluation: Evaluation) -> str:
@@ -72,7 +114,8 @@ def _limit(name: str, bound: BoundResult, evaluation: Evaluation) -> str:
     number = f"{written(bound.value)} {unit}".rstrip()
     side = "below" if bound.is_least else "above"
     told = f"{label[:1].upper()}{label[1:]}: {which} has a mean {side} {number}, that of {bound.of}"
-    values = [(each.columns[name].mean, each.name) for each in evaluation.results if name in each.columns]
+    played = [each for each in evaluation.results if name in each.columns and each.kind != "fresh"]
+    values = [(each.columns[name].mean, each.name) for each in played]
     known = [each for each in values if not math.isnan(each[0])]
     if not known:
         return f"{told}."
@@ -110,10 +153,14 @@ def _judged(result: PolicyResult, evaluation: Evaluation) -> list[str]:
 
 def _outcome(result: PolicyResult, name: str, evaluation: Evaluation) -> int:
     """1 where a policy is better in a column than the best heuristic, −1 where worse, 0 where the interval holds 0."""
-    difference = result.differences[name]
-    higher = (difference.low > 0) - (difference.high < 0)
     is_cost = name in evaluation.verdicts and evaluation.verdicts[name].lower_is_better
-    return -higher if is_cost else higher
+    return _sign(result.differences[name], is_cost)
+
+
+def _sign(difference: Estimate, lower_is_better: bool) -> int:
+    """1 where a difference is for the better, −1 where for the worse, 0 where its interval holds 0."""
+    higher = (difference.low > 0) - (difference.high < 0)
+    return -higher if lower_is_better else higher
 
 
 def _ahead_elsewhere(evaluation: Evaluation) -> Iterable[PolicyResult]:

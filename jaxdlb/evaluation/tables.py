@@ -7,7 +7,7 @@ from jaxdlb.evaluation.comparison import compare
 from jaxdlb.evaluation.numerals import mean_and_error, written
 from jaxdlb.evaluation.results import Evaluation, PolicyResult, from_json, to_json
 from jaxdlb.evaluation.roles import present, role_of
-from jaxdlb.evaluation.sentences import about_seeds, conclusion, episodes, limits
+from jaxdlb.evaluation.sentences import about_seeds, conclusion, episodes, framed
 from jaxdlb.evaluation.statistics import Estimate
 
 __all__ = [
@@ -39,7 +39,7 @@ def to_text(evaluation: Evaluation) -> str:
     lines = next((lines for lines in drawn if len(lines[0]) <= MAX_WIDTH), drawn[-1])
     told = ["", conclusion(evaluation)] if evaluation.best_heuristic is not None else []
     legend = [_legend(evaluation)] if _legend(evaluation) else []
-    prose = [*legend, _measured(evaluation), *_limits(evaluation), *told]
+    prose = [*legend, _measured(evaluation), *framed(evaluation), *told]
     wrapped = [line for paragraph in prose for line in textwrap.wrap(paragraph, MAX_WIDTH) or [""]]
     return "\n".join([*(line.rstrip() for line in lines), *wrapped])
 
@@ -54,7 +54,7 @@ def to_markdown(evaluation: Evaluation) -> str:
         name = f"`{result.name}` ({role.meaning})" if role.is_marked else f"`{result.name}`"
         lines.append([name, *(written(*cell) for cell in _cells(result, evaluation, shown))])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    prose = [_measured(evaluation), *_limits(evaluation), conclusion(evaluation)]
+    prose = [_measured(evaluation), *framed(evaluation), conclusion(evaluation)]
     return "\n\n".join([table, *filter(None, prose)]) + "\n"
 
 
@@ -111,10 +111,6 @@ def _shown(evaluation: Evaluation) -> list[str]:
 
 def _legend(evaluation: Evaluation) -> str:
     return "   ".join(f"{role.mark} {role.meaning}" for role in present(evaluation) if role.is_marked)
-
-
-def _limits(evaluation: Evaluation) -> list[str]:
-    return [limits(evaluation)] if evaluation.bounds else []
 
 
 def _measured(evaluation: Evaluation) -> str:

@@ -12,7 +12,7 @@ from jaxdlb.catalogue import Catalogue, did_you_mean
 from jaxdlb.checks import shown
 from jaxdlb.game import Game
 
-KINDS = ("heuristic", "oracle", "learned", "optimal")
+KINDS = ("heuristic", "oracle", "learned", "fresh", "optimal")  # fresh: learned, and plays, where news is fresh
 
 
 @runtime_checkable

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from jaxdlb.game import Entry, Game
-from jaxdlb.testing.declared import check_ranges, check_refusals, check_shorthands, check_sizes, variants
+from jaxdlb.testing.declared import check_fresh, check_ranges, check_refusals, check_shorthands, check_sizes, variants
 from jaxdlb.testing.players import check_heuristics
 from jaxdlb.testing.rounds import check_columns, check_facts, check_laws, check_transformations, check_types, play
 
@@ -32,6 +32,7 @@ def check_game(game: Game, entry: Entry | None = None, *, seed: int = 0) -> None
     - `validate` and `default_params` refuse what each declaration forbids and accept the rest, and the game does the
       same for its sizes;
     - every declared field can be drawn from a range;
+    - the cluster with fresh news, where the entry says what that is, is one of the game's;
     - every heuristic plays legal actions.
 
     Raises:
@@ -57,4 +58,5 @@ def _check(game: Game, entry: Entry | None, seed: int) -> None:
     check_shorthands(game, params, shorthands)
     check_ranges(game, params, shorthands)
     if entry is not None:
+        check_fresh(game, entry, params)
         check_heuristics(game, entry, rollouts)

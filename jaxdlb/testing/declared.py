@@ -12,9 +12,9 @@ import numpy as np
 
 from jaxdlb import parameters, ranges
 from jaxdlb.checks import LARGEST_INT, Interval, Switch
-from jaxdlb.game import Game
+from jaxdlb.game import Entry, Game
 from jaxdlb.parameters import Declaration, Shorthands
-from jaxdlb.testing.claims import claim, claim_alike, claim_refused
+from jaxdlb.testing.claims import claim, claim_alike, claim_refused, claim_same
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +85,19 @@ def check_shorthands(game: Game, params: Any, shorthands: Shorthands) -> None:
             both = {name: each.default, field: getattr(params, field)}
             sentence = f"default_params accepts {name} together with {field}, which {name} sets"
             claim_refused(functools.partial(game.default_params, **both), name, sentence)
+
+
+def check_fresh(game: Game, entry: Entry, params: Any) -> None:
+    """What the entry says is the same cluster with fresh news is valid, by array operations alone, and fresh."""
+    if entry.fresh is None:
+        return
+    traced, fresh = jax.eval_shape(entry.fresh, params), entry.fresh(params)
+    claim_alike(params, traced, "the parameters and those with fresh news must match")
+    claim_same(fresh, entry.fresh(fresh), "fresh news must change nothing where news is fresh already")
+    try:
+        game.validate(fresh)
+    except ValueError as refusal:
+        raise AssertionError(f"validate must accept the parameters with fresh news: {refusal}") from refusal
 
 
 def check_ranges(game: Game, params: Any, shorthands: Shorthands) -> None:

@@ -50,9 +50,10 @@ WIDE = {
     "oracle_sed": -3.4,
     "mappo": -3.12,
     "mappo(seed=0)": -3.11,
+    "news": -3.105,
     "exact": -3.1,
 }
-KINDS = {"oracle_sed": "oracle", "mappo": "learned", "mappo(seed=0)": "part", "exact": "optimal"}
+KINDS = {"oracle_sed": "oracle", "mappo": "learned", "mappo(seed=0)": "part", "news": "fresh", "exact": "optimal"}
 
 
 def all_texts(axes):
@@ -96,7 +97,7 @@ def test_heuristics_far_worse_than_the_best_are_counted_and_not_drawn():
     assert max(box.y1 for box in boxes) <= min(box.y0 for box in others)
 
 
-@pytest.mark.parametrize("kind", ["learned", "oracle", "optimal"])
+@pytest.mark.parametrize("kind", ["learned", "oracle", "fresh", "optimal"])
 def test_what_is_no_heuristic_is_drawn_however_bad(kind):
     (axes,) = plots.utilities(evaluation({"rule": -3.0, "other": -900.0}, {"other": kind})).axes
     assert drawn(axes) == ["other", "rule"]

@@ -195,8 +195,9 @@ def test_there_are_as_many_minibatches_as_fit_up_to_16(given, number):
     assert build.learner(settings, build.scenario(settings.game)).config.num_minibatches == number
 
 
-def test_make_train_trains_what_train_does_by_default():
-    assert dataclasses.asdict(composed("experiment=reference")) == dataclasses.asdict(composed())
+def test_make_train_trains_what_train_does_by_default_and_once_more_with_fresh_news():
+    asked = composed("evaluation.fresh_news=true")
+    assert dataclasses.asdict(composed("experiment=reference")) == dataclasses.asdict(asked)
 
 
 @pytest.mark.parametrize(("num_nodes", "num_envs"), [(2, 256), (8, 64), (40, 12), (64, 8), (1024, 4)])

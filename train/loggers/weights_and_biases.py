@@ -181,6 +181,8 @@ def _summary(evaluation: Evaluation) -> dict[str, float | str]:
     told |= {f"evaluation/learned/{name}": each.mean for name, each in learned.columns.items()}
     told |= {f"evaluation/best_heuristic/{name}": each.mean for name, each in best.columns.items()}
     told |= {f"evaluation/above_best_heuristic/{name}": each.mean for name, each in learned.differences.items()}
+    if (price := evaluation.staleness) is not None:
+        told |= {f"evaluation/lost_by_stale_news/{name}": each.mean for name, each in price.differences.items()}
     return told | {f"evaluation/{name}": learned.columns[name].mean for name in ("utility", *evaluation.verdicts)}
 
 

@@ -3,7 +3,7 @@
 from jaxdlb.game import Entry, Lengths
 from jaxdlb.games.dlb.common import CommonInformation
 from jaxdlb.games.dlb.game import DLB
-from jaxdlb.games.dlb.generator import SHORTHANDS
+from jaxdlb.games.dlb.generator import SHORTHANDS, with_fresh_news
 from jaxdlb.games.dlb.recorded import Recorded
 from jaxdlb.games.dlb.types import Params, State
 from jaxdlb.mechanics.peer_view import Action, Observation
@@ -36,6 +36,7 @@ ENTRY = Entry(
     lengths=Lengths(2000, warmup=200),
     stays_with_chosen=_is_own_business,
     common=CommonInformation,
+    fresh=with_fresh_news,
 )
 
 __all__ = ["DLB", "ENTRY", "Action", "Observation", "Params", "Recorded", "State"]

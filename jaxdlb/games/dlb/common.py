@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxdlb.games.dlb.generator import FRESH_NEWS
 from jaxdlb.games.dlb.types import Params, State
 from jaxdlb.mechanics.arrivals import LAWS
 from jaxdlb.parameters import kind_of
@@ -31,9 +32,7 @@ class CommonInformation:
     params: Params
 
     covered: ClassVar[Mapping[str, Any]] = {
-        "heartbeat_period": 1,
-        "heartbeat_delay": 0,
-        "heartbeat_loss": 0,
+        **FRESH_NEWS,
         "transfer_delay": 0,
         "failure_prob": 0,
         "arrival_modulation.kind": "constant",

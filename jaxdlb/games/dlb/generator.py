@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdlb import parameters
@@ -11,11 +12,20 @@ from jaxdlb.checks import NON_NEGATIVE, check_type
 from jaxdlb.games.dlb.types import Params
 from jaxdlb.parameters import Shorthand
 
+FRESH_NEWS = {"heartbeat_period": 1, "heartbeat_delay": 0, "heartbeat_loss": 0}  # fields with which no news is stale
+
 
 def with_load(params: Params, load: Float[Array, ""]) -> Params:
     """p_i = load · mean(q) at every node, at most 1, as if a dispatcher spread tasks evenly over uneven nodes."""
     arrival_prob = jnp.minimum(load * jnp.mean(params.completion_prob), 1.0)
     return dataclasses.replace(params, arrival_prob=jnp.full_like(params.completion_prob, arrival_prob))
+
+
+def with_fresh_news(params: Params) -> Params:
+    """The same cluster, where every node that is up sends a heartbeat in every round, which all hear at once."""
+    stale = {name: getattr(params, name) for name in FRESH_NEWS}
+    fresh: Any = {name: np.full(jnp.shape(each), FRESH_NEWS[name], each.dtype) for name, each in stale.items()}
+    return dataclasses.replace(params, **fresh)
 
 
 SHORTHANDS = {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from reference.episodes import batch_player, clusters, no_ops, resetter, stepper
 
-from jaxdlb.games.dlb import DLB
+from jaxdlb.games.dlb import DLB, ENTRY
 
 ROUNDS = 20
 TIMINGS = [(1, 0), (4, 0), (4, 1), (4, 3), (5, 2), (30, 0), (1, 3)]  # period, delay
@@ -43,6 +43,22 @@ def test_a_heartbeat_is_sent_in_its_phase_of_each_period_and_heard_after_the_del
             expected = [expected_news(loads[c, :, j], period, PHASES[j], delay, r) for r in range(ROUNDS)]
             for i in {0, 1, 2} - {j}:
                 assert [tuple(known) for known in peers[c, 1:, i, j, :2]] == expected
+
+
+@pytest.mark.parametrize("heartbeats", ["shared", "per_link"])
+def test_with_fresh_news_all_see_every_load_as_it_is_and_the_cluster_is_the_same_otherwise(heartbeats):
+    game, size = DLB(3, capacity=50, max_delay=3, heartbeats=heartbeats), len(TIMINGS)
+    loss = 0.4 if heartbeats == "per_link" else 0.0
+    stale = {"heartbeat_period": 4, "heartbeat_delay": 2, "heartbeat_loss": loss, "heartbeat_phase": PHASES}
+    params = clusters(game, size, arrival_prob=0.9, **stale)
+    fresh = jax.vmap(ENTRY.fresh)(params)
+    states, timesteps = batch_player(game)(jax.random.split(jax.random.key(0), size), fresh, no_ops(size, ROUNDS, 3))
+    loads = np.asarray(states.load)
+    np.testing.assert_array_equal(timesteps.observation.peers[..., 0], np.repeat(loads[:, :, None], 3, axis=2))
+    np.testing.assert_array_equal(timesteps.observation.peers[..., 1], 0)
+    changed = {name for name, value in vars(params).items() if not np.array_equal(value, getattr(fresh, name))}
+    assert changed == {name for name, value in stale.items() if name != "heartbeat_phase" and np.any(value)}
+    game.validate(ENTRY.fresh(game.default_params()))
 
 
 def test_a_node_knows_itself_without_heartbeats():
