@@ -311,6 +311,19 @@ def test_the_mode_is_left_to_the_environment_unless_it_is_given(train, monkeypat
     )
 
 
+def test_of_many_members_the_mean_and_the_best_are_logged(tmp_path):
+    logger = WandbLogger(tmp_path, WandbSettings(name="wandb", mode="offline"), {})
+    for update, count in ((1, 8), (2, 64)):
+        members = [row(update) | {"seed": seed, "utility": -abs(seed - 5.0)} for seed in range(count)]
+        logger.interval(members, progress(update))
+    logger.close(None)
+    (folder,) = tmp_path.glob("wandb/offline-run-*")
+    few, many = (values(line.item) for line in of_type(records(folder), "history") if "utility" in values(line.item))
+    assert [few[f"seed_{seed}/utility"] for seed in range(8)] == [-abs(seed - 5.0) for seed in range(8)]
+    assert many["best/utility"] == 0 and many["utility"] == -sum(abs(seed - 5.0) for seed in range(64)) / 64
+    assert not any(name.startswith("seed_") for name in many)
+
+
 def test_a_disabled_run_writes_nothing_for_wandb(tmp_path):
     logger = WandbLogger(tmp_path, WandbSettings(name="wandb", mode="disabled"), {})
     logger.interval([row(1)], progress(1))

@@ -26,6 +26,7 @@ from .base import Progress, Row
 MODES = ("online", "offline", "disabled")
 _TIMES = ("agent_rounds", "seconds")  # of rows held out, which those of training have too
 _ID_FILE = "wandb_run_id.txt"  # in the run's folder: a resumed run goes on under the same id
+_MOST_SHOWN = 8  # seeds, or members of a population, each with curves of its own
 _LONGEST_NAME = 128  # characters
 _LONGEST_LIST = 256  # of resolved parameters: a recorded workload is only counted
 _NOT_TOLD = ("logger", "run_dir", "runs_dir")  # groups and keys that do not tell the runs of a sweep apart
@@ -194,11 +195,14 @@ def _run_id(folder: Path) -> str:
 
 
 def _over_seeds(rows: Sequence[Row]) -> dict[str, float]:
-    """The metrics of one update: their means over seeds and, where there are several, those of each."""
+    """The metrics of one update: means over seeds or members and, of several, those of each; of many, of the best."""
     names = [name for name in rows[0] if name not in ("update", "seed")]
     means = {name: statistics.fmean(row[name] for row in rows) for name in names}
     if len(rows) == 1:
         return means
+    if len(rows) > _MOST_SHOWN:
+        best = max(rows, key=lambda row: row["utility"])
+        return means | {f"best/{name}": best[name] for name in names}
     return means | {f"seed_{row['seed']:.0f}/{name}": row[name] for row in rows for name in names}
 
 
