@@ -125,11 +125,16 @@ def _sums(rows: Sequence[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def _number(text: str) -> int:
+    """An integer ≥ 0 from the command line."""
+    return 0 if text == "0" else report.count(text)
+
+
 def _parser() -> report.Parser:
     parser = report.Parser("How near one shipped config comes to the team optimum of small clusters.")
     parser.set_defaults(repeats=1)  # training seeds of every instance, from --seed on
-    parser.add_argument("--of-two", type=int, default=10, help="instances of two nodes")
-    parser.add_argument("--of-three", type=int, default=3, help="instances of three nodes")
+    parser.add_argument("--of-two", type=_number, default=10, help="instances of two nodes")
+    parser.add_argument("--of-three", type=_number, default=3, help="instances of three nodes")
     parser.add_argument("--further", nargs="*", default=[], metavar="KEY=VALUE", help="settings of training to change")
     return parser
 

@@ -228,8 +228,8 @@ def test_a_loaded_policy_acts_with_the_saved_arrays(tmp_path):
 
 
 def test_a_checkpoint_older_than_a_setting_of_networks_acts_as_it_did(tmp_path):
-    independent = networks.NetworkConfig("mlp", hidden=(8,), autoregressive=False)
-    folder, variables = save_policy(tmp_path, independent, unsaid=["autoregressive"])
+    plain = networks.NetworkConfig("mlp", hidden=(8,))
+    folder, variables = save_policy(tmp_path, plain, unsaid=["autoregressive"])
     assert_same(jaxdlb.load_policy(folder).variables, variables)
 
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import yaml
 
-from jaxdlb.networks.config import UNSTATED
-
 from . import command_line, config
 
 FILE = "config.yaml"  # in a run's folder
@@ -57,7 +55,7 @@ def read(folder: Path) -> Saved:
     unknown = sorted(set(map(str, saved)) - {field.name for field in dataclasses.fields(config.Settings)})
     if unknown:
         raise ValueError(f"{path} holds {unknown[0]}, which is no known key; it must be what a run saved")
-    return saved | {"network": UNSTATED | saved["network"]}
+    return saved
 
 
 def plain(path: Path) -> Any:

@@ -28,7 +28,6 @@ from jaxdlb.checkpoint.packing import (
 )
 from jaxdlb.checks import check_path
 from jaxdlb.networks import NetworkConfig, build_actor
-from jaxdlb.networks.config import UNSTATED
 from jaxdlb.policies.learned import LearnedPolicy, variable_shapes
 
 # what a description must hold for a policy to be loaded, by path, with its type
@@ -222,7 +221,7 @@ def _choose(path: PathLike, step: int | None, default: Callable[[PathLike], int]
 
 def _network(about: Mapping[str, Any]) -> NetworkConfig:
     settings: dict[str, Any] = {key: tuple(each) if isinstance(each, list) else each for key, each in about.items()}
-    return NetworkConfig(**(UNSTATED | settings))
+    return NetworkConfig(**settings)
 
 
 def _entry(part: Any, name: str) -> Any:

@@ -7,7 +7,6 @@ from jaxdlb.checks import POSITIVE_COUNT, SWITCH, check_choice
 from jaxdlb.networks.torsos import TORSOS
 from jaxdlb.parameters import parameter
 
-UNSTATED = {"autoregressive": False}  # settings that older runs do not state, and what they were
 AUTO = "auto"  # the kind that suits the game, see `actor_critic.suited`
 
 
@@ -28,7 +27,7 @@ class NetworkConfig:
     # widths of the hidden layers of a critic on the global state
     critic_hidden: tuple[int, ...] = parameter(POSITIVE_COUNT, (128, 128))
     # where an agent chooses among agents more than once in a step, whether later choices see if the first was itself
-    autoregressive: bool = parameter(SWITCH, True)
+    autoregressive: bool = parameter(SWITCH, False)
     # of arithmetic; bfloat16 is fast on accelerators. Parameters are always float32
     precision: str = parameter(("float32", "bfloat16"), "float32")
 

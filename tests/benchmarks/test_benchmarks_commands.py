@@ -20,7 +20,7 @@ TINY_RACE = ("--num-nodes", "3", "--nodes", "12", "--repeats", "2", "--min-secon
 TINY_GROWTH = ("--num-nodes", "2", "--nodes", "32", "--repeats", "2", "--min-seconds", "0.001")
 TINY_FORMS = ("--num-nodes", "2", "--nodes", "32", "--network", "--repeats", "2", "--min-seconds", "0.001")
 NAMES = ("games", "learners", "against_c", "against_python", "growth", "forms", "memory", "certificates", "training")
-AS_FILE = {name: [f"benchmarks/{name}.py"] for name in NAMES}
+AS_FILE = {name: [f"benchmarks/{name}.py"] for name in (*NAMES, "near_optimal")}
 
 
 def run(*arguments):
@@ -158,6 +158,7 @@ def test_forms_are_held_against_the_obvious_ones(tmp_path):
         ("growth", ["--num-nodes", "x"], "--num-nodes"),
         ("forms", ["--network", "clever"], "clever"),
         ("certificates", ["--capacities-of-two", "0"], "--capacities-of-two"),
+        ("near_optimal", ["--of-two", "-1"], "--of-two"),
         ("training", ["--json", "missing/folder/results.json"], "missing/folder/results.json"),
         ("learners", ["--num-envs", "2", "--rollout-length", "3", "--num-minibatches", "4"], "num_minibatches"),
     ],

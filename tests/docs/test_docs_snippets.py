@@ -212,6 +212,7 @@ COMMANDS = {
             "memory",
             "training",
             "certificates",
+            "near_optimal",
         )
     },
     "python -m docs.tables": check_tables,

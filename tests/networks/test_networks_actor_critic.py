@@ -20,7 +20,7 @@ from jaxdlb.networks import (
 )
 from jaxdlb.networks.actor_critic import suited, unroll
 
-SMALL = {"hidden": (8, 8), "critic_hidden": (8,)}
+SMALL = {"hidden": (8, 8), "critic_hidden": (8,), "autoregressive": True}
 VARIANTS = [
     (kind, recurrent, shared) for kind in ("mlp", "pointer") for recurrent in (False, True) for shared in (True, False)
 ]

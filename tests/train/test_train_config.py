@@ -250,7 +250,7 @@ def test_a_saved_config_comes_back_as_it_was_and_groups_can_be_chosen_afresh(tmp
 def test_a_saved_config_that_is_older_than_a_setting_has_it_as_it_was(tmp_path):
     compose.save(compose.from_conf([]), tmp_path)
     path = tmp_path / "config.yaml"
-    path.write_text(path.read_text().replace("  autoregressive: true\n", ""))
+    path.write_text(path.read_text().replace("  autoregressive: false\n", ""))
     assert compose.settings(compose.from_run(tmp_path, [], config.Settings), []).network.autoregressive is False
 
 
