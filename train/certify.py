@@ -2,9 +2,10 @@
 
 Solves the game exactly, without any training or sampling: the best that one controller, and that the agents, could get;
 how far below that each policy is, of heuristics and of the run; and what any agent would gain by deviating. With a
-checkpoint the settings are those of the run, as in train.evaluate, and a game that is too large, or that an exact
-solution does not cover, is refused with the keys that would make a small one of its first nodes; else they are those of
-python -m train with game=dlb_certified. Prints the certificate, and writes it (certificate.txt, certificate.json),
+checkpoint the settings are those of the run, as in train.evaluate; if its game is too large, or none that an exact
+solution covers, a small one is made of its first nodes, with their rates and fresh news, and the keys that make it are
+told. A game named on the command line is refused then, with the same keys. Without a checkpoint the settings are those
+of python -m train with game=dlb_certified. Prints the certificate, and writes it (certificate.txt, certificate.json),
 figures, config.yaml and provenance.json into `output`, or a new folder in the run's, or in `runs_dir`.
 
 Exit status: 0 when all went well; 2 when something given is wrong, of which one line on stderr says what, and then
@@ -13,6 +14,7 @@ nothing has been written.
 
 import dataclasses
 import json
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,6 +59,7 @@ class Plan:
     step: int | None  # of the checkpoint
     folder: Path  # to be made
     command: str
+    cut: list[str]  # keys that made a small game of the run's own; none where that is small
 
 
 def prepare(overrides: Sequence[str]) -> Plan:
@@ -66,8 +69,12 @@ def prepare(overrides: Sequence[str]) -> Plan:
         ValueError, OmegaConfBaseException: something given is wrong.
     """
     has_game = any(text.startswith(("checkpoint=", "game=", "game.name=")) for text in overrides)
-    given, settings, located = players.settings(overrides if has_game else [_small(), *overrides], CertifySettings)
+    chosen = [*overrides] if has_game else [_small(), *overrides]
+    given, settings, located = players.settings(chosen, CertifySettings)
     build.check(settings)
+    cut = [] if located is None or _names_game(overrides) else _cut(settings)
+    if cut:
+        given, settings, located = players.settings([*chosen, *cut], CertifySettings)
     scenario = build.scenario(settings.game)
     common = _common(settings, scenario)
     learned = [] if located is None else _learned(scenario, settings, located)
@@ -81,9 +88,23 @@ def prepare(overrides: Sequence[str]) -> Plan:
     else:
         run_folder.check(dataclasses.replace(settings, run_dir=None))
         folder = Path(settings.runs_dir) / f"{run_folder.stamp()}_{settings.game.name}_certified"
-    return Plan(
-        given, settings, scenario, common, learned, step, folder, provenance.command("train.certify", overrides)
-    )
+    command = provenance.command("train.certify", overrides)
+    return Plan(given, settings, scenario, common, learned, step, folder, command, cut)
+
+
+def _names_game(overrides: Sequence[str]) -> bool:
+    """Whether the command line says anything of the game."""
+    return any(text.lstrip("+~").partition("=")[0].partition(".")[0] == "game" for text in overrides)
+
+
+def _cut(settings: Any) -> list[str]:
+    """The keys that make a small game of a run's own; none where it is small, or cannot be made so."""
+    scenario = build.scenario(settings.game)
+    try:
+        _common(settings, scenario)
+    except ValueError:
+        return [] if scenario.entry.common is None else shlex.split(small.overrides(settings.game, scenario))
+    return []
 
 
 def _small() -> str:
@@ -96,11 +117,11 @@ def execute(plan: Plan) -> None:
     chain = chains.build(plan.common)
     rules = comparison.heuristics(plan.scenario, plan.settings.evaluation)
     instance = provenance.resolved(plan.settings, plan.scenario)
-    about = {"game": instance["game"], "parameters": instance["parameters"]}
+    about = {"game": instance["game"], "parameters": instance["parameters"], "cut": plan.cut}
     progress = Countdown(f"certifying in {chain.num_states:,} states")
     certificate, optimum = certificates.certify(chain, [*rules, *plan.learned], about, progress)
     folder = plan.folder if plan.settings.output else run_folder.create_new(plan.folder)
-    text = certificates.to_text(certificate)
+    text = "\n".join([certificates.to_text(certificate), *_told(plan.cut)])
     comparison.write_figures(folder, _figures(chain, certificate, optimum[0], [*rules, *plan.learned]))
     write_whole(folder / "certificate.txt", text + "\n")
     write_whole(folder / "certificate.json", json.dumps(certificates.to_json(certificate), indent=2) + "\n")
@@ -113,6 +134,11 @@ def execute(plan: Plan) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (without the program's name), and return the exit status."""
     return cli.main(__doc__, CertifySettings, prepare, execute, arguments)
+
+
+def _told(cut: Sequence[str]) -> list[str]:
+    """How the game that is certified differs from the run's."""
+    return [f"The run played another game, of whose first nodes this one is made: {shlex.join(cut)}"] if cut else []
 
 
 def _common(settings: Any, scenario: Scenario) -> Common:

@@ -66,14 +66,17 @@ def test_a_certificate_without_a_run_is_of_the_heuristics_as_the_solver_has_them
 
 
 def test_the_policy_of_a_run_on_a_larger_cluster_is_certified_on_a_small_one(pointer_run, certify_, here):
-    """By the overrides that the refusal names: of three nodes, of which it keeps all, with stale news and delays."""
-    refused = certify_(f"checkpoint={pointer_run}")
+    """Of three nodes, all of which it keeps, with stale news and delays: by the keys that a refusal names, or alone."""
+    refused = certify_(f"checkpoint={pointer_run}", "game.params.heartbeat_period=10")
     sentence = "game.params.heartbeat_period is 10; it must be 1 for an exact solution; what would make a small game"
     assert_refused(refused, sentence)
     named = shlex.split(refused.err.partition("first nodes: ")[2])
     assert named == ["game.capacity=6", *FRESH]
-    plan = certify.prepare([f"checkpoint={pointer_run}", *named])
-    assert (plan.scenario.game.num_nodes, plan.common.most) == (3, 6)
+    for given in ([*named], []):
+        plan = certify.prepare([f"checkpoint={pointer_run}", *given])
+        assert (plan.scenario.game.num_nodes, plan.common.most) == (3, 6)
+        assert plan.cut == ([] if given else named)
+    assert "of whose first nodes this one is made: game.capacity=6 " in certify._told(plan.cut)[0]
     assert list(here.iterdir()) == []
 
     outcome = certify_(f"checkpoint={pointer_run}", *OF_RUN, *FRESH, "output=out", "evaluation.actions=[drawn,greedy]")
@@ -188,7 +191,7 @@ def test_a_run_ends_with_the_same_rows(pointer_run, monkeypatch):
     given = [*TINY, "network=pointer", *OF_RUN, *FRESH]
     seen = []
 
-    def compare(scenario, settings, rules, learned, about):
+    def compare(scenario, settings, rules, learned, about, fresh):
         seen.extend(rules)
         raise InterruptedError  # enough is known
 
