@@ -263,9 +263,9 @@ def write(folder: Path, title: str, result: Evaluation, drawn: Figures, config_t
 
 def write_table_and_figures(folder: Path, result: Evaluation, drawn: Figures) -> dict[str, Path]:
     """Write evaluation.json, samples.csv, table.txt and the figures; return the figures' paths."""
+    paths = write_figures(folder, drawn)
     write_whole(folder / "samples.csv", evaluation.to_csv(result))
     write_whole(folder / "table.txt", evaluation.to_text(result) + "\n")
-    paths = write_figures(folder, drawn)
     write_whole(folder / JSON, json.dumps(evaluation.to_json(result), indent=2) + "\n")
     return paths
 
