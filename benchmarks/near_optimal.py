@@ -33,9 +33,6 @@ CAPACITIES = {2: (8, 16), 3: (6, 8)}  # both ends may be drawn
 DRAWN_BY = 11  # seed of the instances
 BETWEEN_EQUAL = {2: 2, 3: 3}  # every so many instances the nodes are equal
 POLICY = "learned(greedy)"
-RULES = (
-    "[threshold_stealing,proportional_stealing,fading_stealing]"  # those that come nearest; a certificate takes long
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,9 +75,8 @@ def measure(instance: Instance, seed: int, folder: Path, further: Sequence[str])
     start = time.perf_counter()
     _launch("train", "experiment=certified", *instance.overrides, f"seed={seed}", f"run_dir={run}", *further)
     seconds = time.perf_counter() - start
-    certified = folder / "certificate"
-    _launch("train.certify", f"checkpoint={run}", f"output={certified}", f"evaluation.heuristics={RULES}")
-    certificate = json.loads((certified / "certificate.json").read_text(encoding="utf-8"))
+    _launch("train.certify", f"checkpoint={run}", f"output={folder / 'certificate'}")
+    certificate = json.loads((folder / "certificate" / "certificate.json").read_text(encoding="utf-8"))
     lines = {line["name"]: line for line in certificate["lines"]}
     rule = next(line for line in certificate["lines"] if line["kind"] == "heuristic")
     return dataclasses.asdict(instance) | {
