@@ -20,7 +20,9 @@ class Hyperparameters:
     final_learning_rate: Scalar = parameter(NON_NEGATIVE, 1e-4)  # at the end of the schedule
     entropy_coef: Scalar = parameter(NON_NEGATIVE, 0.003)  # weight of the entropy, at the first update
     final_entropy_coef: Scalar = parameter(NON_NEGATIVE, 0.0)  # at the end of the schedule
-    schedule_updates: Scalar = parameter(POSITIVE, 500)  # updates over which both change linearly from first to last
+    # power of what is left of the schedule, by which the weight of the entropy falls; 1: linearly, more: early
+    entropy_decay: Scalar = parameter(POSITIVE, 1.0)
+    schedule_updates: Scalar = parameter(POSITIVE, 500)  # updates over which both change from first to last
     gamma: Scalar = parameter(PROBABILITY, 0.9)  # γ: discount for one unit of the game's time
     gae_lambda: Scalar = parameter(PROBABILITY, 0.9)  # λ: decay of the advantage estimation
     clip_epsilon: Scalar = parameter(POSITIVE, 0.2)  # ε: how far a probability ratio may move

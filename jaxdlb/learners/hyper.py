@@ -24,11 +24,15 @@ def sweepable(config: Any, kind: type[Sweepable]) -> Sweepable:
     return kind(**{name: jnp.float32(getattr(config, name)) for name in names})
 
 
-def anneal(hyper: Any, name: str, num_updates: Int[Array, ""]) -> Float[Array, ""]:
-    """A linear schedule from the hyper-parameter to its `final_…`, over `schedule_updates` updates."""
+def anneal(hyper: Any, name: str, num_updates: Int[Array, ""], power: Scalar = 1.0) -> Float[Array, ""]:
+    """A schedule from the hyper-parameter to its `final_…`, over `schedule_updates` updates.
+
+    What is left of the difference is (1 − progress)^power: it falls linearly with a power of 1, earlier with a higher.
+    """
     progress = jnp.clip(num_updates / hyper.schedule_updates, 0, 1)
+    done = jnp.where(jnp.equal(power, 1.0), progress, 1 - (1 - progress) ** power)  # linear to the last bit
     start, end = getattr(hyper, name), getattr(hyper, f"final_{name}")
-    return start + progress * (end - start)
+    return start + done * (end - start)
 
 
 def clipped(kind: str, rate: Scalar, max_grad_norm: Scalar) -> optax.GradientTransformation:

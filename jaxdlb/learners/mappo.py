@@ -218,7 +218,7 @@ class MAPPO:
             "reward": jnp.mean(steps.reward),
             "explained_variance": 1 - jnp.var(target - steps.value) / jnp.maximum(jnp.var(target), 1e-8),
             "learning_rate": anneal(state.hyperparameters, "learning_rate", state.num_updates),
-            "entropy_coef": anneal(state.hyperparameters, "entropy_coef", state.num_updates),
+            "entropy_coef": entropy_coef(state.hyperparameters, state.num_updates),
         }
         state = dataclasses.replace(
             state,
@@ -299,8 +299,8 @@ class MAPPO:
 
         log_ratio = self.credit.of_action(log_ratios)
         ratio = jnp.exp(log_ratio)
-        entropy_coef = anneal(hyper, "entropy_coef", state.num_updates)
-        loss = policy_loss + hyper.value_coef * value_loss - entropy_coef * entropy
+        weight = entropy_coef(hyper, state.num_updates)
+        loss = policy_loss + hyper.value_coef * value_loss - weight * entropy
         return loss, {
             "loss": loss,
             "policy_loss": policy_loss,
@@ -350,6 +350,11 @@ def make(game: Game, network: NetworkConfig, config: MAPPOConfig, sample_params:
     learner = MAPPO(game=game, network=networks, config=config, sample_params=sample_params, credit=given)
     resolved = dataclasses.replace(config, num_minibatches=learner.num_minibatches, credit=given.name)
     return dataclasses.replace(learner, config=resolved)
+
+
+def entropy_coef(hyper: Hyperparameters, num_updates: Int[Array, ""]) -> Float[Array, ""]:
+    """The weight of the entropy in an update."""
+    return anneal(hyper, "entropy_coef", num_updates, hyper.entropy_decay)
 
 
 def _optimiser(hyper: Hyperparameters, num_updates: Int[Array, ""]) -> optax.GradientTransformation:

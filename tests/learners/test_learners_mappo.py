@@ -11,6 +11,7 @@ import jaxdlb
 from jaxdlb import learners
 from jaxdlb.learners import Hyperparameters, MAPPOConfig
 from jaxdlb.learners.config import hyperparameters
+from jaxdlb.learners.mappo import entropy_coef
 from jaxdlb.networks import NetworkConfig
 from jaxdlb.policies.learned import LearnedPolicy
 from jaxdlb.spaces import Box, Discrete, Simplex
@@ -95,6 +96,12 @@ def test_metrics_are_finite_scalars_and_schedules_run_linearly(trained):
         rtol=1e-5,
     )
     np.testing.assert_allclose(metrics["entropy_coef"], TINY.entropy_coef * (1 - share), rtol=1e-5)
+
+
+def test_the_weight_of_the_entropy_can_fall_early():
+    hyper = Hyperparameters(entropy_coef=2.0, final_entropy_coef=1.0, entropy_decay=3.0, schedule_updates=10)
+    weights = [float(entropy_coef(hyper, jnp.int32(update))) for update in (0, 5, 10, 20)]
+    np.testing.assert_allclose(weights, [2.0, 1 + 0.5**3, 1.0, 1.0], rtol=1e-6)
 
 
 def test_the_first_pass_over_a_rollout_starts_from_ratio_one(trained):
