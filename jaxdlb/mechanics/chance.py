@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import erfinv
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 
 from jaxdlb.checks import shown
@@ -19,6 +20,7 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
 _NUM_ROUNDS = 20
 _NUMBERS = np.uint32(2**31)  # counters for numbers are above those for keys, so one key may give both
+_HALF_CELL = 2.0**-24  # half the distance between two uniform numbers, once they are stretched to [−1, 1)
 
 Words = UInt32[Array, "..."]
 
@@ -62,6 +64,14 @@ def uniforms(key: PRNGKeyArray, num: int, size: int) -> list[Float[Array, " size
 def uniform_rows(key: PRNGKeyArray, num: int, size: int) -> Float[Array, "num size"]:
     """The arrays of `uniforms` as rows of one array, which compiles several times faster if there are dozens."""
     return jnp.stack(_pairs(key, (num + 1) // 2, size), axis=1).reshape(-1, size)[:num]
+
+
+def normals(key: PRNGKeyArray, num: int, size: int) -> list[Float[Array, " size"]]:
+    """`num` arrays of independent standard normal numbers, by inversion of those that `uniforms` gives.
+
+    Each uniform number stands for the middle of its cell of 2⁻²⁴, so the law is symmetric, and ends at ±5.42.
+    """
+    return [jnp.sqrt(jnp.float32(2)) * erfinv((2 * u - 1) + _HALF_CELL) for u in uniforms(key, num, size)]
 
 
 def _pairs(key: PRNGKeyArray, num_pairs: int, size: int) -> tuple[Float[Array, "P size"], Float[Array, "P size"]]:
