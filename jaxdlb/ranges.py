@@ -125,7 +125,7 @@ def _with_drawn(key: PRNGKeyArray, params: Any, path: str, bounds: Range, shorth
         key, () if declaration.drawn == ONCE else shape, low, high, dtype_of(annotation_of(owner, name))
     )
     if declaration.drawn == SYMMETRIC:
-        drawn = jnp.where(jnp.tri(*shape, dtype=bool), drawn.T, drawn)
+        drawn = jnp.where(jnp.tri(shape[0], dtype=bool), drawn.T, drawn)
     return replaced(params, path, jnp.broadcast_to(drawn, shape))
 
 

@@ -1,4 +1,4 @@
-"""Dividing whole things by the largest-remainder rule (Hamilton's), in integers, so that every machine divides alike."""
+"""Dividing whole things by the largest-remainder rule, in integers, so that every machine divides alike."""
 
 import jax
 import jax.numpy as jnp

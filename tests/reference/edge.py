@@ -1,12 +1,14 @@
 """A step of the edge once more, in scalars: an independent reading of its rules that the library is compared with.
 
 Nothing here shares code or structure with the library: loops over nodes, whole numbers of Python, probabilities in
-double precision from the balance of the chain of warm instances. What chance decides, the next inputs and bandwidths, is
-handed in.
+double precision from the balance of the chain of warm instances. What chance decides, the next inputs and bandwidths,
+is handed in.
 """
 
 import math
 from typing import Any
+
+Facts = dict[str, Any]
 
 
 def split(total: int, weights: list[int], first: int) -> list[int]:
@@ -46,11 +48,13 @@ def service(rate: float, warm: float, cold: float, idle: float, instances: int) 
 def _life(per_second: float, idle: float, warm: float) -> float:
     time = idle + warm
     y = per_second * time
+    return idle + math.expm1(min(per_second * idle, 600)) * _gap(per_second, y, time)
+
+
+def _gap(per_second: float, y: float, time: float) -> float:
     if y < 1e-4:  # the difference below cancels: its series
-        gap = time * (y / 2 - y**2 / 3 + y**3 / 8)
-    else:
-        gap = -math.expm1(-y) / per_second - time * math.exp(-y)
-    return idle + math.expm1(min(per_second * idle, 600)) * gap
+        return time * (y / 2 - y**2 / 3 + y**3 / 8)
+    return -math.expm1(-y) / per_second - time * math.exp(-y)
 
 
 def weigh(share: list[float], itself: int, neighbours: list[bool]) -> list[int]:
@@ -69,13 +73,11 @@ def weigh(share: list[float], itself: int, neighbours: list[bool]) -> list[int]:
     return weights
 
 
-def step(
-    rules: dict[str, Any], before: dict[str, Any], share: list[list[float]], coming: dict[str, Any]
-) -> dict[str, Any]:
-    """What a step makes of a state; `rules` holds the parameters and both names, `coming` what chance decides."""
-    p, n = rules, before["input_rate"]
+def step(p: Facts, before: Facts, share: list[list[float]], coming: Facts) -> Facts:
+    """What a step makes of a state; `p` holds the parameters and both names, `coming` what chance decides."""
+    n = before["input_rate"]
     nodes = range(len(n))
-    after: dict[str, Any] = {"previous_input": n, "step": before["step"] + 1}
+    after: Facts = {"previous_input": n, "step": before["step"] + 1}
     flow, refused = [], []
     for i in nodes:
         parts = split(n[i], weigh(share[i], i, p["adjacency"][i]), i)
@@ -125,7 +127,7 @@ def step(
     return after | coming | _heard(p, before, coming["input_rate"], load) | {"utility": utility}
 
 
-def _carry(p: dict[str, Any], flow: list[list[int]], bandwidth: list[list[float]]) -> tuple[Any, Any]:
+def _carry(p: Facts, flow: list[list[int]], bandwidth: list[list[float]]) -> tuple[Any, Any]:
     """Times of messages from each node to each, there and back."""
     nodes = range(len(flow))
 
@@ -153,7 +155,7 @@ def _late(p: Any, i: int, j: int, flow: Any, rejected: Any, there: Any, back: An
     return (flow[i][j] - rejected[i][j]) * mixed
 
 
-def _heard(p: dict[str, Any], before: dict[str, Any], n: list[int], load: list[int]) -> dict[str, Any]:
+def _heard(p: Facts, before: Facts, n: list[int], load: list[int]) -> Facts:
     """News after the step. `before["sent"]` lists what each node sent: (step, node, input, load); it grows here."""
     now, period, delay = before["step"], p["heartbeat_period"], p["heartbeat_delay"]
     heard = {name: list(before[name]) for name in ("heard_input", "heard_load", "heard_age")}

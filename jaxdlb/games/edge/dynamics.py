@@ -27,7 +27,7 @@ def legal_shares(adjacency: Bool[Array, "N N"]) -> Bool[Array, "N A"]:
 def weigh(share: Action, adjacency: Bool[Array, "N N"]) -> Int[Array, "N A"]:
     """1. Shares as whole weights, so that any action can be played: illegal mass, and all of nothing, stays at home."""
     legal = legal_shares(adjacency)
-    itself = jnp.eye(*share.shape, dtype=bool)
+    itself = jnp.eye(share.shape[0], share.shape[1], dtype=bool)
     weight = jnp.round(_WHOLE * jnp.where(share > 0, jnp.minimum(share, 1.0), 0.0)).astype(jnp.int32)
     stray = jnp.sum(jnp.where(legal, 0, weight), axis=1, keepdims=True)
     weight = jnp.where(itself, jnp.minimum(weight + stray, _WHOLE), jnp.where(legal, weight, 0))

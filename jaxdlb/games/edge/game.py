@@ -47,8 +47,8 @@ class Edge:
 
     State: `State`. Requests are requests per second, averaged over the step, in whole numbers.
 
-    Observation (`views.Observation`), with the agent as the leading axis: `own` float32 [N, 11] (columns `Own`), `peers`
-    float32 [N, N, 9] (columns `Peer`), and `legal` bool [N, N + 1]: itself, its neighbours, and refusal.
+    Observation (`views.Observation`), with the agent as the leading axis: `own` float32 [N, 11] (columns `Own`),
+    `peers` float32 [N, N, 9] (columns `Peer`), and `legal` bool [N, N + 1]: itself, its neighbours, and refusal.
 
     Action: shares float32 [N, N + 1]; [i, j] goes to node j, [i, N] is refused. Any numbers can be played: what is not
     a number or negative counts as 0, and what is not legal stays at home.
@@ -115,7 +115,7 @@ class Edge:
         generator.validate(params, self)
 
     def reset(self, key: PRNGKeyArray, params: Params) -> tuple[State, TimeStep[Observation]]:
-        """The start of a day: nothing has happened yet, links are idle, and what comes first is known to all who hear."""
+        """The start of a day: nothing has happened, links are idle, and what comes first is known to all who hear."""
         nodes, pairs = self.num_nodes, (self.num_nodes, self.num_nodes)
         inputs, input_rate, bandwidth, bandwidth_now = dynamics.first_conditions(key, params)
         none, nothing, no_flow = jnp.zeros(nodes, jnp.int32), jnp.zeros(nodes), jnp.zeros(pairs, jnp.int32)
