@@ -42,7 +42,7 @@ from jaxdlb.checks import (
 Declared = TypeVar("Declared")
 
 _KEY = "declaration"
-EACH, ONCE, SYMMETRIC = "each", "once", "symmetric"  # how the entries of an array are drawn from a range
+EACH, ONCE, SYMMETRIC, NEVER = "each", "once", "symmetric", "never"  # how entries of an array come from a range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Declaration:
     default: Any  # MISSING if a value must be given
     at_most: str | None = None  # the name of the game's size that is its upper bound
     laws: Catalogue | None = None
-    drawn: str = EACH  # from a range: each entry by itself, one number for all, or a symmetric matrix
+    drawn: str = EACH  # from a range: each entry by itself, one number for all, a symmetric matrix, or not at all
 
     @property
     def default_kind(self) -> str:
@@ -110,7 +110,7 @@ def parameter(
     """A field that holds numbers within a range, or one of several names.
 
     The default of an array is a number for all entries, an array, or a `PerSize`; `at_most` names a size of the game
-    that bounds the range from above; `drawn` says how its entries come from a range (`EACH`, `ONCE`, `SYMMETRIC`).
+    that bounds the range from above; `drawn` says how its entries come from a range (`EACH`, `ONCE`, `SYMMETRIC`, `NEVER`).
     """
     return _field(Declaration(allowed, default, at_most, drawn=drawn))
 
@@ -249,7 +249,7 @@ def dtype_of(annotation: Any) -> Any:
 def _default_at(declaration: Declaration, sizes: Any) -> Any:
     default = declaration.default
     if isinstance(default, PerSize):
-        return default.of(sizes)
+        default = default.of(sizes)
     if declaration.at_most is None or default is dataclasses.MISSING:
         return default
     return np.minimum(default, declaration.within(sizes).high)

@@ -12,7 +12,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from jaxdlb.catalogue import did_you_mean
 from jaxdlb.checks import Interval, check_array
-from jaxdlb.parameters import ONCE, SYMMETRIC, Declaration, Shorthands, annotation_of, declarations, dtype_of
+from jaxdlb.parameters import NEVER, ONCE, SYMMETRIC, Declaration, Shorthands, annotation_of, declarations, dtype_of
 
 Params = TypeVar("Params")
 Range = Sequence[float]  # low and high, both included
@@ -73,9 +73,11 @@ def _declared_at(params: Any, path: str) -> tuple[Any, str, Declaration]:
 
 
 def drawable(params: Any, path: str = "") -> list[str]:
-    """What can be drawn from a range: every numeric field, including those of the laws in `params`."""
-    paths = []
+    """What can be drawn from a range: numeric fields, including those of the laws in `params`."""
+    paths: list[str] = []
     for name, each in declarations(params).items():
+        if each.drawn == NEVER:
+            continue
         paths += [path + name] if each.laws is None else drawable(getattr(params, name), f"{path}{name}.")
     return paths
 

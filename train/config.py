@@ -195,7 +195,7 @@ def params_schema(name: str, declared: type, shorthands: Shorthands) -> type:
 def ranges_schema(name: str, declared: type, shorthands: Shorthands) -> type:
     """For each parameter the range that it is drawn from in every episode; of a law, a mapping of such ranges."""
     declarations = parameters.declarations(declared)
-    names = [*shorthands, *declarations]
+    names = [*shorthands, *(name for name, each in declarations.items() if each.drawn != parameters.NEVER)]
     words = {name: "[low, high], drawn anew for every episode" for name in names}
     fields: Fields = {each: (Any, None) for each in names}
     for field, declaration in declarations.items():

@@ -11,7 +11,7 @@ from jaxdlb.games.edge.bandwidth import LAWS as BANDWIDTH_LAWS
 from jaxdlb.games.edge.bandwidth import BandwidthLaw
 from jaxdlb.games.edge.inputs import LAWS as INPUT_LAWS
 from jaxdlb.games.edge.inputs import InputLaw
-from jaxdlb.parameters import ONCE, SYMMETRIC, law, parameter, per_size
+from jaxdlb.parameters import NEVER, ONCE, SYMMETRIC, law, parameter, per_size
 
 Action = Float[Array, "N A"]  # shares: [i, j], j < N, goes to node j; [i, N] is refused
 
@@ -37,7 +37,7 @@ class Params:
     """
 
     adjacency: Bool[Array, "N N"] = parameter(  # [i, j]: node i may forward to node j
-        SWITCH, per_size("i and j at most 2 apart on a ring", _ring_of_four)
+        SWITCH, per_size("i and j at most 2 apart on a ring", _ring_of_four), drawn=NEVER
     )
     warm_time: Float[Array, " N"] = parameter(POSITIVE_AMOUNT, 0.5)  # T_w: mean service time on a warm instance
     cold_time: Float[Array, " N"] = parameter(POSITIVE_AMOUNT, 1.25)  # T_c ≥ T_w: mean service time with a cold start
