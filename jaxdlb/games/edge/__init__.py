@@ -1,0 +1,1 @@
+"""Serverless functions at the network's edge: shares of requests to process, forward and refuse."""
