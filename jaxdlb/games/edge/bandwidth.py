@@ -2,11 +2,11 @@
 
 Each law has `start(key, num_nodes)`, its state at reset; `factors(key, state, step) -> float32 [N, N]`, the factors in
 that step, with a key of its own for every step; and `validate()`, which checks it on the host. Both directions of a
-link vary alike, so factors are symmetric, and 1 on the diagonal. Laws differ in the class of the pytree, so a game calls
-these methods and never asks which law it has. `LAWS` names them.
+link vary alike, so factors are symmetric, and 1 on the diagonal. Laws differ in the class of the pytree, so a game
+calls these methods and never asks which law it has. `LAWS` names them.
 
-A state holds the numbers of the E = N (N − 1) / 2 links (i, j) with i < j, link (i, j) at j (j − 1) / 2 + i: in an
-order that goes on where there are more nodes. So what is drawn for a link depends on the key and on the link alone.
+What is drawn for a link depends on the key and on the link alone, not on how many nodes there are. Both directions draw
+it: two hashes that run side by side take less time than one of which the number is looked up.
 """
 
 from collections.abc import Mapping
@@ -72,10 +72,10 @@ class Steady(_Declared):
 
 
 @struct.dataclass
-class Phases(Links):
+class Phases:
     """What an episode of `Wave` draws at its start."""
 
-    phase: Float[Array, " E"]  # ψ, in turns
+    phase: Float[Array, "N N"]  # ψ, in turns
 
 
 @struct.dataclass
@@ -90,14 +90,14 @@ class Wave(_Declared):
     noise: Scalar = parameter(AMOUNT, 0.1)  # s: standard deviation of the noise
 
     def start(self, key: PRNGKeyArray, num_nodes: int) -> Phases:
-        (phase,) = chance.uniforms(key, 1, num_links(num_nodes))
-        return Phases(num_nodes, phase)
+        (phase,) = _uniforms(key, 1, num_nodes)
+        return Phases(phase)
 
     def factors(self, key: PRNGKeyArray, state: Phases, step: Int[Array, ""]) -> Float[Array, "N N"]:
-        (z,) = chance.normals(key, 1, num_links(state.num_nodes))
+        (u,) = _uniforms(key, 1, state.phase.shape[0])
         turns = cycles.turns(step, self.period) + state.phase
         wave = jnp.sin(2 * jnp.pi * (turns - jnp.floor(turns)))
-        return mirrored(jnp.maximum(1 + self.amplitude * wave + self.noise * z, 0), state.num_nodes)
+        return _between(jnp.maximum(1 + self.amplitude * wave + self.noise * chance.standard_normal(u), 0))
 
 
 class _OfSamples(_Declared):
@@ -122,47 +122,49 @@ class Resampled(_OfSamples):
         return Links(num_nodes)
 
     def factors(self, key: PRNGKeyArray, state: Links, step: Int[Array, ""]) -> Float[Array, "N N"]:
-        place, noise = chance.uniforms(key, 2, num_links(state.num_nodes))
+        place, noise = _uniforms(key, 2, state.num_nodes)
         sample = self.samples[_index(place, self.samples.shape[0])]
-        return mirrored(sample * (1 + self.noise * (2 * noise - 1)), state.num_nodes)
+        return _between(sample * (1 + self.noise * (2 * noise - 1)))
 
 
 @struct.dataclass
-class Offsets(Links):
+class Offsets:
     """What an episode of `Played` draws at its start."""
 
-    offset: Int[Array, " E"]  # the first sample of each link
+    offset: Int[Array, "N N"]  # the first sample of each link
 
 
 @struct.dataclass(kw_only=True)
 class Played(_OfSamples):
-    """A record, a sample a step, which repeats; with `random_start` each link begins anywhere in it, else at once."""
+    """A record that repeats, a sample a step; each link begins anywhere with `random_start`, else at the first."""
 
     samples: Float[Array, " L"] = parameter(AMOUNT)  # the record, with mean 1
     random_start: Switch = parameter(SWITCH, True)  # start each link at a random sample
 
     def start(self, key: PRNGKeyArray, num_nodes: int) -> Offsets:
-        (place,) = chance.uniforms(key, 1, num_links(num_nodes))
-        return Offsets(num_nodes, jnp.where(self.random_start, _index(place, self.samples.shape[0]), 0))
+        (place,) = _uniforms(key, 1, num_nodes)
+        return Offsets(jnp.where(self.random_start, _index(place, self.samples.shape[0]), 0))
 
     def factors(self, key: PRNGKeyArray, state: Offsets, step: Int[Array, ""]) -> Float[Array, "N N"]:
-        return mirrored(self.samples[cycles.place(state.offset, step, self.samples.shape[0])], state.num_nodes)
+        return _between(self.samples[cycles.place(state.offset, step, self.samples.shape[0])])
 
 
-def num_links(num_nodes: int) -> int:
-    """E, how many pairs of nodes there are."""
-    return num_nodes * (num_nodes - 1) // 2
+def _uniforms(key: PRNGKeyArray, num: int, num_nodes: int) -> list[Float[Array, "N N"]]:
+    """`num` uniform numbers for each link, the same in both directions.
 
-
-def mirrored(values: Float[Array, " E"], num_nodes: int) -> Float[Array, "N N"]:
-    """The matrix with the value of each link in both directions, and 1 on the diagonal."""
+    Links are counted pair by pair, (0, 1), (0, 2), (1, 2), (0, 3), …, in an order that goes on where there are more.
+    """
     i, j = np.indices((num_nodes, num_nodes))
     low, high = np.minimum(i, j), np.maximum(i, j)
-    link = np.where(i == j, 0, 1 + high * (high - 1) // 2 + low)
-    return jnp.concatenate([jnp.ones(1, jnp.float32), values])[link]
+    return chance.uniforms_of(key, num, np.where(i == j, 0, 1 + high * (high - 1) // 2 + low))
 
 
-def _index(u: Float[Array, " E"], length: int) -> Int[Array, " E"]:
+def _between(factors: Float[Array, "N N"]) -> Float[Array, "N N"]:
+    """The factors between nodes, and 1 on the diagonal."""
+    return jnp.where(jnp.eye(factors.shape[0], dtype=bool), 1.0, factors)
+
+
+def _index(u: Float[Array, "N N"], length: int) -> Int[Array, "N N"]:
     """A place in a record from each number uniform in [0, 1)."""
     return jnp.floor(u * length).astype(jnp.int32)
 

@@ -207,7 +207,7 @@ class Ends:
 
 @struct.dataclass
 class RandomLinear(_Declared):
-    """Straight from one rate to another, both whole numbers drawn uniformly for each node at the start of an episode."""
+    """Straight from one rate to another, both drawn for each node at the start of an episode: uniform whole numbers."""
 
     low: Count = parameter(WHOLE_RATE, 1)  # the least that is drawn
     high: Count = parameter(WHOLE_RATE, 150)  # the most that is drawn
