@@ -110,7 +110,7 @@ def parameter(
     """A field that holds numbers within a range, or one of several names.
 
     The default of an array is a number for all entries, an array, or a `PerSize`; `at_most` names a size of the game
-    that bounds the range from above; `drawn` says how its entries come from a range (`EACH`, `ONCE`, `SYMMETRIC`, `NEVER`).
+    that bounds the range from above; `drawn` says how its entries come from a range (`EACH`, `ONCE`, …).
     """
     return _field(Declaration(allowed, default, at_most, drawn=drawn))
 

@@ -32,6 +32,15 @@ def with_load(params: Params, load: Float[Array, ""]) -> Params:
     )
 
 
+def with_fresh_news(params: Params) -> Params:
+    """The same network, where every node sends a heartbeat in every step, which its neighbours hear at once."""
+    now = {
+        "heartbeat_period": jnp.ones_like(params.heartbeat_period),
+        "heartbeat_delay": jnp.zeros_like(params.heartbeat_delay),
+    }
+    return dataclasses.replace(params, **now)
+
+
 def with_cold_ratio(params: Params, ratio: Float[Array, "*N"]) -> Params:
     """T_c = ratio · T_w."""
     return dataclasses.replace(params, cold_time=(ratio * params.warm_time).astype(jnp.float32))
