@@ -50,7 +50,11 @@ class InputLaw(Protocol):
         ...
 
     def scaled(self, factor: Float[Array, ""] | float) -> "InputLaw":
-        """The law of rates that are `factor` times as high; it may be traced."""
+        """The law of rates that are `factor` times as high, in the same time; it may be traced.
+
+        Means, amplitudes and deviations scale; in laws without these all rates do, since a law that stayed as it is
+        would give networks of any capacity the same inputs, whatever load was asked for.
+        """
         ...
 
     def validate(self, num_nodes: int) -> None:

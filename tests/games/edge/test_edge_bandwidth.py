@@ -15,6 +15,7 @@ from jaxdlb.games.edge.bandwidth import LAWS, BandwidthLaw, Played, Resampled, S
 KEY = jax.random.key(5)
 SAMPLES = np.array([0.0, 0.5, 1.0, 1.5, 2.0])
 LINKS = np.triu_indices(5, 1)  # of five nodes
+STEPS = 500
 
 
 def made(type_, **fields):
@@ -29,9 +30,9 @@ def _play(law, key, num_nodes, steps):
     return state, jax.vmap(law.factors, in_axes=(0, None, 0))(keys, state, jnp.arange(steps))
 
 
-def play(law, num_nodes=5, steps=10, key=KEY):
+def play(law, num_nodes=5, key=KEY):
     """The state that one episode starts with, and its factors [T, N, N]."""
-    state, factors = _play(law, key, num_nodes, steps)
+    state, factors = _play(law, key, num_nodes, STEPS)
     return jax.tree.map(np.asarray, state), np.asarray(factors)
 
 
@@ -48,7 +49,7 @@ def test_factors_are_symmetric_and_1_on_the_diagonal(kind, num_nodes):
     law = made(LAWS[kind])
     assert isinstance(law, BandwidthLaw)
     _, factors = play(law, num_nodes)
-    assert factors.shape == (10, num_nodes, num_nodes) and factors.dtype == np.float32
+    assert factors.shape == (STEPS, num_nodes, num_nodes) and factors.dtype == np.float32
     np.testing.assert_array_equal(factors, factors.swapaxes(1, 2))
     assert np.all(factors[:, np.arange(num_nodes), np.arange(num_nodes)] == 1)
 
@@ -72,7 +73,7 @@ def test_steady_bandwidth_does_not_vary():
 def test_a_wave_follows_the_formula_without_noise():
     state, factors = play(made(Wave, amplitude=0.6, period=6.5, noise=0))
     for i, j in zip(*LINKS, strict=True):
-        exact = [1 + 0.6 * math.sin(2 * math.pi * (t / 6.5 + state.phase[i, j])) for t in range(10)]
+        exact = [1 + 0.6 * math.sin(2 * math.pi * (t / 6.5 + float(state.phase[i, j]))) for t in range(STEPS)]
         np.testing.assert_allclose(factors[:, i, j], exact, atol=2e-6)
 
 
@@ -80,42 +81,42 @@ def test_phases_of_a_wave_are_uniform_and_its_noise_is_normal():
     law = made(Wave, amplitude=0.5, period=50.0, noise=0.02)
     phases = jax.vmap(lambda key: law.start(key, 5).phase)(jax.random.split(KEY, 400))[:, *LINKS]
     assert stats.kstest(np.ravel(phases), "uniform").pvalue > 1e-3
-    state, factors = play(law, steps=1000)
-    wave = 1 + 0.5 * np.sin(2 * np.pi * (np.arange(1000)[:, None, None] / 50 + state.phase))
+    state, factors = play(law)
+    wave = 1 + 0.5 * np.sin(2 * np.pi * (np.arange(STEPS)[:, None, None] / 50 + state.phase))
     z = ((factors - wave) / 0.02)[:, *LINKS]
     assert stats.kstest(z.ravel(), "norm").pvalue > 1e-3
-    assert np.abs(np.corrcoef(z.T)[LINKS]).max() < 4.5 / math.sqrt(1000)
+    assert np.abs(np.corrcoef(z.T)[LINKS]).max() < 4.5 / math.sqrt(STEPS)
 
 
 def test_a_wave_is_never_below_0():
     """With amplitude 0 the factor is max(1 + 2 z, 0): 0 with probability Φ(−1/2)."""
-    links = play(made(Wave, amplitude=0, noise=2), steps=1000)[1][:, *LINKS]
+    links = play(made(Wave, amplitude=0, noise=2))[1][:, *LINKS]
     share = stats.norm.cdf(-0.5)
     assert links.min() == 0
     assert abs(np.mean(links == 0) - share) < 4.5 * math.sqrt(share * (1 - share) / links.size)
 
 
 def test_samples_are_drawn_anew_for_each_link_and_step_all_as_likely():
-    links = play(made(Resampled, noise=0), steps=1000)[1][:, *LINKS]
+    links = play(made(Resampled, noise=0))[1][:, *LINKS]
     values, counts = np.unique(links, return_counts=True)
     assert values.tolist() == SAMPLES.tolist()
     assert stats.chisquare(counts).pvalue > 1e-3
     over_time = np.corrcoef(links[1:].ravel(), links[:-1].ravel())[0, 1]
     assert abs(over_time) < 4.5 / math.sqrt(links.size)
-    assert np.abs(np.corrcoef(links.T)[LINKS]).max() < 4.5 / math.sqrt(1000)
+    assert np.abs(np.corrcoef(links.T)[LINKS]).max() < 4.5 / math.sqrt(STEPS)
 
 
 def test_the_noise_of_samples_is_uniform_and_a_share_of_each():
-    links = play(made(Resampled, samples=[2.0], noise=0.25), steps=1000)[1][:, *LINKS]
+    links = play(made(Resampled, samples=[2.0], noise=0.25))[1][:, *LINKS]
     assert stats.kstest((links.ravel() / 2 - 0.75) / 0.5, "uniform").pvalue > 1e-3
 
 
 def test_a_record_is_played_from_where_each_link_begins_and_repeats():
     state, factors = play(made(Played))
     for i, j in zip(*LINKS, strict=True):
-        assert factors[:, i, j].tolist() == [SAMPLES[(state.offset[i, j] + t) % 5] for t in range(10)]
+        assert factors[:, i, j].tolist() == [SAMPLES[(state.offset[i, j] + t) % 5] for t in range(STEPS)]
     state, factors = play(made(Played, random_start=False))
-    np.testing.assert_array_equal(factors[:, *LINKS], SAMPLES[np.arange(10) % 5][:, None].repeat(10, 1))
+    np.testing.assert_array_equal(factors[:, *LINKS], SAMPLES[np.arange(STEPS) % 5][:, None].repeat(10, 1))
 
 
 def test_every_offset_of_a_record_is_as_likely():
@@ -136,7 +137,7 @@ def test_every_offset_of_a_record_is_as_likely():
 def test_a_batch_of_laws_plays_as_each_of_them_alone(one, other):
     batch = jax.tree.map(lambda *leaves: jnp.stack(leaves), one, other)
     keys = jnp.stack([KEY, jax.random.key(6)])
-    _, together = jax.vmap(lambda law, key: _play(law, key, 5, 10))(batch, keys)
+    _, together = jax.vmap(lambda law, key: _play(law, key, 5, STEPS))(batch, keys)
     for law, key, factors in zip((one, other), keys, together, strict=True):
         np.testing.assert_allclose(factors, play(law, key=key)[1], rtol=1e-5, atol=1e-6)
 

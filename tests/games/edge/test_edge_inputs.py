@@ -125,7 +125,7 @@ def test_waves_follow_the_formula_without_noise():
         state, rates = play(law.replace(shuffle=jnp.asarray(shuffle)))
         assert sorted(state.phase.tolist()) == [0, 0.25, 0.5, 0.75]
         exact = [
-            [m + a * math.sin(2 * math.pi * (t / 6.5 + phase)) for m, a, phase in zip(*each, strict=True)]
+            [m + a * math.sin(2 * math.pi * (t / 6.5 + float(phase))) for m, a, phase in zip(*each, strict=True)]
             for t in range(12)
             for each in [([10, 20, 30, 40], [1, 2, 3, 0], state.phase)]
         ]
