@@ -34,6 +34,7 @@ _AT_ONCE = 2 ** np.arange(9)  # how many requests may be moved together
 _LEAST_GAIN = 1e-6  # of a move, in requests and as a share of its relief; float32 could see smaller ones in a circle
 _CONVEX = -1e-3  # second differences of rejections are above this, but for rounding, where they are convex
 _NOBODY = -1
+_NEVER = 2  # hops; an arc adds at most one
 
 
 @struct.dataclass
@@ -116,19 +117,22 @@ class _Network(NamedTuple):
     table: LossTable
     params: Params
     legal: Bool[Array, "N A"]
-    hops: Int[Array, "N A"]  # 1 where a request of node i at j is forwarded, which costs c_f
+    hops: Int[Array, "N A"]  # 1 where a request of node i at j is forwarded, which costs c_f; 0 if that is nothing
 
 
 def optimum(inputs: Int[Array, " N"], table: LossTable, params: Params) -> Optimum:
     """The best flow of requests that come to N nodes; `table` must be fitted to `params`.
 
-    Exact but for float32. It bounds the utility of games with rejections in the mean (`expected`) alone. Whether R_j
-    are convex is checked at all loads in the table that can come about.
+    Exact but for float32; a c_f below 10⁻⁶ of the other costs is nothing to it. It bounds the utility of games with
+    rejections in the mean (`expected`) alone. Whether R_j are convex is checked at all loads in the table that can come
+    about.
     """
     num_nodes = inputs.shape[0]
     elsewhere = jnp.ones((num_nodes, num_nodes), jnp.int32) - jnp.eye(num_nodes, dtype=jnp.int32)
     hops = jnp.concatenate([elsewhere, jnp.zeros((num_nodes, 1), jnp.int32)], axis=1)
-    network = _Network(table, params, legal_shares(params.adjacency), hops)
+    largest = 1 + jnp.maximum(params.loss_cost, params.refusal_cost)
+    counts = params.forwarding_cost >= _LEAST_GAIN * largest
+    network = _Network(table, params, legal_shares(params.adjacency), jnp.where(counts, hops, 0))
     at_home = jnp.where(jnp.eye(num_nodes, num_nodes + 1, dtype=bool), inputs[:, None], 0)
     flow, _ = while_any(lambda network, now: now[1], _move, network, (at_home, jnp.bool_(True)))
     lost = table.at(jnp.sum(flow, axis=0)[:num_nodes, None], params)
@@ -169,7 +173,7 @@ def _move(network: _Network, now: tuple[Int[Array, "N A"], Any]) -> tuple[Int[Ar
     relief, rise = _slopes(network, flow)
     paths = _shortest_paths(network, flow, relief[:, 0])
     end = jnp.argmin(paths.length(network) + rise[:, 0])
-    trail = _trace(paths, flow, end)
+    trail = _trace(network, paths, flow, end)
     forwarding = network.params.forwarding_cost * jnp.sum(trail.moves * network.hops)
     gain = relief[trail.place] - rise[end] - forwarding * _AT_ONCE
     sure = gain - _LEAST_GAIN * (1 + jnp.abs(relief[trail.place]))
@@ -207,7 +211,6 @@ class _Paths(NamedTuple):
     start: Float[Array, " A"]  # minus what the first place of the path gains
     hops: Int[Array, " A"]  # forwarded requests more; kept apart, so that a circle of them costs exactly nothing
     before: Int[Array, " A"]  # the place before it on the path, or nobody
-    mover: Int[Array, "A A"]  # whose requests are moved from j to k
     changed: Bool[Array, ""]
     rounds: Int[Array, ""]
 
@@ -215,16 +218,22 @@ class _Paths(NamedTuple):
         return self.start + network.params.forwarding_cost * self.hops
 
 
+def _extra_hops(network: _Network, flow: Int[Array, "N A"], j: Int[Array, "..."], k: Int[Array, "..."]) -> Array:
+    """By how many a move of a request of each node from j to k changes those forwarded: int32 [N, …].
+
+    `_NEVER` where it has none there, or may not have it there.
+    """
+    possible = (flow[:, j] > 0) & network.legal[:, k]
+    return jnp.where(possible, network.hops[:, k] - network.hops[:, j], _NEVER)
+
+
 def _shortest_paths(network: _Network, flow: Int[Array, "N A"], relief: Float[Array, " A"]) -> _Paths:
-    """Bellman–Ford; an arc moves requests of those for whom it is cheapest, and of these of who has most there."""
-    extra = network.hops[:, None, :] - network.hops[:, :, None]
-    possible = (flow > 0)[:, :, None] & network.legal[:, None, :]
-    never = 2  # an arc costs at most one hop
-    arc = jnp.min(jnp.where(possible, extra, never), axis=0)
-    mover = jnp.argmax(jnp.where(possible & (extra == arc), flow[:, :, None], 0), axis=0)
+    """Bellman–Ford; an arc moves requests of those for whom it is cheapest."""
     places = flow.shape[1]
+    j, k = jnp.indices((places, places), sparse=True)
+    arc = jnp.where(j == k, _NEVER, jnp.min(_extra_hops(network, flow, j, k), axis=0))
     nobody, no_hops = jnp.full(places, _NOBODY, jnp.int32), jnp.zeros(places, jnp.int32)
-    first = _Paths(-relief, no_hops, nobody, mover.astype(jnp.int32), jnp.bool_(True), jnp.int32(0))
+    first = _Paths(-relief, no_hops, nobody, jnp.bool_(True), jnp.int32(0))
 
     def goes_on(constants: tuple, paths: _Paths) -> Bool[Array, ""]:
         return paths.changed & (paths.rounds < places)
@@ -232,12 +241,15 @@ def _shortest_paths(network: _Network, flow: Int[Array, "N A"], relief: Float[Ar
     def relax(constants: tuple, paths: _Paths) -> _Paths:
         network, arc = constants
         lengths = paths.start[:, None] + network.params.forwarding_cost * (paths.hops[:, None] + arc)
-        lengths = jnp.where(arc < never, lengths, jnp.inf)
+        lengths = jnp.where(arc < _NEVER, lengths, jnp.inf)
         before = jnp.argmin(lengths, axis=0).astype(jnp.int32)
-        shorter = jnp.min(lengths, axis=0) < paths.length(network)
-        return paths._replace(
-            start=jnp.where(shorter, paths.start[before], paths.start),
-            hops=jnp.where(shorter, paths.hops[before] + arc[before, jnp.arange(places)], paths.hops),
+        start, hops = paths.start[before], paths.hops[before] + arc[before, jnp.arange(places)]
+        less = jnp.min(lengths, axis=0)
+        fewer = (start != paths.start) | (hops < paths.hops)  # of one start, whatever rounding makes of lengths
+        shorter = (less < paths.length(network)) & fewer
+        return _Paths(
+            start=jnp.where(shorter, start, paths.start),
+            hops=jnp.where(shorter, hops, paths.hops),
             before=jnp.where(shorter, before, paths.before),
             changed=jnp.any(shorter),
             rounds=paths.rounds + 1,
@@ -256,21 +268,22 @@ class _Trail(NamedTuple):
     is_path: Bool[Array, ""]  # whether it leads from one place to another
 
 
-def _trace(paths: _Paths, flow: Int[Array, "N A"], end: Int[Array, ""]) -> _Trail:
-    """The path to `end`."""
+def _trace(network: _Network, paths: _Paths, flow: Int[Array, "N A"], end: Int[Array, ""]) -> _Trail:
+    """The path to `end`; of those for whom an arc is cheapest, whoever has most there moves."""
     places = flow.shape[1]
     nothing = jnp.zeros_like(flow)
     first = _Trail(end.astype(jnp.int32), nothing, jnp.max(flow), jnp.int32(0), jnp.bool_(False))
 
     def goes_on(constants: tuple, trail: _Trail) -> Bool[Array, ""]:
-        paths, _ = constants
+        _, paths, _ = constants
         return (paths.before[trail.place] != _NOBODY) & (trail.steps < places)
 
     def step_back(constants: tuple, trail: _Trail) -> _Trail:
-        paths, flow = constants
+        network, paths, flow = constants
         more = goes_on(constants, trail)
         place = jnp.where(more, paths.before[trail.place], trail.place)
-        mover = paths.mover[place, trail.place]
+        extra = _extra_hops(network, flow, place, trail.place)
+        mover = jnp.argmax(jnp.where(extra == jnp.min(extra), flow[:, place], 0))
         moved = trail.moves.at[mover, place].add(-1).at[mover, trail.place].add(1)
         return _Trail(
             place=place,
@@ -280,7 +293,7 @@ def _trace(paths: _Paths, flow: Int[Array, "N A"], end: Int[Array, ""]) -> _Trai
             is_path=trail.is_path | more,
         )
 
-    trail = while_any(goes_on, step_back, (paths, flow), first)
+    trail = while_any(goes_on, step_back, (network, paths, flow), first)
     return trail._replace(is_path=trail.is_path & (paths.before[trail.place] == _NOBODY))
 
 

@@ -34,7 +34,7 @@ def network(rng=RNG, **fields):
         "instances": rng.integers(0, INSTANCES + 1, NODES),
         "refusal_cost": rng.choice([0.0, 0.3, 1.0]),
         "loss_cost": rng.choice([0.0, 0.5, 3.0]),
-        "forwarding_cost": rng.choice([0.0, 0.05, 0.3]),
+        "forwarding_cost": rng.choice([0.0, 1e-7, 0.05, 0.3]),
     } | fields
     arrays = {name: np.asarray(value, getattr(DEFAULTS, name).dtype) for name, value in drawn.items()}
     return dataclasses.replace(DEFAULTS, **arrays)
