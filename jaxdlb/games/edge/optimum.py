@@ -48,7 +48,7 @@ class LossTable:
     @classmethod
     def empty(cls, num_nodes: int, max_instances: int) -> "LossTable":
         """The table of no nodes yet."""
-        return cls(jnp.full((num_nodes, 4), jnp.nan), jnp.zeros((num_nodes, _TABLED)), max_instances)
+        return cls(jnp.full((num_nodes, 4), jnp.nan, jnp.float32), jnp.zeros((num_nodes, _TABLED)), max_instances)
 
     def fitted(self, params: Params) -> "LossTable":
         """The table of the nodes in `params`: this one, where it is of them already, at no cost."""
