@@ -106,9 +106,9 @@ def _aimd(
     sent, rejected = observation.peers[..., Peer.SENT], observation.peers[..., Peer.REJECTED]
     answered = jnp.where(rejected > tolerance * sent, limit * decrease, limit + increase)
     limit = jnp.where(_neighbours(observation) & (sent > 0), answered, limit)
-    open_ = jnp.where(_neighbours(observation), limit, 0.0)
+    room = jnp.where(_neighbours(observation), limit, 0.0)
     rest = _beyond(observation, headroom * observation.own[:, Own.CAPACITY])
-    return limit, (jnp.minimum(rest, jnp.sum(open_, axis=1)), open_)
+    return limit, (jnp.minimum(rest, jnp.sum(room, axis=1)), room)
 
 
 @struct.dataclass

@@ -48,7 +48,7 @@ class LossTable:
     @classmethod
     def empty(cls, num_nodes: int, max_instances: int) -> "LossTable":
         """The table of no nodes yet."""
-        return cls(jnp.full((num_nodes, 4), jnp.nan), jnp.zeros((num_nodes, _TABLED)), max_instances)
+        return cls(jnp.full((num_nodes, 4), jnp.nan, jnp.float32), jnp.zeros((num_nodes, _TABLED)), max_instances)
 
     def fitted(self, params: Params) -> "LossTable":
         """The table of the nodes in `params`: this one, where it is of them already, at no cost."""
@@ -131,7 +131,7 @@ def optimum(inputs: Int[Array, " N"], table: LossTable, params: Params) -> Optim
     elsewhere = jnp.ones((num_nodes, num_nodes), jnp.int32) - jnp.eye(num_nodes, dtype=jnp.int32)
     hops = jnp.concatenate([elsewhere, jnp.zeros((num_nodes, 1), jnp.int32)], axis=1)
     largest = 1 + jnp.maximum(params.loss_cost, params.refusal_cost)
-    counts = params.forwarding_cost >= _LEAST_GAIN * largest
+    counts = params.forwarding_cost >= _LEAST_GAIN * largest  # else float32 would at times call unequal paths equal
     network = _Network(table, params, legal_shares(params.adjacency), jnp.where(counts, hops, 0))
     at_home = jnp.where(jnp.eye(num_nodes, num_nodes + 1, dtype=bool), inputs[:, None], 0)
     flow, _ = while_any(lambda network, now: now[1], _move, network, (at_home, jnp.bool_(True)))

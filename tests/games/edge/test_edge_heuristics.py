@@ -10,9 +10,11 @@ from jaxdlb.games.edge.game import Edge
 from jaxdlb.games.edge.heuristics import HEURISTICS
 from jaxdlb.games.edge.views import Observation, Own, Peer
 from jaxdlb.policies import make_heuristic
+from jaxdlb.testing.claims import claim_alike
 
 NODES, STEPS = 5, 6
 GAME = Edge(num_nodes=NODES, max_instances=14)
+PARAMS = GAME.default_params(instances=8)
 DETERMINISTIC = [name for name in HEURISTICS if name not in ("random", "oracle_optimal")]
 OPTIONS = {
     "local_first": {"headroom": 0.4},
@@ -145,6 +147,15 @@ def test_shares_are_those_of_the_rule_in_plain_python(name):
         assert bool(spaces.contains(GAME.action_space, share, view.legal).all())
         assert not share[:, -1].any()
     assert name != "aimd" or np.allclose(carry, limits)
+
+
+@pytest.mark.parametrize("name", HEURISTICS)
+def test_memories_keep_their_shapes_and_types(name):
+    policy = make_heuristic(HEURISTICS, name)
+    before = jax.eval_shape(lambda: policy.init(GAME))
+    after, share = jax.eval_shape(policy.act, KEY, before, VIEWS[0], PARAMS)
+    claim_alike(before, after, "memories at the start and after a step must match")
+    assert (share.shape, share.dtype, share.weak_type) == ((NODES, NODES + 1), jnp.float32, False)
 
 
 def test_defaults_are_those_of_the_table():

@@ -34,7 +34,7 @@ def network(rng=RNG, **fields):
         "instances": rng.integers(0, INSTANCES + 1, NODES),
         "refusal_cost": rng.choice([0.0, 0.3, 1.0]),
         "loss_cost": rng.choice([0.0, 0.5, 3.0]),
-        "forwarding_cost": rng.choice([0.0, 1e-7, 0.05, 0.3]),
+        "forwarding_cost": rng.choice([0.0, 0.05, 0.3]),
     } | fields
     arrays = {name: np.asarray(value, getattr(DEFAULTS, name).dtype) for name, value in drawn.items()}
     return dataclasses.replace(DEFAULTS, **arrays)
@@ -145,6 +145,16 @@ def test_the_optimum_is_that_of_a_linear_programme(solved):
     assert 5 <= (best.refused[:CASES].sum(axis=1) > 0).sum() <= CASES - 5
     assert (best.flow[:CASES].sum(axis=(1, 2)) > np.trace(best.flow[:CASES], axis1=1, axis2=2)).sum() >= 10
     assert best.flow[-1].sum(axis=0).max() > 512
+
+
+@pytest.mark.parametrize("price", [3e-8, 1e6])
+def test_so_it_is_where_forwarding_costs_hardly_anything_or_more_than_all_else(price):
+    """At the lower price, float32 tells paths of different lengths apart at some loads and not at others."""
+    rng, price = np.random.default_rng(5), np.float32(price)
+    clusters = [network(rng, forwarding_cost=price) for _ in CLUSTERS]
+    inputs = rng.integers(0, 60, INPUTS.shape)
+    utilities = [by_linear_programme(n, params)[0] for n, params in zip(inputs, clusters, strict=True)]
+    np.testing.assert_allclose(solve_all(inputs, clusters)[0].utility, utilities, atol=1e-5)
 
 
 def test_its_shares_give_back_just_its_flow(solved):
