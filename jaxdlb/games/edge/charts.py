@@ -53,7 +53,7 @@ def timeline(recordings: Mapping[str, Recording], replays: Mapping[str, Replay])
     columns = (1 if len(shown) <= 4 else 2 if len(shown) <= 16 else 4) if alone else len(replays)
     rows = math.ceil(len(shown) / columns) if alone else len(shown)
     height = float(np.clip(9 / rows, 0.66, 1.5))
-    size = (max(WIDTH, 0.8 + 2.3 * columns), 2.6 + height * rows)
+    size = (max(WIDTH, 0.8 + 1.95 * columns), 2.6 + height * rows)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     grid = figure.add_gridspec(rows + 1, columns, height_ratios=[*[height] * rows, 1.25])
     bins = int(np.clip(BINS_OF_ALL // (len(shown) * len(replays)), 48, MOST_BINS))
@@ -66,13 +66,13 @@ def timeline(recordings: Mapping[str, Recording], replays: Mapping[str, Replay])
             axes = figure.add_subplot(grid[at])
             _node(axes, replayed, node, bins)
             axes.set(ylim=(0, 1.05 * top), xlim=(0, replayed.num_steps))
-            _ticks(axes, labelled=at[1] == 0)
+            _ticks(axes, labelled=at[1] == 0, low=alone and columns > 1 and place + columns >= len(shown))
             if alone or column == 0:
                 axes.set_ylabel(f"node {node}", fontsize=SMALL, color=INK)
             if place == 0 and not alone:
                 axes.set_title(layout.caption(name, 30), fontsize=NORMAL, color=INK, fontweight="bold", loc="left")
         total = figure.add_subplot(grid[rows, :] if alone else grid[rows, column])
-        _total(total, replayed, lost_share(recordings[name]), bins)
+        _total(total, replayed, lost_share(recordings[name]))
         total.set_xlim(0, replayed.num_steps)
         _ticks(total, labelled=column == 0, low=True)
     bottom = [axes for axes in figure.axes if axes.get_xlabel()]
@@ -123,8 +123,8 @@ def stack(axes: Axes, served: Float[np.ndarray, " T"], lost: Float[np.ndarray, "
     axes.stairs(above, edges, baseline=below, fill=True, color=VERMILION, linewidth=0, label="lost")
 
 
-def _total(axes: Axes, replayed: Replay, share: float, bins: int) -> None:
-    lost, edges = binned(replayed.lost.sum(axis=1), bins)
+def _total(axes: Axes, replayed: Replay, share: float) -> None:
+    lost, edges = binned(replayed.lost.sum(axis=1), MOST_BINS)
     axes.stairs(lost, edges, fill=True, color=VERMILION, linewidth=0)
     axes.set_ylim(0, 1.05 * max(float(lost.max()), 1.0))
     said = "no requests" if math.isnan(share) else f"{100 * share:.1f}% lost"

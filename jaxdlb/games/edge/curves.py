@@ -56,9 +56,9 @@ class Kind(NamedTuple):
 class Curves(NamedTuple):
     """How each of K kinds of nodes fares at each of R rates; see `service.Service` and `dynamics.Served`."""
 
-    reject_prob: Float[Array, "K R"]
-    cold_prob: Float[Array, "K R"]
-    service_time: Float[Array, "K R"]  # s; 0 where nothing is served
+    reject_prob: Float[np.ndarray, "K R"]
+    cold_prob: Float[np.ndarray, "K R"]
+    service_time: Float[np.ndarray, "K R"]  # s; 0 where nothing is served
 
 
 def kinds_of(params: Sequence[Params]) -> list[Kind]:
@@ -71,7 +71,7 @@ def kinds_of(params: Sequence[Params]) -> list[Kind]:
 def curves(kinds: Sequence[Kind], rates: Int[np.ndarray, " R"], params: Params) -> Curves:
     """How these kinds fare, as the game serves a network of as many nodes as there are kinds and rates."""
     columns = {name: jnp.array([getattr(kind, name) for kind in kinds]) for name in Kind._fields}
-    nodes = {name: jnp.repeat(column, len(rates)) for name, column in columns.items()}
+    nodes: dict[str, Any] = {name: jnp.repeat(column, len(rates)) for name, column in columns.items()}
     most = max(1, *(kind.instances for kind in kinds))
     drawn = jax.device_get(_serve(jnp.tile(jnp.array(rates), len(kinds)), most, dataclasses.replace(params, **nodes)))
     return Curves(*(each.reshape(len(kinds), len(rates)) for each in drawn))

@@ -5,29 +5,29 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.colors import Normalize
 
 from jaxdlb.drawing import layout
-from jaxdlb.drawing.style import BAR, BLUE, DASHED, INK, MOST_LABELS, PALE, PAPER, SMALL
+from jaxdlb.drawing.style import BAR, BLUE, INK, MOST_LABELS, PALE, PAPER, SMALL
 from jaxdlb.games.edge import ring
 from jaxdlb.games.edge.replay import Replay
 
 SHARES = "Oranges"  # of requests rejected: darker means more
-DOTS = 3  # on the link with most requests
+DOTS, FEW_DOTS = 3, 1  # on the link with most requests; where there are many links
 PACE = 0.3  # of its way, that a dot covers in a step
-PAD = 0.42  # around the nodes, for their labels
-NARROW = 0.6  # at least so far up and down, where nodes stand in a row
+PAD, SMALL_PAD = 0.36, 0.24  # around the nodes, for their labels: of two lines, of one
+NARROW = 0.45  # at least so far up and down, where nodes stand in a row
 
 
 @dataclasses.dataclass(frozen=True)
 class Scales:
     """The ends of the scales that panels share."""
 
-    flow: float  # requests per second on one link
+    flow: float  # requests per second on one link; 0 if there are none on any
     rate: float  # requests per second at one node: its capacity, or what comes to it
     share: float  # of requests rejected
 
@@ -61,7 +61,7 @@ def scales_for(capacities: Sequence[Float[np.ndarray, " N"]], moments: Sequence[
     """Wide enough for all of them."""
     share = max(float(each.reject_share.max()) for each in moments)
     return Scales(
-        flow=max(1.0, *(float(each.forwarded.max()) for each in moments)),
+        flow=max(float(each.forwarded.max()) for each in moments),
         rate=max(1.0, *(float(each.max()) for each in [*capacities, *(each.input_rate for each in moments)])),
         share=max(0.1, np.ceil(10 * share) / 10),
     )
@@ -78,17 +78,19 @@ class Panel:
         self._source, self._target = np.nonzero(replayed.adjacency)
         self._ways = ring.ways(self._centres, self._radii, self._source, self._target)
         self._head = 0.42 * ring.largest_radius(num_nodes)
-        self._width = float(np.clip(50 / num_nodes, 3, 7))
+        self._width = float(np.clip(50 / num_nodes, 2, 7))
         _fit(axes, self._centres, ring.largest_radius(num_nodes))
         axes.add_collection(LineCollection(list(self._ways), colors=PALE, linewidths=0.8, zorder=0))
         discs = list(ring.discs(self._centres, self._radii))
-        dot = 5.0 * self._width
+        dot, fine = 5.0 * self._width, 1.1 if num_nodes <= MOST_LABELS else 0.6
         self.artists: dict[str, Any] = {
             "flows": axes.add_collection(LineCollection([], colors=BAR, zorder=1)),
             "heads": axes.add_collection(PolyCollection([], color=BLUE, linewidths=0, zorder=2)),
             "nodes": axes.add_collection(PolyCollection(discs, edgecolors=INK, linewidths=0.9, zorder=3)),
             "inputs": axes.add_collection(
-                PolyCollection([], facecolors="none", edgecolors=INK, linewidths=1.1, linestyles=[DASHED], zorder=4)
+                PolyCollection(
+                    [], facecolors="none", edgecolors=INK, linewidths=fine, linestyles=[(0, (2.5, 1.5))], zorder=4
+                )
             ),
             "dots": axes.scatter([], [], s=dot, color=BLUE, linewidths=0.6, edgecolors=PAPER, zorder=5),
         }
@@ -102,7 +104,7 @@ class Panel:
     def _label(self, axes: Axes, num_nodes: int) -> dict[int, Any]:
         """The number of each node, outside the circle; where there is room, its share of rejections will follow."""
         away = self._centres if num_nodes > 1 else np.array([[0.0, 1.0]])
-        at = self._centres + away * (ring.largest_radius(num_nodes) + 0.5 * PAD)
+        at = self._centres + away * (ring.largest_radius(num_nodes) + 0.5 * _pad(num_nodes))
         style: dict[str, Any] = {"ha": "center", "va": "center", "color": INK, "linespacing": 1.05, "zorder": 6}
         small = num_nodes > MOST_LABELS
         return {
@@ -112,6 +114,8 @@ class Panel:
 
     def show(self, now: Moment, time: float | None = None) -> None:
         """Make everything look as at this moment; at a `time`, in steps, dots are under way on links."""
+        few = len(self._centres) <= MOST_LABELS
+        most = DOTS if few else FEW_DOTS
         flow = now.forwarded[self._source, self._target]
         used = flow > 0
         ways, strength = self._ways[used], flow[used] / self._scales.flow
@@ -122,23 +126,28 @@ class Panel:
         self.artists["heads"].set_verts(heads)
         self.artists["nodes"].set_facecolors(colours)
         self.artists["inputs"].set_verts(ring.discs(self._centres, self._radius(now.input_rate)))
-        self.artists["dots"].set_offsets(_dots(ways, strength, time) if time is not None else np.zeros((0, 2)))
-        if len(self._centres) <= MOST_LABELS:
+        self.artists["dots"].set_offsets(
+            np.zeros((0, 2)) if time is None else _dots(ways, np.ceil(most * strength).astype(int), time)
+        )
+        if few:
             for node, text in self.labels.items():
                 text.set_text(f"{node}\n{100 * now.reject_share[node]:.0f}%")
 
 
 def _fit(axes: Axes, centres: ring.Points, largest: float) -> None:
     """Room for all nodes and their labels."""
-    reach = np.abs(centres).max(axis=0) + largest + PAD
+    reach = np.abs(centres).max(axis=0) + largest + _pad(len(centres))
     axes.set(xlim=(-reach[0], reach[0]), aspect="equal")
     axes.set_ylim(-max(reach[1], NARROW), max(reach[1], NARROW))
     axes.set_axis_off()
 
 
-def _dots(ways: Float[np.ndarray, "M P 2"], strength: Float[np.ndarray, " M"], time: float) -> ring.Points:
-    """One dot to `DOTS` on each way, evenly spaced."""
-    count = np.ceil(DOTS * strength).astype(int)
+def _pad(num_nodes: int) -> float:
+    return PAD if num_nodes <= MOST_LABELS else SMALL_PAD
+
+
+def _dots(ways: Float[np.ndarray, "M P 2"], count: Int[np.ndarray, " M"], time: float) -> ring.Points:
+    """So many dots on each way, evenly spaced."""
     way = np.repeat(np.arange(len(ways)), count)
     place = np.arange(len(way)) - np.repeat(np.cumsum(count) - count, count)
     return ring.on_ways(ways[way], (PACE * time + place / count[way]) % 1)

@@ -6,7 +6,10 @@ from jaxtyping import Float, Int
 Points = Float[np.ndarray, "M 2"]
 
 LARGEST, OF_THE_GAP = 0.22, 0.3  # the radius of the largest disc; at most this share of the way to the next node
-BEND = 0.16  # how far a way swings out to the left, as a share of its length
+# How far the middle of a way lies further in than the straight line, and to its left, as shares of its length; so the
+# ways there and back can be told apart.
+INWARD, LEFT = 0.06, 0.1
+CLEAR = 1.2  # of the largest radius: the distance at which a way passes the nodes in between
 
 
 def places(num_nodes: int) -> Points:
@@ -36,14 +39,23 @@ def ways(
     target: Int[np.ndarray, " M"],
     num_points: int = 24,
 ) -> Float[np.ndarray, "M P 2"]:
-    """Points along the way from disc to disc, which swings out to the left, so that both directions can be seen."""
+    """Points along the way from disc to disc, clear of the nodes in between."""
     start, end = centres[source], centres[target]
-    along = end - start
+    along, straight = end - start, (start + end) / 2
     across = np.stack([-along[:, 1], along[:, 0]], axis=1)
-    middle = (start + end) / 2 + 2 * BEND * across
+    inward = 2 * _inward(len(centres), along, straight)[:, None]
+    middle = straight - inward * _unit(straight) + 2 * LEFT * across
     start = start + radii[source, None] * _unit(middle - start)
     end = end + radii[target, None] * _unit(middle - end)
     return np.stack([_between(start, middle, end, share) for share in np.linspace(0, 1, num_points)], axis=1)
+
+
+def _inward(num_nodes: int, along: Points, straight: Points) -> Float[np.ndarray, " M"]:
+    """How far the middle of each way lies further in than that of the straight line, but never beyond the centre."""
+    length, depth = (np.hypot(each[:, 0], each[:, 1]) for each in (along, straight))
+    passing = length > 1.01 * 2 * np.sin(np.pi / max(num_nodes, 2))  # there are nodes in between
+    clear = CLEAR * largest_radius(num_nodes) + LEFT * length - (1 - depth)
+    return np.minimum(np.maximum(INWARD * length, np.where(passing, clear, 0.0)), depth / 2)
 
 
 def _unit(vectors: Points) -> Points:

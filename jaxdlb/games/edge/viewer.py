@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from matplotlib import ticker
+from matplotlib import colormaps, ticker
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
@@ -26,10 +26,10 @@ from jaxdlb.recording import Recording, check_drawable, frame_times
 WHOLE = slice(None)
 
 # Sizes of the animation in pixels; those of the second row are stacked vertically.
-ALONE, BESIDE, LEFT, GAP, RIGHT = 600, 440, 62, 50, 18
+ALONE, BESIDE, LEFT, GAP, RIGHT = 600, 440, 78, 50, 18
 MARGIN, TITLE, STRIP, UNDER, FOOTER = 10, 44, 64, 36, 64
 MOST_OF_A_NAME = 40  # characters
-SHORTEST = 0.6  # of its width: the height of a network's panel
+SHORTEST = 0.42  # of its width: the height of a network's panel
 
 
 def figures(recordings: Mapping[str, Recording]) -> dict[str, tuple[str, Figure]]:
@@ -91,10 +91,10 @@ def _dress_bar(bar: Any) -> None:
 def _handles(scales: Scales) -> list[Any]:
     """What the marks of a network mean."""
     circle: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 9}
-    most = f"{layout.number(scales.flow)} per second"
+    most = f"at most {layout.number(scales.flow)} per second" if scales.flow > 0 else "none"
     return [
         Line2D([], [], color=INK, markerfacecolor=PAPER, label="node: area in proportion to its capacity", **circle),
-        Line2D([], [], color=BAR, linewidth=5, label=f"requests forwarded: the widest line is {most}"),
+        Line2D([], [], color=BAR, linewidth=5, label=f"requests forwarded: {most}"),
         Line2D([], [], color=INK, linestyle=DASHED, label="input of the node, its area to the same scale"),
     ]
 
@@ -219,7 +219,7 @@ class _Day:
         self.network.show(self._moments[step], time)
         self._now.set_xdata([time, time])
         now, since = (_percent(self._share(slice(first, step + 1))) for first in (step, self._first))
-        self._status.set_text(f"step {step}    lost {now}    since step {self._first} {since}")
+        self._status.set_text(f"step {step}    lost {now}, since step {self._first} {since}")
 
 
 def _percent(share: float) -> str:
@@ -240,22 +240,25 @@ def _dress_strip(axes: Axes, replayed: Replay, *, labelled: bool) -> None:
 
 
 def _footer(figure: Figure, scene: Scene, scales: Scales) -> None:
-    """The legend, and the scale of colours."""
+    """The legend."""
+    dark: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 9, "color": INK}
+    fill = colormaps[SHARES](1.0)
     handles = [
         *_handles(scales),
+        Line2D(
+            [], [], markerfacecolor=fill, label=f"node that rejects {100 * scales.share:.0f}% of its requests", **dark
+        ),
         Patch(color=BAR, label="below: served by all nodes"),
         Patch(color=VERMILION, label="lost"),
     ]
-    figure.add_artist(
-        figure.legend(
-            handles=handles,
-            loc="center left",
-            bbox_to_anchor=(8 / scene.width, 32 / scene.height),
-            ncols=2,
-            frameon=False,
-            fontsize=SMALL,
-            labelcolor=INK,
-            handlelength=1.6,
-            columnspacing=1.6,
-        )
+    figure.legend(
+        handles=handles,
+        loc="center left",
+        bbox_to_anchor=(8 / scene.width, 32 / scene.height),
+        ncols=2,
+        frameon=False,
+        fontsize=SMALL,
+        labelcolor=INK,
+        handlelength=1.6,
+        columnspacing=1.6,
     )
