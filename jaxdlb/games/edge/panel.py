@@ -1,7 +1,8 @@
 """The picture of a network, at one time or in the mean: its artists, and how they look when it does this or that."""
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,13 +58,14 @@ def moment(replayed: Replay, steps: slice) -> Moment:
     )
 
 
-def scales_for(capacities: Sequence[Float[np.ndarray, " N"]], moments: Sequence[Moment]) -> Scales:
+def scales_for(replays: Iterable[Replay], moments: Sequence[Moment]) -> Scales:
     """Wide enough for all of them."""
     share = max(float(each.reject_share.max()) for each in moments)
+    rates = [*(each.capacity for each in replays), *(each.input_rate for each in moments)]
     return Scales(
         flow=max(float(each.forwarded.max()) for each in moments),
-        rate=max(1.0, *(float(each.max()) for each in [*capacities, *(each.input_rate for each in moments)])),
-        share=max(0.1, np.ceil(10 * share) / 10),
+        rate=max(1.0, *(float(each.max()) for each in rates)),
+        share=max(0.1, math.ceil(10 * share) / 10),
     )
 
 
@@ -146,7 +148,7 @@ def _pad(num_nodes: int) -> float:
     return PAD if num_nodes <= MOST_LABELS else SMALL_PAD
 
 
-def _dots(ways: Float[np.ndarray, "M P 2"], count: Int[np.ndarray, " M"], time: float) -> ring.Points:
+def _dots(ways: Float[np.ndarray, "M P 2"], count: Int[np.ndarray, " M"], time: float) -> Float[np.ndarray, "D 2"]:
     """So many dots on each way, evenly spaced."""
     way = np.repeat(np.arange(len(ways)), count)
     place = np.arange(len(way)) - np.repeat(np.cumsum(count) - count, count)

@@ -54,11 +54,11 @@ def replay(recording: Recording) -> Replay:
     """The recording as `node_metrics` describes each of its steps."""
     params = recording.params
     steps = jax.tree.map(lambda leaf: leaf[1:], recording.states)
-    nodes = jax.device_get(_node_metrics(steps, params))
+    capacities, nodes = jax.device_get(_node_metrics(steps, params))
     away = ~np.eye(nodes["load"].shape[1], dtype=bool)
     return Replay(
         adjacency=np.asarray(params.adjacency),
-        capacity=np.asarray(capacity(params)),
+        capacity=capacities,
         input_rate=nodes["input_rate"],
         load=nodes["load"],
         rejected=nodes["rejected_here"],
@@ -70,8 +70,8 @@ def replay(recording: Recording) -> Replay:
 
 
 @jax.jit
-def _node_metrics(states: State, params: Params) -> dict[str, Array]:
-    return jax.vmap(partial(node_metrics, params=params))(states)
+def _node_metrics(states: State, params: Params) -> tuple[Array, dict[str, Array]]:
+    return capacity(params), jax.vmap(partial(node_metrics, params=params))(states)
 
 
 def lost_share(recording: Recording, steps: slice = slice(None)) -> float:

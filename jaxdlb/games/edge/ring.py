@@ -33,7 +33,7 @@ def discs(centres: Points, radii: Float[np.ndarray, " M"], num_points: int = 48)
 
 
 def ways(
-    centres: Points,
+    centres: Float[np.ndarray, "N 2"],
     radii: Float[np.ndarray, " N"],
     source: Int[np.ndarray, " M"],
     target: Int[np.ndarray, " M"],

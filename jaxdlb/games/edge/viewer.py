@@ -58,7 +58,7 @@ def figures(recordings: Mapping[str, Recording]) -> dict[str, tuple[str, Figure]
 def network(replays: Mapping[str, Replay]) -> Figure:
     """The mean over all steps, a network for each recording on shared scales."""
     moments = [moment(each, WHOLE) for each in replays.values()]
-    scales = scales_for([each.capacity for each in replays.values()], moments)
+    scales = scales_for(replays.values(), moments)
     columns = min(len(replays), 2)
     rows = math.ceil(len(replays) / columns)
     side = 5.0 if columns == 1 else 0.45 * WIDTH
@@ -123,7 +123,7 @@ def animation(
     replays = {name: replay(recording) for name, recording in recordings.items()}
     moments = {name: {step: moment(each, slice(step, step + 1)) for step in steps} for name, each in replays.items()}
     every = [now for shown in moments.values() for now in shown.values()]
-    scales = scales_for([each.capacity for each in replays.values()], every)
+    scales = scales_for(replays.values(), every)
     scene = Scene(len(replays), flat=max(each.num_nodes for each in replays.values()) <= 2)
     figure = Figure(figsize=(scene.width / 100, scene.height / 100), dpi=100, facecolor=PAPER)
     panels = [
