@@ -38,6 +38,7 @@ MOST_PANELS = 32  # nodes of a timeline
 MOST_BINS, BINS_OF_ALL = 288, 6000  # of one panel, and of all: fewer a panel where there are many
 MOST_COLUMNS = 600  # of a heat map
 STEP = "step of five minutes"
+TITLE: dict[str, Any] = {"fontsize": NORMAL, "color": INK, "fontweight": "bold", "loc": "left"}
 
 # Requests over time, node by node
 
@@ -50,41 +51,42 @@ def timeline(recordings: Mapping[str, Recording], replays: Mapping[str, Replay])
     most_nodes = max(each.num_nodes for each in replays.values())
     shown = layout.evenly_spaced(most_nodes, MOST_PANELS)
     alone = len(replays) == 1
-    columns = (1 if len(shown) <= 4 else 2 if len(shown) <= 16 else 4) if alone else len(replays)
-    rows = math.ceil(len(shown) / columns) if alone else len(shown)
+    columns = _columns(len(shown)) if alone else len(replays)
+    rows = math.ceil(len(shown) * len(replays) / columns)
     height = float(np.clip(9 / rows, 0.66, 1.5))
     size = (max(WIDTH, 0.8 + 1.95 * columns), 2.6 + height * rows)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     grid = figure.add_gridspec(rows + 1, columns, height_ratios=[*[height] * rows, 1.25])
     bins = int(np.clip(BINS_OF_ALL // (len(shown) * len(replays)), 48, MOST_BINS))
     top = max(_highest(each, bins) for each in replays.values())
+    totals = []
     for column, (name, replayed) in enumerate(replays.items()):
-        for place, node in enumerate(shown):
-            if node >= replayed.num_nodes:
-                continue
-            at = divmod(place, columns) if alone else (place, column)
-            axes = figure.add_subplot(grid[at])
-            _node(axes, replayed, node, bins)
-            axes.set(ylim=(0, 1.05 * top), xlim=(0, replayed.num_steps))
-            _ticks(axes, labelled=at[1] == 0, low=alone and columns > 1 and place + columns >= len(shown))
-            if alone or column == 0:
-                axes.set_ylabel(f"node {node}", fontsize=SMALL, color=INK)
-            if place == 0 and not alone:
-                axes.set_title(layout.caption(name, 30), fontsize=NORMAL, color=INK, fontweight="bold", loc="left")
+        places = [divmod(k, columns) if alone else (k, column) for k in range(len(shown))]
+        here = {node: place for node, place in zip(shown, places, strict=True) if node < replayed.num_nodes}
+        panels = [_node(figure.add_subplot(grid[here[node]]), replayed, node, bins, top) for node in here]
+        if not alone:
+            panels[0].set_title(layout.caption(name, 30), **TITLE)
+        _label_nodes(panels, list(here), columns=columns if alone else 1, labelled=column == 0)
         total = figure.add_subplot(grid[rows, :] if alone else grid[rows, column])
-        _total(total, replayed, lost_share(recordings[name]))
-        total.set_xlim(0, replayed.num_steps)
-        _ticks(total, labelled=column == 0, low=True)
-    bottom = [axes for axes in figure.axes if axes.get_xlabel()]
-    most = max(axes.get_ylim()[1] for axes in bottom)
-    for axes in bottom:
-        axes.set_ylim(0, most)
+        totals.append(_total(total, replayed, lost_share(recordings[name]), labelled=column == 0))
+    _share_scale(totals)
     _legend_of_timeline(figure)
     figure.supylabel("requests per second", fontsize=NORMAL, color=INK)
     heading = f"Requests over time: {layout.caption(next(iter(replays)))}" if alone else "Requests over time"
     some = f" ({len(shown)} of {most_nodes} nodes)" if len(shown) < most_nodes else ""
     figure.suptitle(heading + some, fontsize=LARGE, color=INK, fontweight="bold", x=0.01, ha="left")
     return figure
+
+
+def _columns(num_panels: int) -> int:
+    """Of the nodes of a single recording."""
+    return 1 if num_panels <= 4 else 2 if num_panels <= 16 else 4
+
+
+def _share_scale(panels: Sequence[Axes]) -> None:
+    most = max(axes.get_ylim()[1] for axes in panels)
+    for axes in panels:
+        axes.set_ylim(0, most)
 
 
 def _highest(replayed: Replay, bins: int) -> float:
@@ -107,12 +109,23 @@ def binned(series: Shaped[np.ndarray, " T"], most: int) -> Steps:
     return Steps(values, np.minimum(np.arange(len(values) + 1) * run, len(series)).astype(np.float64))
 
 
-def _node(axes: Axes, replayed: Replay, node: int, bins: int) -> None:
-    """The stack of what a node served and what was lost there, below the line of what came to it."""
+def _node(axes: Axes, replayed: Replay, node: int, bins: int, top: float) -> Axes:
+    """The stack of what a node served and what was lost there, and the line of what came to it."""
     came, edges = binned(replayed.input_rate[:, node], bins)
     stack(axes, replayed.served[:, node], replayed.lost[:, node], bins)
     axes.axhline(replayed.capacity[node], color=GREY, linewidth=0.9, linestyle=DASHED)
     axes.stairs(came, edges, color=INK, linewidth=1, baseline=None, label="input")
+    axes.set(ylim=(0, 1.05 * top), xlim=(0, replayed.num_steps))
+    return axes
+
+
+def _label_nodes(panels: Sequence[Axes], nodes: Sequence[int], *, columns: int, labelled: bool) -> None:
+    """Names of nodes beside the panels of a policy in so many columns, numbers at the ends of rows and columns."""
+    for place, (axes, node) in enumerate(zip(panels, nodes, strict=True)):
+        last = columns > 1 and place + columns >= len(panels)
+        _ticks(axes, labelled=labelled and place % columns == 0, low=last)
+        if labelled:
+            axes.set_ylabel(f"node {node}", fontsize=SMALL, color=INK)
 
 
 def stack(axes: Axes, served: Float[np.ndarray, " T"], lost: Float[np.ndarray, " T"], bins: int) -> None:
@@ -123,13 +136,16 @@ def stack(axes: Axes, served: Float[np.ndarray, " T"], lost: Float[np.ndarray, "
     axes.stairs(above, edges, baseline=below, fill=True, color=VERMILION, linewidth=0, label="lost")
 
 
-def _total(axes: Axes, replayed: Replay, share: float) -> None:
+def _total(axes: Axes, replayed: Replay, share: float, *, labelled: bool) -> Axes:
+    """What was lost at all nodes together, and its share of what came."""
     lost, edges = binned(replayed.lost.sum(axis=1), MOST_BINS)
     axes.stairs(lost, edges, fill=True, color=VERMILION, linewidth=0)
-    axes.set_ylim(0, 1.05 * max(float(lost.max()), 1.0))
     said = "no requests" if math.isnan(share) else f"{100 * share:.1f}% lost"
     axes.set_title(f"all nodes: {said}", fontsize=SMALL, color=INK, fontweight="bold", loc="left", pad=2)
     axes.set_xlabel(STEP, fontsize=SMALL, color=INK)
+    axes.set(ylim=(0, 1.05 * max(float(lost.max()), 1.0)), xlim=(0, replayed.num_steps))
+    _ticks(axes, labelled=labelled, low=True)
+    return axes
 
 
 def _ticks(axes: Axes, *, labelled: bool, low: bool = False) -> None:

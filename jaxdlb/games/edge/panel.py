@@ -18,6 +18,7 @@ from jaxdlb.games.edge import ring
 from jaxdlb.games.edge.replay import Replay
 
 SHARES = "Oranges"  # of requests rejected: darker means more
+FINE_DASHES = (0, (2.5, 1.5))  # of small circles
 DOTS, FEW_DOTS = 3, 1  # on the link with most requests; where there are many links
 PACE = 0.3  # of its way, that a dot covers in a step
 PAD, SMALL_PAD = 0.36, 0.24  # around the nodes, for their labels: of two lines, of one
@@ -91,7 +92,7 @@ class Panel:
             "nodes": axes.add_collection(PolyCollection(discs, edgecolors=INK, linewidths=0.9, zorder=3)),
             "inputs": axes.add_collection(
                 PolyCollection(
-                    [], facecolors="none", edgecolors=INK, linewidths=fine, linestyles=[(0, (2.5, 1.5))], zorder=4
+                    [], facecolors="none", edgecolors=INK, linewidths=fine, linestyles=[FINE_DASHES], zorder=4
                 )
             ),
             "dots": axes.scatter([], [], s=dot, color=BLUE, linewidths=0.6, edgecolors=PAPER, zorder=5),

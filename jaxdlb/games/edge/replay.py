@@ -31,7 +31,6 @@ class Replay:
     refused: Int[np.ndarray, "T N"]  # by the node's own agent
     forwarded: Int[np.ndarray, "T N N"]  # from i to j; what stays at home is 0
     bandwidth: Float[np.ndarray, "T N N"]  # Mbit/s
-    lost_share: Float[np.ndarray, " T"]  # of the requests of each step; NaN where there are none
 
     @property
     def num_nodes(self) -> int:
@@ -65,7 +64,6 @@ def replay(recording: Recording) -> Replay:
         refused=nodes["refused"],
         forwarded=nodes["flow"] * away,
         bandwidth=np.asarray(recording.states.bandwidth_now[:-1]),
-        lost_share=np.array([lost_share(recording, slice(step, step + 1)) for step in range(recording.num_rounds)]),
     )
 
 

@@ -16,10 +16,10 @@ from matplotlib.patches import Patch
 from jaxdlb.drawing import animation as animated
 from jaxdlb.drawing import layout
 from jaxdlb.drawing.axes import plain
-from jaxdlb.drawing.style import BAR, DASHED, DPI, INK, LARGE, NORMAL, PALE, PAPER, SMALL, VERMILION
+from jaxdlb.drawing.style import BAR, DPI, INK, LARGE, NORMAL, PALE, PAPER, SMALL, VERMILION
 from jaxdlb.games.edge import charts, curves
 from jaxdlb.games.edge.charts import WIDTH
-from jaxdlb.games.edge.panel import SHARES, Moment, Panel, Scales, moment, scales_for
+from jaxdlb.games.edge.panel import FINE_DASHES, SHARES, Moment, Panel, Scales, moment, scales_for
 from jaxdlb.games.edge.replay import Replay, lost_share, replay
 from jaxdlb.recording import Recording, check_drawable, frame_times
 
@@ -83,9 +83,8 @@ def network(replays: Mapping[str, Replay]) -> Figure:
 def _dress_bar(bar: Any) -> None:
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=SMALL, length=0, colors=INK)
-    long = bar.ax.yaxis if bar.orientation == "vertical" else bar.ax.xaxis
-    long.set_major_locator(ticker.MaxNLocator(4))
-    long.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
+    bar.ax.yaxis.set_major_locator(ticker.MaxNLocator(4))
+    bar.ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{100 * value:.0f}%"))
 
 
 def _handles(scales: Scales) -> list[Any]:
@@ -95,7 +94,7 @@ def _handles(scales: Scales) -> list[Any]:
     return [
         Line2D([], [], color=INK, markerfacecolor=PAPER, label="node: area in proportion to its capacity", **circle),
         Line2D([], [], color=BAR, linewidth=5, label=f"requests forwarded: {most}"),
-        Line2D([], [], color=INK, linestyle=DASHED, label="input of the node, its area to the same scale"),
+        Line2D([], [], color=INK, linestyle=FINE_DASHES, label="input of the node, its area to the same scale"),
     ]
 
 
@@ -198,7 +197,7 @@ class _Day:
         moments: Mapping[int, Moment],
         scales: Scales,
     ) -> None:
-        self._replay, self._moments, self._first = replayed, moments, min(moments)
+        self._recording, self._moments, self._first = recording, moments, min(moments)
         left, top = scene.corner(place)
         text: dict[str, Any] = {"color": INK, "va": "center"}
         shown = layout.caption(name, MOST_OF_A_NAME)
@@ -210,7 +209,6 @@ class _Day:
         strip = scene.axes(figure, left, top - TITLE - scene.graph - STRIP, STRIP)
         _dress_strip(strip, replayed, labelled=place % scene.columns == 0)
         self._now = strip.axvline(0, color=INK, linewidth=1.5)
-        self._share = lambda steps: lost_share(recording, steps)
         self.artists = [*self.network.artists.values(), self._now, self._status]
 
     def move(self, time: float) -> None:
@@ -218,7 +216,7 @@ class _Day:
         step = int(time)
         self.network.show(self._moments[step], time)
         self._now.set_xdata([time, time])
-        now, since = (_percent(self._share(slice(first, step + 1))) for first in (step, self._first))
+        now, since = (_percent(lost_share(self._recording, slice(first, step + 1))) for first in (step, self._first))
         self._status.set_text(f"step {step}    lost {now}, since step {self._first} {since}")
 
 
