@@ -6,12 +6,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 
 from jaxdlb import parameters
 from jaxdlb.checks import COUNT, POSITIVE_COUNT
 from jaxdlb.game import Column, TimeStep, Verdict, mean_of
 from jaxdlb.games.edge import dynamics, generator
+from jaxdlb.games.edge.node_metrics import node_metrics
 from jaxdlb.games.edge.types import Action, Params, State
 from jaxdlb.games.edge.views import Observation, Own, Peer, global_state, observe, true_observation
 from jaxdlb.mechanics import heartbeats
@@ -200,6 +201,10 @@ class Edge:
             self.service_times, times[:, None, None], state.there + state.back, state.cold_share, params
         )
         return jnp.sum((state.flow - state.rejected) * (1 - longer), axis=(1, 2))
+
+    def node_metrics(self, state: State, params: Params) -> dict[str, Shaped[Array, "N ..."]]:
+        """What each node and each link did in the last step, by name; see `node_metrics.node_metrics`."""
+        return node_metrics(state, params)
 
     def _timestep(self, state: State, params: Params, utility: Float[Array, ""]) -> TimeStep[Observation]:
         return TimeStep(
