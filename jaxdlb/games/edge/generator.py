@@ -34,11 +34,8 @@ def with_load(params: Params, load: Float[Array, ""]) -> Params:
 
 def with_fresh_news(params: Params) -> Params:
     """The same network, where every node sends a heartbeat in every step, which its neighbours hear at once."""
-    now = {
-        "heartbeat_period": jnp.ones_like(params.heartbeat_period),
-        "heartbeat_delay": jnp.zeros_like(params.heartbeat_delay),
-    }
-    return dataclasses.replace(params, **now)
+    period, delay = jnp.ones_like(params.heartbeat_period), jnp.zeros_like(params.heartbeat_delay)
+    return dataclasses.replace(params, heartbeat_period=period, heartbeat_delay=delay)
 
 
 def with_cold_ratio(params: Params, ratio: Float[Array, "*N"]) -> Params:
