@@ -113,7 +113,7 @@ def _node(axes: Axes, replayed: Replay, node: int, bins: int, top: float) -> Axe
     """The stack of what a node served and what was lost there, and the line of what came to it."""
     came, edges = binned(replayed.input_rate[:, node], bins)
     stack(axes, replayed.served[:, node], replayed.lost[:, node], bins)
-    axes.axhline(replayed.capacity[node], color=GREY, linewidth=0.9, linestyle=DASHED)
+    axes.axhline(replayed.capacity[node], color=INK, linewidth=0.8, linestyle=DASHED)
     axes.stairs(came, edges, color=INK, linewidth=1, baseline=None, label="input")
     axes.set(ylim=(0, 1.05 * top), xlim=(0, replayed.num_steps))
     return axes
@@ -162,7 +162,7 @@ def _legend_of_timeline(figure: Figure) -> None:
         Line2D([], [], color=INK, linewidth=1.2, label="input: came to the node"),
         Patch(color=BAR, label="served there"),
         Patch(color=VERMILION, label="lost there: rejected or refused"),
-        Line2D([], [], color=GREY, linewidth=1, linestyle=DASHED, label="capacity"),
+        Line2D([], [], color=INK, linewidth=1, linestyle=DASHED, label="capacity"),
     ]
     legend(figure, handles)
 

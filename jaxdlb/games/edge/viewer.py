@@ -126,7 +126,7 @@ def animation(
     scene = Scene(len(replays), flat=max(each.num_nodes for each in replays.values()) <= 2)
     figure = Figure(figsize=(scene.width / 100, scene.height / 100), dpi=100, facecolor=PAPER)
     panels = [
-        _Day(figure, scene, place, name, recordings[name], replays[name], moments[name], scales)
+        Day(figure, scene, place, name, recordings[name], replays[name], moments[name], scales)
         for place, name in enumerate(recordings)
     ]
     _footer(figure, scene, scales)
@@ -183,7 +183,7 @@ class Scene:
         return figure.add_axes((left / self.width, bottom / self.height, self.side / self.width, height / self.height))
 
 
-class _Day:
+class Day:
     """A recording in the animation: its name, what is lost, its network, and all of its requests over time."""
 
     def __init__(

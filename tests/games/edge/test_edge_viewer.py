@@ -388,7 +388,7 @@ def test_the_animation_has_as_many_frames_as_asked_for_and_all_differ(recording,
 def test_the_animation_shows_each_step_and_ends_with_the_shortest_recording(recording, tmp_path, monkeypatch):
     moves, days = [], []
     monkeypatch.setattr(panel.Panel, "show", _kept(panel.Panel.show, moves))
-    monkeypatch.setattr(viewer._Day, "move", _kept(viewer._Day.move, days))
+    monkeypatch.setattr(viewer.Day, "move", _kept(viewer.Day.move, days))
     both = {"whole": recording, "cut": cut(recording, 5)}
     viewer.animation(both, tmp_path / "day.gif", first_round=3, num_frames=99, frames_per_round=2)
     assert len(list(frames_of(tmp_path / "day.gif"))) == 4
