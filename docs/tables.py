@@ -104,10 +104,17 @@ def params(entry: Entry) -> Rows:
     """A game's parameters, preceded by the shorthands that set some of them."""
     header = ["field", "symbol", "shape", "default", "allowed", "meaning"]
     short = [
-        [_code(name), "", "[]", f"{each.default:g}", str(each.allowed).removeprefix("a finite number "), each.meaning]
+        [
+            _code(name),
+            "",
+            "[]",
+            "" if each.optional else f"{each.default:g}",
+            str(each.allowed).removeprefix("a finite number "),
+            each.meaning,
+        ]
         for name, each in entry.shorthands.items()
     ]
-    sets = {field: name for name, each in entry.shorthands.items() for field in each.sets}
+    sets = {field: name for name, each in entry.shorthands.items() if not each.optional for field in each.sets}
     rows = [
         [
             _code(d.name),

@@ -25,6 +25,7 @@ _PER_SECOND = {"s": 10**0, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _UNIT_NAMES = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 TIME_UNITS = ("auto", *_PER_SECOND)
 _FROM_1990_TO_2100 = Interval(631_152_000, 4_102_444_800, high_open=True)  # in seconds since 1970
+_MOST_NAMES = 20  # that a message lists
 _EXACT = 2**62  # integers smaller than this have differences that int64 holds
 
 PathLike = str | os.PathLike[str]
@@ -76,14 +77,48 @@ def read_csv(path: PathLike, time: Column, columns: Sequence[Column], time_unit:
             unknown `time_unit`.
     """
     check_choice("time_unit", time_unit, TIME_UNITS)
+    header, rows = read_rows(path)
+    return _parse(path, header, rows, time, columns, time_unit)
+
+
+def read_column(path: PathLike, column: Column) -> Float[np.ndarray, " R"]:
+    """The numbers of one column of a CSV file, in the order of its rows; all else in it is skipped.
+
+    Raises:
+        ValueError: a file that cannot be read, no such column, no rows, or a number that is not finite and ≥ 0.
+    """
+    header, rows = read_rows(path)
+    place = find(path, header, column)
+    numbers = [_value(f"{path}, line {line}", column.name, fields[place]) for line, fields in rows]
+    return np.asarray(numbers, np.float64)
+
+
+def read_rows(path: PathLike) -> tuple[list[str], Iterator[tuple[int, list[str]]]]:
+    """The names of the columns of a CSV file, and its other rows as they are read: the line and the fields of each.
+
+    Raises:
+        ValueError: a file that cannot be read; once they are read, a row of another length than the first, or no rows.
+    """
     check_path("path", path)
+    records = _records(path)
+    header = [name.strip() for name in next(records, (0, []))[1]]
+    return header, _below(path, header, records)
+
+
+def find(path: PathLike, header: Sequence[str], column: Column) -> int:
+    """Which of the columns of a CSV file has that name, in any case; raises ValueError unless there is just one."""
+    return int(_find(f"{path}, line 1", "column", header, column))
+
+
+def values_of(where: str, names: Sequence[str], texts: Sequence[str]) -> Float[np.ndarray, " R"]:
+    """A row's texts as numbers; raises ValueError for the first that is not a finite number ≥ 0, with its name."""
     try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            return _parse(path, csv.reader(file, strict=True), time, columns, time_unit)
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}); it must be a CSV file") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"{path} is not text; it must be a CSV file in UTF-8") from None
+        values = np.asarray(texts, np.float64)
+        if np.all(NON_NEGATIVE.contains(values)):
+            return values
+    except ValueError:
+        pass
+    return np.asarray([_value(where, name, text) for name, text in zip(names, texts, strict=True)])
 
 
 def read_npz(path: PathLike, time: Column, columns: Sequence[Column], time_unit: str = "auto") -> Table:
@@ -124,23 +159,24 @@ def check_in_order(table: Table, *, strictly: bool) -> None:
 # CSV files
 
 
-def _parse(path: PathLike, reader: Any, time: Column, columns: Sequence[Column], time_unit: str) -> Table:
-    records = _records(path, reader)
-    header = [name.strip() for name in next(records, (0, []))[1]]
+def _parse(
+    path: PathLike,
+    header: Sequence[str],
+    rows: Iterator[tuple[int, list[str]]],
+    time: Column,
+    columns: Sequence[Column],
+    time_unit: str,
+) -> Table:
     found = {each: _find(f"{path}, line 1", "column", header, each) for each in (time, *columns)}
     places: list[str] = []
     times: list[str] = []
     values: dict[Column, list[float]] = {each: [] for each in columns if found[each] is not None}
-    for line, record in records:
+    for line, record in rows:
         where = f"{path}, line {line}"
-        if len(record) != len(header):
-            raise ValueError(f"{where}: it has {len(record)} fields; it must have {len(header)}, as the header")
         places.append(f"line {line}")
         times.append(record[found[time]])
         for column, numbers in values.items():
             numbers.append(_value(where, column.name, record[found[column]]))
-    if not times:
-        raise ValueError(f"{path}: it has no rows; it must have at least one below the header")
     return Table(
         path=path,
         time=time,
@@ -150,14 +186,38 @@ def _parse(path: PathLike, reader: Any, time: Column, columns: Sequence[Column],
     )
 
 
-def _records(path: PathLike, reader: Any) -> Iterator[tuple[int, list[str]]]:
+def _records(path: PathLike) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of each row that is not blank."""
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
+            yield from _parsed(path, csv.reader(file, strict=True))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror}); it must be a CSV file") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not text; it must be a CSV file in UTF-8") from None
+
+
+def _parsed(path: PathLike, reader: Any) -> Iterator[tuple[int, list[str]]]:
     try:
         for record in reader:
             if record:
                 yield reader.line_num, record
     except csv.Error as error:
         raise ValueError(f"{path}, line {reader.line_num}: {error}; it must be a line of a CSV file") from None
+
+
+def _below(
+    path: PathLike, header: Sequence[str], records: Iterator[tuple[int, list[str]]]
+) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of each row below the header."""
+    line = None
+    for line, record in records:
+        if len(record) != len(header):
+            has, must = len(record), len(header)
+            raise ValueError(f"{path}, line {line}: it has {has} fields; it must have {must}, as the header")
+        yield line, record
+    if line is None:
+        raise ValueError(f"{path}: it has no rows; it must have at least one below the header")
 
 
 def _find(where: str, noun: str, names: Sequence[str], column: Column) -> Any:
@@ -167,8 +227,9 @@ def _find(where: str, noun: str, names: Sequence[str], column: Column) -> Any:
     if wanted not in lowered and not column.required:
         return None
     if lowered.count(wanted) != 1:
+        listed = ", ".join([*names[:_MOST_NAMES], "…"] if len(names) > _MOST_NAMES else names)
         raise ValueError(
-            f"{where}: its {noun}s are {', '.join(names) or 'none'}; "
+            f"{where}: its {noun}s are {listed or 'none'}; "
             f"it must have one {noun} named {column.name}, or {column.key} must name another"
         )
     return lowered.index(wanted)

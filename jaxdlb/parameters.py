@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, PRNGKeyArray
 
 from jaxdlb.catalogue import Catalogue, did_you_mean
 from jaxdlb.checks import (
@@ -42,6 +42,7 @@ from jaxdlb.checks import (
 Declared = TypeVar("Declared")
 
 _KEY = "declaration"
+EACH, ONCE, SYMMETRIC, NEVER = "each", "once", "symmetric", "never"  # how entries of an array come from a range
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Declaration:
     default: Any  # MISSING if a value must be given
     at_most: str | None = None  # the name of the game's size that is its upper bound
     laws: Catalogue | None = None
+    drawn: str = EACH  # from a range: each entry by itself, one number for all, a symmetric matrix, or not at all
 
     @property
     def default_kind(self) -> str:
@@ -77,13 +79,16 @@ class Declaration:
 class Shorthand:
     """An additional keyword of `default_params` that sets other fields, as the offered load sets arrivals.
 
-    `apply(params, value) -> params` sets them; it is traced if the value is drawn at random.
+    `apply(params, value) -> params` sets them; it is traced if the value is drawn at random. What takes more than one
+    number to draw from a range says so by `draw(key, params, low, high) -> params`.
     """
 
     allowed: Interval
-    default: float  # if neither the keyword nor a field that it sets is given
+    default: float  # if neither the keyword nor a field that it sets is given; of an optional one, no more than usual
     sets: tuple[str, ...]  # names of those fields
     apply: Callable[[Any, Any], Any]
+    draw: Callable[[PRNGKeyArray, Any, float, float], Any] | None = None
+    optional: bool = False  # whether the fields have defaults of their own, and it counts only where it is given
     bound: Callable[[Any], float] | None = None  # the most that the other fields allow
     meaning: str = ""
 
@@ -96,14 +101,18 @@ Shorthands = Mapping[str, Shorthand]
 
 
 def parameter(
-    allowed: Interval | tuple[str, ...] | None, default: Any = dataclasses.MISSING, *, at_most: str | None = None
+    allowed: Interval | tuple[str, ...] | None,
+    default: Any = dataclasses.MISSING,
+    *,
+    at_most: str | None = None,
+    drawn: str = EACH,
 ) -> Any:
     """A field that holds numbers within a range, or one of several names.
 
     The default of an array is a number for all entries, an array, or a `PerSize`; `at_most` names a size of the game
-    that bounds the range from above.
+    that bounds the range from above; `drawn` says how its entries come from a range (`EACH`, `ONCE`, …).
     """
-    return _field(Declaration(allowed, default, at_most))
+    return _field(Declaration(allowed, default, at_most, drawn=drawn))
 
 
 def law(laws: Mapping[str, type], default: Any = None) -> Any:
@@ -240,7 +249,7 @@ def dtype_of(annotation: Any) -> Any:
 def _default_at(declaration: Declaration, sizes: Any) -> Any:
     default = declaration.default
     if isinstance(default, PerSize):
-        return default.of(sizes)
+        default = default.of(sizes)
     if declaration.at_most is None or default is dataclasses.MISSING:
         return default
     return np.minimum(default, declaration.within(sizes).high)
@@ -406,4 +415,4 @@ def _check_known(type_: type, sizes: Any, given: Mapping[str, Any], shorthands: 
 
 
 def _applies(name: str, shorthand: Shorthand, given: Mapping[str, Any]) -> bool:
-    return name in given or not any(field in given for field in shorthand.sets)
+    return name in given or not (shorthand.optional or any(field in given for field in shorthand.sets))

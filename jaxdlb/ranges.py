@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Array, PRNGKeyArray
 
 from jaxdlb.catalogue import did_you_mean
 from jaxdlb.checks import Interval, check_array
-from jaxdlb.parameters import Declaration, Shorthands, annotation_of, declarations, dtype_of
+from jaxdlb.parameters import NEVER, ONCE, SYMMETRIC, Declaration, Shorthands, annotation_of, declarations, dtype_of
 
 Params = TypeVar("Params")
 Range = Sequence[float]  # low and high, both included
@@ -28,7 +28,8 @@ def sampler(
 ) -> Callable[[PRNGKeyArray], Params]:
     """A pure function from a key to `base`, with every field in `ranges` drawn uniformly.
 
-    The entries of an array are drawn independently; counts are drawn as integers, both ends included. The numbers drawn
+    The entries of an array are drawn independently, unless its declaration says otherwise; counts are drawn as
+    integers, both ends included. The numbers drawn
     for a field depend only on the key and the field's own name. A range of None leaves the field as it is; without any
     range, every key gives `base`. Both ends of every range must give parameters that `validate` accepts.
 
@@ -72,9 +73,11 @@ def _declared_at(params: Any, path: str) -> tuple[Any, str, Declaration]:
 
 
 def drawable(params: Any, path: str = "") -> list[str]:
-    """What can be drawn from a range: every numeric field, including those of the laws in `params`."""
-    paths = []
+    """What can be drawn from a range: numeric fields, including those of the laws in `params`."""
+    paths: list[str] = []
     for name, each in declarations(params).items():
+        if each.drawn == NEVER:
+            continue
         paths += [path + name] if each.laws is None else drawable(getattr(params, name), f"{path}{name}.")
     return paths
 
@@ -114,14 +117,27 @@ def _with_full(params: Any, path: str, value: Any) -> Any:
 def _with_drawn(key: PRNGKeyArray, params: Any, path: str, bounds: Range, shorthands: Shorthands) -> Any:
     low, high = bounds
     if path in shorthands:
-        return shorthands[path].apply(params, jax.random.uniform(key, minval=low, maxval=high))
-    owner, name, _ = _declared_at(params, path)
+        short = shorthands[path]
+        if short.draw is not None:
+            return short.draw(key, params, low, high)
+        return short.apply(params, jax.random.uniform(key, minval=low, maxval=high))
+    owner, name, declaration = _declared_at(params, path)
     shape = jnp.shape(getattr(owner, name))
-    if dtype_of(annotation_of(owner, name)) == jnp.float32:
-        return replaced(params, path, jax.random.uniform(key, shape, minval=low, maxval=high))
+    drawn = draw_numbers(
+        key, () if declaration.drawn == ONCE else shape, low, high, dtype_of(annotation_of(owner, name))
+    )
+    if declaration.drawn == SYMMETRIC:
+        drawn = jnp.where(jnp.tri(shape[0], dtype=bool), drawn.T, drawn)
+    return replaced(params, path, jnp.broadcast_to(drawn, shape))
+
+
+def draw_numbers(key: PRNGKeyArray, shape: tuple[int, ...], low: float, high: float, dtype: Any) -> Array:
+    """Uniform numbers from `low` to `high`; whole ones, both ends included, unless `dtype` is float32."""
+    if dtype == jnp.float32:
+        return jax.random.uniform(key, shape, minval=low, maxval=high)
     # Drawn from 0 as uint32, since the inclusive high end may be the largest int32, and randint needs one more.
     steps = jax.random.randint(key, shape, 0, np.uint32(int(high) - int(low) + 1), dtype=jnp.uint32)
-    return replaced(params, path, (int(low) + steps.astype(jnp.int32)).astype(dtype_of(annotation_of(owner, name))))
+    return (int(low) + steps.astype(jnp.int32)).astype(dtype)
 
 
 def _number_of(path: str) -> int:

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from jaxdlb.checks import POSITIVE_COUNT, check_whole
+from jaxdlb.checks import POSITIVE_COUNT, check_size, check_whole
 from jaxdlb.game import Game, TimeStep, check_is_game
 from jaxdlb.mechanics import chance
 from jaxdlb.policies import Policy, check_policy
@@ -66,6 +66,30 @@ class Viewer(Protocol):
             ValueError: no recordings, a `first_round` beyond the end of one, or a number below its minimum.
         """
         ...
+
+
+def check_drawable(recordings: Mapping[str, Recording]) -> None:
+    """Raise ValueError unless there is something to draw."""
+    if not recordings:
+        raise ValueError("recordings is empty; there must be at least 1 to draw")
+
+
+def frame_times(
+    recordings: Mapping[str, Recording], first_round: int, num_frames: int, frames_per_round: int
+) -> Float[np.ndarray, " F"]:
+    """The rounds at which an animation shows its frames, F ≤ `num_frames`: they end with the shortest recording.
+
+    Raises:
+        ValueError: no recordings, a `first_round` beyond the end of one of them, or a number below its minimum.
+    """
+    check_drawable(recordings)
+    for name, size in {"num_frames": num_frames, "frames_per_round": frames_per_round}.items():
+        check_size(name, size, 1)
+    num_rounds = min(recording.num_rounds for recording in recordings.values())
+    if not 0 <= first_round < num_rounds:
+        raise ValueError(f"first_round is {first_round}; it must be within 0 … {num_rounds - 1}, the recording")
+    shown = min(num_frames, (num_rounds - first_round) * frames_per_round)
+    return first_round + np.arange(shown) / frames_per_round
 
 
 def record(game: Game, policy: Policy, params: Any, key: PRNGKeyArray, num_rounds: int) -> Recording:

@@ -10,7 +10,7 @@ import jaxdlb
 from jaxdlb.catalogue import Catalogue, did_you_mean, nearest
 from jaxdlb.game import Entry
 from jaxdlb.games import GAMES
-from jaxdlb.policies import NODE_HEURISTICS, Family, find_family
+from jaxdlb.policies import NODE_HEURISTICS, find_family
 
 FRUIT = Catalogue("fruit", {"apple": 1, "pear": 2}, group="jaxdlb.tests.fruit", of=int)
 
@@ -167,13 +167,11 @@ def test_what_is_no_heuristic_is_refused(orchard):
     assert "of the class Family, and this is 7" in refusal(jaxdlb.heuristic, "orchard.trees:QUINCE")
 
 
-def test_a_name_of_two_games_asks_whose_it_is(monkeypatch):
-    other = Entry(game=ticking.Ticking, params=ticking.Params, heuristics={"random": Family(lambda: ticking.EAGER)})
-    monkeypatch.setitem(GAMES._entries, "ticking", other)
-    message = refusal(jaxdlb.heuristic, "random")
-    assert message == "heuristic is 'random', which several games have; game must say which of dlb, rack, ticking"
-    assert jaxdlb.heuristic("random", game="dlb").name == "random"
-    assert jaxdlb.heuristic("local").name == "local"
+def test_a_name_of_two_games_is_the_first_ones_unless_the_game_is_said():
+    first, other = jaxdlb.heuristic("local"), jaxdlb.heuristic("local", game="edge")
+    assert first == jaxdlb.heuristic("local", game="dlb") == jaxdlb.heuristic("local", game="rack")
+    assert type(first) is not type(other)
+    assert jaxdlb.heuristic("water_level") == jaxdlb.heuristic("water_level", game="edge")
 
 
 def test_a_heuristic_may_be_asked_of_a_game_that_is_not_listed(orchard):

@@ -171,3 +171,33 @@ def test_times_out_of_order_are_refused(write, times, strictly, says):
     with pytest.raises(ValueError, match=re.escape(f"{table.path}, {says}")):
         columns.check_in_order(table, strictly=strictly)
     columns.check_in_order(read(write({"at": np.array([0, 1]), "work": np.ones(2)})), strictly=True)
+
+
+def test_one_column_is_read_by_itself_in_the_order_of_its_rows(write):
+    path = write('at,Rate\n"1, later",3\n\n0,1.5\n0,0\n', "a.csv")
+    assert columns.read_column(path, Column("rate_column", "rate")).tolist() == [3, 1.5, 0]
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("at,work\n1,2\n", ", line 1: its columns are at, work; it must have one column named rate, or r must name"),
+        (",".join(map(str, range(99))), ", line 1: its columns are " + ", ".join([*map(str, range(20)), "…"]) + ";"),
+        ("at,rate\n1,-2\n", ", line 2: the rate is '-2'; it must be a finite number ≥ 0"),
+        ("at,rate\n1,x\n", ", line 2: the rate is 'x'; it must be a finite number ≥ 0"),
+        ("at,rate\n1,2\n\n1\n", ", line 4: it has 1 fields; it must have 2, as the header"),
+        ("at,rate\n", ": it has no rows; it must have at least one below the header"),
+        (b"\xff\xfe", " is not text; it must be a CSV file in UTF-8"),
+    ],
+)
+def test_a_column_that_is_not_one_of_numbers_is_refused(write, content, says):
+    path = write(content, "a.csv")
+    with pytest.raises(ValueError, match=re.escape(f"{path}{says}")):
+        columns.read_column(path, Column("r", "rate"))
+
+
+@pytest.mark.parametrize(("bad", "shown"), [("-1", "'-1'"), ("inf", "'inf'"), ("nan", "'nan'"), ("two", "'two'")])
+def test_a_row_of_numbers_names_the_column_of_the_first_that_is_none(bad, shown):
+    assert columns.values_of("here", "abc", ["0", " 1.5", "1e3"]).tolist() == [0, 1.5, 1000]
+    with pytest.raises(ValueError, match=f"^here: the b is {shown}; it must be a finite number ≥ 0$"):
+        columns.values_of("here", "abc", ["0", bad, "-2"])

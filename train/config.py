@@ -181,7 +181,7 @@ def game_schema(entry: Entry) -> type:
 
 
 def params_schema(name: str, declared: type, shorthands: Shorthands) -> type:
-    """A game's parameters with their defaults; null where the default depends on the sizes, and stands for it.
+    """A game's parameters with their defaults; null where it depends on the sizes, or a shorthand may set the field.
 
     A scalar must be a number; a parameter with entries may be one number for all or a list; a law has the fields of
     all its kinds, null for those that were not given.
@@ -189,13 +189,15 @@ def params_schema(name: str, declared: type, shorthands: Shorthands) -> type:
     fields: Fields = {short: (float | None, None) for short in shorthands}
     for field in dataclasses.fields(declared):
         fields[field.name] = _parameter_type(f"{name}_{field.name}", field, parameters.declarations(declared))
+    for field_name in {each for short in shorthands.values() for each in short.sets}:
+        fields[field_name] = fields[field_name][0], None
     return _dataclass(name, fields, _words(declared) | _words_of_shorthands(shorthands), object)
 
 
 def ranges_schema(name: str, declared: type, shorthands: Shorthands) -> type:
     """For each parameter the range that it is drawn from in every episode; of a law, a mapping of such ranges."""
     declarations = parameters.declarations(declared)
-    names = [*shorthands, *declarations]
+    names = [*shorthands, *(name for name, each in declarations.items() if each.drawn != parameters.NEVER)]
     words = {name: "[low, high], drawn anew for every episode" for name in names}
     fields: Fields = {each: (Any, None) for each in names}
     for field, declaration in declarations.items():

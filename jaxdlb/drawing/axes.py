@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from matplotlib import ticker
 from matplotlib.axes import Axes
 
 from jaxdlb.drawing.style import GREY, INK, LARGE, SMALL
@@ -13,6 +14,11 @@ def plain(axes: Axes) -> None:
     axes.tick_params(labelsize=SMALL, length=0, colors=INK)
     axes.tick_params(which="minor", length=0)
     axes.set_axisbelow(True)
+
+
+def plain_numbers() -> ticker.FuncFormatter:
+    """Numbers at ticks, without powers of ten."""
+    return ticker.FuncFormatter(lambda value, _: f"{value:,g}")
 
 
 def title(axes: Axes, text: str, subtitle: str, *, raised: float = 0) -> None:

@@ -4,6 +4,9 @@ The colours are those of Okabe and Ito, which colour-blind readers can tell apar
 marker or a label carries it too.
 """
 
+import itertools
+from collections.abc import Iterator
+
 PAPER, INK, GREY, PALE = "#ffffff", "#22303c", "#6b7885", "#e4e8ec"
 BLUE, GREEN, VERMILION, PURPLE = "#0072b2", "#009e73", "#d55e00", "#cc79a7"
 OCHRE, VIOLET = "#a67c00", "#6a51a3"
@@ -30,6 +33,8 @@ DARK = {
 LINES = (VERMILION, BLUE, GREEN, OCHRE, VIOLET, PURPLE, INK, GREY)  # of lines in one panel, in turn
 MARKERS = ("D", "o", "s", "^", "v", "P", "X", "*")  # that go with them, where lines are few
 
+DASHES = ("-", "--", "-.")  # of lines, in turn: wherever colours carry meaning, so does something else
+
 LOADS = "YlGnBu"  # matplotlib's colour map for heat maps: darker means more
 AGES = "YlOrBr"  # and for the age of news, from fresh to old
 FAINT = 0.35  # opacity of what is only hinted at
@@ -37,3 +42,8 @@ DPI = 150  # of figures
 SMALL, NORMAL, LARGE = 8.5, 10, 13  # font sizes in points
 DASHED, DOTTED = (0, (4, 3)), (0, (1, 2))  # matplotlib line styles
 MOST_LABELS = 16  # node labels in a row or column
+
+
+def line_styles() -> Iterator[tuple[str, str]]:
+    """Colours and dashes of lines, in turn and without end."""
+    return zip(itertools.cycle(LINES), itertools.cycle(DASHES), strict=False)

@@ -12,12 +12,12 @@ import numpy as np
 from jaxdlb.catalogue import Catalogue, did_you_mean
 from jaxdlb.checks import check_type
 from jaxdlb.game import Entry, Game, check_is_game
-from jaxdlb.games import dlb, rack
+from jaxdlb.games import dlb, edge, rack
 from jaxdlb.policies import Policy, make_heuristic
 from jaxdlb.ranges import sampler
 
 GAMES: Catalogue[Entry] = Catalogue(
-    "game", {each.ENTRY.name: each.ENTRY for each in (dlb, rack)}, group="jaxdlb.games", of=Entry
+    "game", {each.ENTRY.name: each.ENTRY for each in (dlb, rack, edge)}, group="jaxdlb.games", of=Entry
 )
 
 
@@ -40,8 +40,8 @@ def make(name: str, **sizes: Any) -> Game:
 def heuristic(name: str, *, game: str | None = None, **options: Any) -> Policy:
     """The heuristic called `name`, with these `options`.
 
-    `game` says which game's heuristic is meant, if several games have different ones of that name. A heuristic in a
-    user's own package is found as `package.module:FAMILY`.
+    `game` says which game's heuristic is meant; where several games have different ones of that name, it is by default
+    that of the first in `GAMES`. A heuristic in a user's own package is found as `package.module:FAMILY`.
 
     Raises:
         ValueError: an unknown name (the message lists the known ones and suggests the nearest), an option that the
@@ -50,9 +50,6 @@ def heuristic(name: str, *, game: str | None = None, **options: Any) -> Policy:
     check_type("heuristic", name, str, "a name")
     entries = GAMES.values() if game is None else [GAMES.find(game)]
     families = [entry.heuristics for entry in entries if name in entry.heuristics]
-    if len({id(each[name]) for each in families}) > 1:
-        owners = ", ".join(entry.name for entry in entries if name in entry.heuristics)
-        raise ValueError(f"heuristic is {name!r}, which several games have; game must say which of {owners}")
     known = families[0] if families else {k: family for entry in entries for k, family in entry.heuristics.items()}
     return make_heuristic(known, name, **options)
 

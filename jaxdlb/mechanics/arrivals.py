@@ -120,11 +120,7 @@ class Trace:
         return state
 
     def factor(self, state: Int[Array, ""], round: Int[Array, ""]) -> Float[Array, ""]:
-        num_samples = self.factors.shape[0]
-        samples = cycles.counted(round) // cycles.counted(self.rounds_per_sample)
-        sample = state + (samples % num_samples).astype(jnp.int32)
-        sample = jnp.where(sample < num_samples, sample, sample - num_samples)
-        return self.factors[sample]
+        return self.factors[cycles.place(state, round, self.factors.shape[0], self.rounds_per_sample)]
 
 
 LAWS: Mapping[str, type[Modulation]] = {

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.scipy.special import erfinv
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 
 from jaxdlb.checks import shown
@@ -19,6 +20,7 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = np.uint32(0x1BD11BDA)
 _NUM_ROUNDS = 20
 _NUMBERS = np.uint32(2**31)  # counters for numbers are above those for keys, so one key may give both
+_HALF_CELL = 2.0**-24  # half the distance between two uniform numbers, once they are stretched to [−1, 1)
 
 Words = UInt32[Array, "..."]
 
@@ -64,10 +66,36 @@ def uniform_rows(key: PRNGKeyArray, num: int, size: int) -> Float[Array, "num si
     return jnp.stack(_pairs(key, (num + 1) // 2, size), axis=1).reshape(-1, size)[:num]
 
 
+def uniforms_of(key: PRNGKeyArray, num: int, entries: Int[np.ndarray, "*S"]) -> list[Float[Array, "*S"]]:
+    """Those entries of the arrays of `uniforms`; entries that are named more than once are equal."""
+    evens, odds = _hashed(key, (num + 1) // 2, jnp.asarray(entries, jnp.uint32))
+    return [(odds if k % 2 else evens)[k // 2] for k in range(num)]
+
+
+def normals(key: PRNGKeyArray, num: int, size: int) -> list[Float[Array, " size"]]:
+    """`num` arrays of independent standard normal numbers, made of the uniform numbers that `uniforms` gives."""
+    return [standard_normal(u) for u in uniforms(key, num, size)]
+
+
+def standard_normal(u: Float[Array, "*S"]) -> Float[Array, "*S"]:
+    """Standard normal numbers by inversion of uniform ones, multiples of 2⁻²⁴ in [0, 1).
+
+    Each stands for the middle of its cell of 2⁻²⁴, so the law is symmetric, and ends at ±5.42.
+    """
+    return jnp.sqrt(jnp.float32(2)) * erfinv((2 * u - 1) + _HALF_CELL)
+
+
 def _pairs(key: PRNGKeyArray, num_pairs: int, size: int) -> tuple[Float[Array, "P size"], Float[Array, "P size"]]:
     """The two uniform numbers from each hash."""
-    entry, pair = jnp.arange(size, dtype=jnp.uint32), _NUMBERS + jnp.arange(num_pairs, dtype=jnp.uint32)[:, None]
-    words = threefry(_words(key), (entry, pair))
+    return _hashed(key, num_pairs, jnp.arange(size, dtype=jnp.uint32))
+
+
+def _hashed(
+    key: PRNGKeyArray, num_pairs: int, entries: UInt32[Array, "..."]
+) -> tuple[Float[Array, "P ..."], Float[Array, "P ..."]]:
+    """The two uniform numbers from each hash, for these entries."""
+    pair = _NUMBERS + jnp.arange(num_pairs, dtype=jnp.uint32).reshape(-1, *[1] * entries.ndim)
+    words = threefry(_words(key), (entries, pair))
     evens, odds = ((word >> 8).astype(jnp.float32) * 2.0**-24 for word in words)
     return evens, odds
 

@@ -1,4 +1,4 @@
-"""Where in a cycle a round is, to the precision of float32, however many rounds have passed."""
+"""Where in a cycle a round is, as exactly as numbers can say it, however many rounds have passed."""
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +29,18 @@ def turns(round: Int[Array, ""], period: Float[Array, ""] | float) -> Float[Arra
     passed = counted(round)
     whole = (passed * units.astype(jnp.uint32)).astype(jnp.int32) & np.int32(2**31 - 1)
     return (whole.astype(jnp.float32) + passed.astype(jnp.float32) * rest) / _HALF
+
+
+def place(
+    start: Int[Array, "*S"] | int, round: Int[Array, ""], length: int, rounds_per_sample: Int[Array, ""] | int = 1
+) -> Int[Array, "*S"]:
+    """Where a record of `length` samples that repeats is read: (start + ⌊round / rounds_per_sample⌋) mod length.
+
+    It was read at `start` in round 0, with 0 ≤ start < length.
+    """
+    passed = counted(round) // counted(rounds_per_sample)
+    sample = start + (passed % length).astype(jnp.int32)
+    return jnp.where(sample < length, sample, sample - length)
 
 
 def _rate(period: Float[Array, ""]) -> tuple[Int[Array, ""], Float[Array, ""]]:

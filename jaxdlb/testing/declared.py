@@ -101,10 +101,11 @@ def check_fresh(game: Game, entry: Entry, params: Any) -> None:
 
 
 def check_ranges(game: Game, params: Any, shorthands: Shorthands) -> None:
-    """Every declared field, and every shorthand, can be drawn from a range; what is drawn is valid."""
+    """Every field that is not said to be fixed, and every shorthand, can be drawn; what is drawn is valid."""
     key = jax.random.key(0)
     fields = {field.path: field for field in _fields(game, params)}
-    for path, field in fields.items():
+    for path in ranges.drawable(params):
+        field = fields[path]
         low, high = _accepted_range(game, params, field)
         drawn = ranges.sampler(params, {path: (low, high)}, shorthands, validate=game.validate)(key)
         claim_alike(params, drawn, f"the parameters and those with {path} drawn from a range must match")

@@ -64,3 +64,17 @@ def test_rows_are_the_same_numbers_in_one_array(num):
     rows = chance.uniform_rows(KEY, num, 30)
     assert rows.shape == (num, 30)
     assert jnp.array_equal(rows, jnp.stack(chance.uniforms(KEY, num, 30)))
+
+
+def test_entries_by_name_are_those_of_the_arrays():
+    entries = np.array([[0, 7, 3], [7, 49, 49]])
+    arrays = chance.uniforms(KEY, 3, 50)
+    for array, named in zip(arrays, chance.uniforms_of(KEY, 3, entries), strict=True):
+        assert jnp.array_equal(named, array[entries])
+
+
+def test_normal_numbers_are_the_quantiles_of_the_middles_of_cells():
+    u = np.concatenate([np.arange(5) * 2.0**-24, 1 - np.arange(1, 6) * 2.0**-24, chance.uniforms(KEY, 1, 1000)[0]])
+    found = np.asarray(chance.standard_normal(jnp.asarray(u, jnp.float32)))
+    np.testing.assert_allclose(found, stats.norm.ppf(u + 2.0**-25), rtol=2e-6, atol=1e-6)
+    assert stats.kstest(chance.normals(KEY, 2, 100_000)[1], "norm").pvalue > 1e-3

@@ -40,3 +40,11 @@ def test_turns_are_exact_for_periods_and_rounds_at_random():
 
 def test_a_counter_that_has_wrapped_around_counts_on():
     assert [int(cycles.counted(jnp.int32(round))) for round in (7, -(2**31), -1)] == [7, 2**31, 2**32 - 1]
+
+
+def test_a_record_that_repeats_is_read_at_the_right_place_in_any_round():
+    starts, length = np.arange(5), 5
+    for per_sample in (1, 3, 1000):
+        places = jax.vmap(lambda round, each=per_sample: cycles.place(jnp.asarray(starts), round, length, each))
+        exact = [(starts + round // per_sample) % length for round in ROUNDS]
+        np.testing.assert_array_equal(places(as_rounds(ROUNDS)), exact)

@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -114,6 +115,19 @@ def test_files_that_a_saved_config_names_are_read_only_if_the_command_line_names
         run, [f"{key}={'mine.csv' if key == 'game.trace.path' else '[mine]'}"], evaluate.EvaluateSettings
     )
     assert "mine" in str(given) and "etc" not in str(given)
+
+
+@pytest.mark.parametrize("key", saved_config.READ)
+def test_every_key_that_names_a_file_is_refused_from_a_folder_and_taken_from_the_command_line(key):
+    told = {group: {} for group in saved_config.GROUPS} | {"evaluation": {}}
+    *groups, last = key.split(".")
+    inner = told
+    for group in groups:
+        inner = inner.setdefault(group, {})
+    inner[last] = "/etc/passwd"
+    with pytest.raises(ValueError, match=f"^{key} is not given; it must be, since run names '/etc/passwd' and what a "):
+        saved_config.kept(told, [], resumed=False, source=Path("run"))
+    saved_config.kept(told, [f"{key}=mine.csv"], resumed=False, source=Path("run"))
 
 
 def test_a_resumed_run_says_what_it_keeps_that_reaches_out_of_its_folder(run):

@@ -39,7 +39,7 @@ from jaxdlb.drawing.style import (
 )
 from jaxdlb.games.dlb.panel import BOTTOM, HEARD, Panel, Scales
 from jaxdlb.games.dlb.replay import Replay, replay
-from jaxdlb.recording import Recording
+from jaxdlb.recording import Recording, check_drawable, frame_times
 
 MOST_COLUMNS = 600  # of a heat map
 MOST_OF_A_NAME = 32  # characters, in an animation: the rest of the line is for what changes
@@ -56,7 +56,7 @@ def figures(recordings: Mapping[str, Recording]) -> dict[str, tuple[str, Figure]
     Raises:
         ValueError: no recordings.
     """
-    _check(recordings)
+    check_drawable(recordings)
     return {"loads": ("Loads of the nodes over the same rounds", heat_maps(recordings))}
 
 
@@ -134,16 +134,10 @@ def animation(
     Raises:
         ValueError: no recordings, a `first_round` beyond the end of one of them, or a number below its minimum.
     """
-    _check(recordings)
-    counts = {"num_frames": num_frames, "frames_per_round": frames_per_round}
-    ends = {name: end for name, end in {"most_load": most_load, "most_age": most_age}.items() if end is not None}
-    for name, size in (counts | ends).items():
-        check_size(name, size, 1)
-    num_rounds = min(recording.num_rounds for recording in recordings.values())
-    if not 0 <= first_round < num_rounds:
-        raise ValueError(f"first_round is {first_round}; it must be within 0 … {num_rounds - 1}, the recording")
-    num_frames = min(num_frames, (num_rounds - first_round) * frames_per_round)
-    times = first_round + np.arange(num_frames) / frames_per_round
+    for name, end in {"most_load": most_load, "most_age": most_age}.items():
+        if end is not None:
+            check_size(name, end, 1)
+    times = frame_times(recordings, first_round, num_frames, frames_per_round)
     replays = [replay(recording) for recording in recordings.values()]
     scales = _scales(replays, times, most_load, most_age)
     figure = Figure(figsize=(WIDTH / 100, _height(len(replays)) / 100), dpi=100, facecolor="white")
@@ -161,11 +155,6 @@ def animation(
     moving = [elapsed, *(artist for panel in panels for artist in panel.artists.values())]
     seconds = seconds_per_round / frames_per_round
     animated.write(path, figure, moving, move, times, seconds, colours=[BAR, SHADE], colour_map=AGES)
-
-
-def _check(recordings: Mapping[str, Recording]) -> None:
-    if not recordings:
-        raise ValueError("recordings is empty; there must be at least 1 to draw")
 
 
 def _scales(

@@ -1,8 +1,7 @@
 """Figures of recorded racks: what each node did over time, and how long tasks took."""
 
-import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from jaxdlb.drawing import layout
-from jaxdlb.drawing.axes import plain
+from jaxdlb.drawing.axes import plain, plain_numbers
 from jaxdlb.drawing.style import (
     BLUE,
     DOTTED,
@@ -25,11 +24,11 @@ from jaxdlb.drawing.style import (
     GREY,
     INK,
     LARGE,
-    LINES,
     NORMAL,
     PALE,
     PAPER,
     SMALL,
+    line_styles,
 )
 from jaxdlb.games.rack import responses
 from jaxdlb.games.rack.clock import Unit, unit_for
@@ -44,7 +43,6 @@ POINTS_OF_ALL, SLICES_PER_POINT = 800, 5
 LONG_QUEUE = 20  # tasks from which on queues are drawn on a logarithmic scale, linear below 1
 WIDE_RANGE = 20  # the quotient of response times from which on their scale is logarithmic
 SERIES = ("cpu_utilisation", "io_utilisation", "cpu_queue", "io_queue", "completed", "latency")
-DASHES = ("-", "--", "-.")  # of lines, in turn: wherever colours carry meaning, so does something else
 FEWEST_TASKS = 200  # for which the scale of shares has room: so it shows the last percentile that is marked
 MARKED = ((50, "o"), (99, "D"))  # percentiles, and how they are marked
 
@@ -124,7 +122,7 @@ def timeline(recordings: Mapping[str, Recording]) -> Figure:
         axes.set_xlabel(f"time, {units.time.name}", fontsize=SMALL, color=INK)
         axes.set_xlim(0, max(map(_length, recordings.values())) * units.time.per_ms)
         axes.xaxis.set_major_locator(ticker.MaxNLocator(5))
-        axes.xaxis.set_major_formatter(_plain_numbers())
+        axes.xaxis.set_major_formatter(plain_numbers())
     figure.align_ylabels()
     colour_of.explain(figure, next(iter(recordings.values())))
     heading = f"Nodes over time: {layout.caption(next(iter(recordings)))}" if alone else "Nodes over time"
@@ -186,21 +184,17 @@ def _scale(row: Sequence[Axes], name: str, values: Float[np.ndarray, " V"]) -> N
             digits = (1, 3) if most < 300 else (1,)
             axes.set_yticks([0, *(d * 10**k for k in range(9) for d in digits if d * 10**k <= 1.6 * most)])
             axes.set_ylim(-0.12, 1.6 * most)
-            axes.yaxis.set_major_formatter(_plain_numbers())
+            axes.yaxis.set_major_formatter(plain_numbers())
             axes.yaxis.set_minor_locator(ticker.NullLocator())
         elif name == "latency" and len(positive) and most > WIDE_RANGE * positive.min():
             axes.set_yscale("log")
             axes.set_ylim(0.7 * positive.min(), 1.5 * most)
-            axes.yaxis.set_major_formatter(_plain_numbers())
+            axes.yaxis.set_major_formatter(plain_numbers())
             axes.yaxis.set_minor_locator(ticker.NullLocator())
         else:
             top = max(most, 1.0 if name.endswith("queue") else 1e-9)
             axes.set_ylim(-0.04 * top, 1.06 * top)
             axes.yaxis.set_major_locator(ticker.MaxNLocator(4, steps=[1, 2, 5, 10], integer=name.endswith("queue")))
-
-
-def _plain_numbers() -> ticker.FuncFormatter:
-    return ticker.FuncFormatter(lambda value, _: f"{value:,g}")
 
 
 class _Colours:
@@ -267,7 +261,7 @@ def distribution(recordings: Mapping[str, Recording]) -> Figure:
     unit = _typical_unit(list(totals.values()))
     figure = Figure(figsize=(8.2, 4.2 + 0.24 * len(recordings)), dpi=DPI, layout="constrained")
     axes = figure.subplots()
-    for (name, histogram), (colour, dashes) in zip(totals.items(), _styles(), strict=False):
+    for (name, histogram), (colour, dashes) in zip(totals.items(), line_styles(), strict=False):
         label = f"{layout.caption(name)}: {_summary(recordings[name], histogram, unit)}"
         times, share = exceeding(histogram)
         axes.plot(times * unit.per_ms, share, color=colour, linestyle=dashes, linewidth=1.8, label=label)
@@ -286,7 +280,7 @@ def distribution(recordings: Mapping[str, Recording]) -> Figure:
         axes.axhline(1 - percent / 100, color=GREY, linewidth=0.9, linestyle=DOTTED, zorder=1)
         text: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
         axes.annotate(f"p{percent}", (1, 1 - percent / 100), (4, 0), va="center", fontsize=SMALL, color=GREY, **text)
-    axes.xaxis.set_major_formatter(_plain_numbers())
+    axes.xaxis.set_major_formatter(plain_numbers())
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{100 * value:g}%"))
     axes.set_xlabel(f"response time, {unit.name}", fontsize=NORMAL, color=INK)
     axes.set_ylabel("completed tasks that took longer", fontsize=NORMAL, color=INK)
@@ -310,11 +304,6 @@ def _histogram(recording: Recording) -> Float[np.ndarray, " B"]:
 
 def _typical_unit(histograms: Sequence[Float[np.ndarray, " B"]]) -> Unit:
     return unit_for(responses.percentile(np.sum(histograms, axis=0), 50))
-
-
-def _styles() -> Iterator[tuple[str, str]]:
-    """Colours and dashes of lines, without end."""
-    return zip(itertools.cycle(LINES), itertools.cycle(DASHES), strict=False)
 
 
 def _mark_percentiles(axes: Axes, histogram: Float[np.ndarray, " B"], unit: Unit, colour: str) -> None:

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyBboxPatch, Patch
 
-from jaxdlb.checks import check_size
 from jaxdlb.drawing import animation as animated
 from jaxdlb.drawing import layout
 from jaxdlb.drawing.style import (
@@ -35,7 +34,7 @@ from jaxdlb.games.rack.clock import Unit, unit_for
 from jaxdlb.games.rack.panel import SHADES, Panel, shade
 from jaxdlb.games.rack.replay import Replay, replay
 from jaxdlb.games.rack.scene import BALANCER, FEW, ROW, Scene, scene_for
-from jaxdlb.recording import Recording
+from jaxdlb.recording import Recording, check_drawable, frame_times
 
 # Sizes of the animation in pixels.
 ALONE, BESIDE = 640, 452  # width of the nodes of a rack that is alone, and of one beside another
@@ -51,7 +50,7 @@ def figures(recordings: Mapping[str, Recording]) -> dict[str, tuple[str, Figure]
     Raises:
         ValueError: no recordings.
     """
-    _check(recordings)
+    check_drawable(recordings)
     return {
         "nodes": ("What each node did over the same slices", charts.timeline(recordings)),
         "responses": ("Response times of the tasks completed in these slices", charts.distribution(recordings)),
@@ -80,14 +79,7 @@ def animation(
     Raises:
         ValueError: no recordings, a `first_round` beyond the end of one of them, or a number below its minimum.
     """
-    _check(recordings)
-    for name, size in {"num_frames": num_frames, "frames_per_round": frames_per_round}.items():
-        check_size(name, size, 1)
-    num_rounds = min(recording.num_rounds for recording in recordings.values())
-    if not 0 <= first_round < num_rounds:
-        raise ValueError(f"first_round is {first_round}; it must be within 0 … {num_rounds - 1}, the recording")
-    num_frames = min(num_frames, (num_rounds - first_round) * frames_per_round)
-    times = first_round + np.arange(num_frames) / frames_per_round
+    times = frame_times(recordings, first_round, num_frames, frames_per_round)
     replays = [replay(recording, first_round, int(times[-1])) for recording in recordings.values()]
     scene = scene_for(replays, ALONE if len(replays) == 1 else BESIDE)
     width, height = _size(len(replays), scene)
@@ -105,11 +97,6 @@ def animation(
     moving = [elapsed, *(artist for panel in panels for artist in panel.artists.values())]
     seconds = seconds_per_round / frames_per_round
     animated.write(path, figure, moving, move, times, seconds, colours=[BAR, SHADE], colour_map=SHADES)
-
-
-def _check(recordings: Mapping[str, Recording]) -> None:
-    if not recordings:
-        raise ValueError("recordings is empty; there must be at least 1 to draw")
 
 
 def _columns(num_panels: int) -> int:
