@@ -149,6 +149,7 @@ def main() -> None:
             report.progress(f"{' '.join(instance.overrides)} seed={seed}")
             with tempfile.TemporaryDirectory() as folder:
                 rows.append(measure(instance, seed, Path(folder), options.further))
+            report.progress(f"gap {100 * rows[-1]['gap']:.2f}%, Nash gap {100 * rows[-1]['nash_gap']:.2f}%")
     report.publish(options.json, jax.devices()[0], vars(options), rows, to_text(rows))
 
 
