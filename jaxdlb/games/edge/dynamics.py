@@ -156,7 +156,7 @@ def whole_inputs(rates: Float[Array, " N"], params: Params) -> Int[Array, " N"]:
     rate = jnp.clip(
         jnp.round(jnp.clip(rates, -1.0, most.astype(jnp.float32))).astype(jnp.int32), params.input_min, most
     )
-    limit = rate.shape[0] * params.mean_input_limit
+    limit = rate.shape[0] * jnp.minimum(params.mean_input_limit, most)  # a mean above the most limits nothing
     above = rate - params.input_min
     scaled = params.input_min + split(limit - rate.shape[0] * params.input_min, above)
     return jnp.where((limit > 0) & (jnp.sum(rate) > limit), scaled, rate)

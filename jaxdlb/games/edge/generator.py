@@ -1,6 +1,7 @@
 """Parameters of edge networks: the reference network, with any of its fields replaced; random graphs."""
 
 import dataclasses
+import math
 import warnings
 from typing import Any
 
@@ -22,12 +23,13 @@ _TRUSTED_RATIO = 8  # of idle to cold time, from which on the service model hold
 def with_load(params: Params, load: Float[Array, ""]) -> Params:
     """The mean input limited to `load` of the mean capacity, and inputs that vary in proportion to it."""
     capacity = jnp.mean(params.instances / params.warm_time)
-    limit = jnp.maximum(params.input_min, jnp.floor(load * capacity).astype(jnp.int32))
+    most = _most_input(params.warm_time.shape[0])  # as loads and capacities may be drawn, where nothing can be refused
+    limit = jnp.maximum(params.input_min, jnp.minimum(jnp.floor(load * capacity), most).astype(jnp.int32))
     factor = limit / _REFERENCE_LIMIT
     return dataclasses.replace(
         params,
         mean_input_limit=limit,
-        input_max=jnp.ceil(params.input_max * factor).astype(jnp.int32),
+        input_max=jnp.minimum(jnp.ceil(params.input_max * factor), most).astype(jnp.int32),
         inputs=params.inputs.scaled(factor),
     )
 
@@ -124,6 +126,11 @@ def validate(params: Params, game: Any) -> None:
     _check_times(params)
 
 
+def _most_input(num_nodes: int) -> int:
+    """The largest `input_max` for which all products of whole requests fit into an int32."""
+    return math.isqrt(LARGEST_INT // num_nodes)
+
+
 def _check_graph(adjacency: np.ndarray) -> None:
     loops = np.flatnonzero(np.diagonal(adjacency))
     if loops.size:
@@ -133,7 +140,7 @@ def _check_graph(adjacency: np.ndarray) -> None:
 def _check_inputs(params: Params, num_nodes: int) -> None:
     least, most, limit = (int(each) for each in (params.input_min, params.input_max, params.mean_input_limit))
     if num_nodes * most**2 > LARGEST_INT:
-        allowed = int(np.sqrt(LARGEST_INT / num_nodes))
+        allowed = _most_input(num_nodes)
         raise ValueError(f"input_max is {most}; it must be at most {allowed} with {num_nodes} nodes (N · max² < 2³¹)")
     if least > most:
         raise ValueError(f"input_min is {least}; it must be at most input_max, which is {most}")

@@ -86,6 +86,8 @@ def test_inputs_are_whole_and_within_their_bounds_and_their_mean_within_its_limi
     params = GAME.default_params(input_min=2, input_max=90, mean_input_limit=30)
     assert whole_inputs(jnp.array([0.5, 2.5, 3.5]), params).tolist() == [2, 2, 4]  # half to even
     assert whole_inputs(jnp.array([-5.0, 1e30, -jnp.inf]), params).tolist() == [2, 86, 2]
+    above_all = GAME.default_params(input_max=90, mean_input_limit=2**31 - 1)
+    assert whole_inputs(jnp.array([80.0, 90.0, 70.0]), above_all).tolist() == [80, 90, 70]
     free = GAME.default_params(input_max=90, mean_input_limit=0)
     assert whole_inputs(jnp.array([80.0, 1e30, 90.4]), free).tolist() == [80, 90, 90]
 
@@ -121,3 +123,5 @@ def test_the_load_scales_inputs_and_their_limits():
     factor = int(params.mean_input_limit) / 52
     np.testing.assert_allclose(params.inputs.mean, reference.inputs.mean * factor, rtol=1e-6)
     assert int(params.input_max) == np.ceil(150 * factor)
+    most = int(game.default_params(load=1000).input_max)
+    assert 8 * most**2 < 2**31 <= 8 * (most + 1) ** 2
