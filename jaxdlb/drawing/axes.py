@@ -1,11 +1,12 @@
 """The look of matplotlib axes that all pictures share."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib import ticker
 from matplotlib.axes import Axes
 
-from jaxdlb.drawing.style import GREY, INK, LARGE, SMALL
+from jaxdlb.drawing.style import DOTTED, GREY, INK, LARGE, NORMAL, PALE, SMALL
 
 
 def plain(axes: Axes) -> None:
@@ -19,6 +20,27 @@ def plain(axes: Axes) -> None:
 def plain_numbers() -> ticker.FuncFormatter:
     """Numbers at ticks, without powers of ten."""
     return ticker.FuncFormatter(lambda value, _: f"{value:,g}")
+
+
+def times_exceeded(axes: Axes, percents: Sequence[int], unit: str, what: str, *, narrow: float) -> None:
+    """Dress axes, logarithmic both, on which lines show the share of `what` that took longer than a time in `unit`.
+
+    The shares of `percents` are marked. Ticks stand between powers of ten where the times span less than `narrow`.
+    """
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0) if high < narrow * low else (1.0,)))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_locator(ticker.NullLocator())
+    plain(axes)
+    axes.grid(color=PALE, linewidth=0.8)
+    for percent in percents:
+        axes.axhline(1 - percent / 100, color=GREY, linewidth=0.9, linestyle=DOTTED, zorder=1)
+        text: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        axes.annotate(f"p{percent}", (1, 1 - percent / 100), (4, 0), va="center", fontsize=SMALL, color=GREY, **text)
+    axes.xaxis.set_major_formatter(plain_numbers())
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+    axes.set_xlabel(f"response time, {unit}", fontsize=NORMAL, color=INK)
+    axes.set_ylabel(f"{what} that took longer", fontsize=NORMAL, color=INK)
 
 
 def title(axes: Axes, text: str, subtitle: str, *, raised: float = 0) -> None:

@@ -17,8 +17,8 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from jaxdlb.drawing import layout
-from jaxdlb.drawing.axes import plain, plain_numbers
-from jaxdlb.drawing.style import DOTTED, DPI, GREY, INK, LARGE, NORMAL, PALE, PAPER, SMALL, line_styles
+from jaxdlb.drawing.axes import plain, plain_numbers, times_exceeded
+from jaxdlb.drawing.style import DPI, INK, LARGE, PALE, PAPER, SMALL, line_styles
 from jaxdlb.games.edge import dynamics, responses, service
 from jaxdlb.games.edge.charts import WIDTH, legend
 from jaxdlb.games.edge.replay import took_at_most
@@ -170,20 +170,7 @@ def distribution(recordings: Mapping[str, Recording]) -> Figure:
     looks = zip(found, found.values(), line_styles(), strict=False)
     lines = [_draw_times(axes, name, times, look) for name, times, look in looks]
     axes.set(xscale="log", yscale="log", ylim=(0.8 * RAREST, 1.3), xlim=_span(list(found.values())))
-    low, high = axes.get_xlim()
-    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0) if high < 300 * low else (1.0,)))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_minor_locator(ticker.NullLocator())
-    plain(axes)
-    axes.grid(color=PALE, linewidth=0.8)
-    for percent, _ in MARKED:
-        axes.axhline(1 - percent / 100, color=GREY, linewidth=0.9, linestyle=DOTTED, zorder=1)
-        text: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-        axes.annotate(f"p{percent}", (1, 1 - percent / 100), (4, 0), va="center", fontsize=SMALL, color=GREY, **text)
-    axes.xaxis.set_major_formatter(plain_numbers())
-    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{100 * value:g}%"))
-    axes.set_xlabel("response time, seconds", fontsize=NORMAL, color=INK)
-    axes.set_ylabel("served requests that took longer", fontsize=NORMAL, color=INK)
+    times_exceeded(axes, [percent for percent, _ in MARKED], "seconds", "served requests", narrow=300)
     legend(figure, lines, columns=1)
     figure.suptitle("Response times", fontsize=LARGE, color=INK, fontweight="bold", x=0.01, ha="left")
     return figure

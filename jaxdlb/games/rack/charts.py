@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -15,13 +15,11 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from jaxdlb.drawing import layout
-from jaxdlb.drawing.axes import plain, plain_numbers
+from jaxdlb.drawing.axes import plain, plain_numbers, times_exceeded
 from jaxdlb.drawing.style import (
     BLUE,
-    DOTTED,
     DPI,
     GREEN,
-    GREY,
     INK,
     LARGE,
     NORMAL,
@@ -270,20 +268,7 @@ def distribution(recordings: Mapping[str, Recording]) -> Figure:
     axes.set(xscale="log", yscale="log")
     most = max(int(histogram.sum()) for histogram in totals.values())
     axes.set_ylim(0.6 / max(most, FEWEST_TASKS), 1.5)
-    low, high = axes.get_xlim()
-    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0) if high < WIDE_RANGE * low else (1.0,)))
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_minor_locator(ticker.NullLocator())
-    plain(axes)
-    axes.grid(color=PALE, linewidth=0.8)
-    for percent, _ in MARKED:
-        axes.axhline(1 - percent / 100, color=GREY, linewidth=0.9, linestyle=DOTTED, zorder=1)
-        text: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-        axes.annotate(f"p{percent}", (1, 1 - percent / 100), (4, 0), va="center", fontsize=SMALL, color=GREY, **text)
-    axes.xaxis.set_major_formatter(plain_numbers())
-    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{100 * value:g}%"))
-    axes.set_xlabel(f"response time, {unit.name}", fontsize=NORMAL, color=INK)
-    axes.set_ylabel("completed tasks that took longer", fontsize=NORMAL, color=INK)
+    times_exceeded(axes, [percent for percent, _ in MARKED], unit.name, "completed tasks", narrow=WIDE_RANGE)
     figure.legend(loc="outside lower left", frameon=False, fontsize=SMALL, labelcolor=INK, handlelength=2.6)
     figure.suptitle("Response times", fontsize=LARGE, color=INK, fontweight="bold", x=0.01, ha="left")
     return figure
