@@ -6,13 +6,14 @@ learner its settings, so that each name and each default stands once, there. The
 
 import dataclasses
 import functools
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import jax.numpy as jnp
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 from jaxdlb import descriptions, parameters
 from jaxdlb.catalogue import Catalogue
@@ -260,7 +261,8 @@ def _with_parts(schema: type) -> Iterator[type]:
 
 
 def register() -> None:
-    """Tell hydra of the schemas; the files under `conf/` name them in their defaults."""
+    """Tell hydra of the schemas, which the files under `conf/` name in their defaults, and of `${times:…}`."""
+    OmegaConf.register_new_resolver("times", lambda *factors: math.prod(factors), replace=True)
     store = ConfigStore.instance()
     store.store(name="settings", node=Settings)
     for group, schemas in groups().items():

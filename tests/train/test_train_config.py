@@ -85,6 +85,12 @@ def test_an_integer_may_be_written_as_a_float_that_is_one():
     assert all(isinstance(value, int) for value in (settings.total_agent_rounds, settings.learner.num_envs))
 
 
+def test_the_budget_of_a_certified_cluster_grows_with_its_nodes():
+    assert composed("experiment=certified").total_agent_rounds == 20_000_000
+    assert composed("experiment=certified", "game.num_nodes=3").total_agent_rounds == 30_000_000
+    assert composed("experiment=certified", "total_agent_rounds=5").total_agent_rounds == 5
+
+
 def test_without_an_experiment_is_what_there_is_without_it():
     assert dataclasses.asdict(composed("experiment=null")) == dataclasses.asdict(composed())
 
