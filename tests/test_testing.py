@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from flax import struct
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 from reference import ticking
 from reference.ticking import Params, Ticking
 
@@ -98,6 +98,26 @@ class OtherAgents(Ticking):
     def true_observation(self, state, params):
         seen = super().true_observation(state, params)
         return seen.replace(own=jnp.zeros((3, 2)))
+
+
+@struct.dataclass
+class Masked:
+    """What workers see, with a mask of peers though there are none."""
+
+    own: Float[Array, "N F"]
+    legal: Bool[Array, "N A"]
+    visible: Bool[Array, "N N"]
+
+
+@broken("observation.visible is bool[2, 2]; it must be bool [N, P], for the rows of peers")
+class VisibleWithoutPeers(Ticking):
+    def true_observation(self, state, params):
+        seen = super().true_observation(state, params)
+        return Masked(seen.own, seen.legal, jnp.eye(2, dtype=bool))
+
+    def _timestep(self, *args):
+        timestep = super()._timestep(*args)
+        return timestep.replace(observation=self.true_observation(args[0], args[1]))
 
 
 @broken("the observation and true_observation must match")

@@ -48,7 +48,10 @@ class Memories:
 
 
 def features(observation: Any) -> dict[str, Any]:
-    """The arrays of an observation by name, except the legal masks; `own` [*B, N, F] is always among them."""
+    """The arrays of an observation by name, except the legal masks; `own` [*B, N, F] is always among them.
+
+    `visible`, bool [*B, N, P], if it is there, is a mask too, not a feature: of which peers an agent knows.
+    """
     names = [field.name for field in dataclasses.fields(observation) if field.name != "legal"]
     return {name: getattr(observation, name) for name in names}
 
@@ -229,7 +232,7 @@ class OverState:
 
 
 def _cast(tree: PyTree, precision: str) -> PyTree:
-    return jax.tree.map(lambda leaf: leaf.astype(precision), tree)
+    return jax.tree.map(lambda leaf: leaf if leaf.dtype == bool else leaf.astype(precision), tree)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,6 +1,9 @@
-"""Scales raw observations (tasks, rounds, probabilities) and returns to ranges that suit networks."""
+"""Scales raw observations (tasks, rounds, probabilities) and returns to ranges that suit networks.
 
-from collections.abc import Callable
+Of a mapping of features by name, entries that are masks are left as they are, and have no moments.
+"""
+
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -23,13 +26,22 @@ class Moments:
 
 
 def symlog(x: PyTree) -> PyTree:
-    """sign(x) · log(1 + |x|) of every leaf, as float32, since loads and ages span decades."""
-    return jax.tree.map(lambda leaf: jnp.sign(leaf) * jnp.log1p(jnp.abs(leaf.astype(jnp.float32))), x)
+    """sign(x) · log(1 + |x|) of every leaf but masks, as float32, since loads and ages span decades."""
+
+    def compressed(leaf: Array) -> Array:
+        return leaf if leaf.dtype == bool else jnp.sign(leaf) * jnp.log1p(jnp.abs(leaf.astype(jnp.float32)))
+
+    return jax.tree.map(compressed, x)
+
+
+def _numbers(x: PyTree) -> PyTree:
+    """A mapping of features by name without those that are masks; anything else as it is."""
+    return {name: leaf for name, leaf in x.items() if leaf.dtype != bool} if isinstance(x, Mapping) else x
 
 
 def initial_moments(example: PyTree) -> Moments:
     """Mean 0 and variance 1 for features shaped like `example` [..., F], with no batch counted yet."""
-    widths = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[-1:], jnp.float32), example)
+    widths = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape[-1:], jnp.float32), _numbers(example))
     return Moments(count=jnp.float32(0), mean=widths, variance=jax.tree.map(jnp.ones_like, widths))
 
 
@@ -37,7 +49,7 @@ def moments_of(batch: PyTree) -> Moments:
     """The moments of one batch; its leaves may differ in size but share the count 1."""
 
     def over_all_but_last(statistic: Callable[..., Array]) -> PyTree:
-        return jax.tree.map(lambda leaf: statistic(leaf, tuple(range(leaf.ndim - 1))), batch)
+        return jax.tree.map(lambda leaf: statistic(leaf, tuple(range(leaf.ndim - 1))), _numbers(batch))
 
     return Moments(count=jnp.float32(1), mean=over_all_but_last(jnp.mean), variance=over_all_but_last(jnp.var))
 
@@ -72,7 +84,8 @@ def normalise(moments: Moments, x: PyTree) -> PyTree:
     def scale(leaf: Array, mean: Array, variance: Array) -> Array:
         return jnp.clip((leaf - mean) * jax.lax.rsqrt(variance + 1e-6), -_CLIP, _CLIP)
 
-    return jax.tree.map(scale, x, moments.mean, moments.variance)
+    scaled = jax.tree.map(scale, _numbers(x), moments.mean, moments.variance)
+    return {**x, **scaled} if isinstance(x, Mapping) else scaled
 
 
 @struct.dataclass

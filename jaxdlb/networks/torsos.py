@@ -1,8 +1,9 @@
 """Networks that turn an agent's observation into embeddings, with or without memory.
 
 A torso is called as `torso(carry, features, itself)` on one agent's observation, with any leading batch axes.
-`features` maps names to normalised arrays, `own` [..., F] and `peers` [..., P, F′]; `itself` bool [..., N] marks which
-of the agents this one is. It returns the next carry ([..., H] with a GRU, () without) and an `Embedding`. `needs` names
+`features` maps names to normalised arrays, `own` [..., F] and `peers` [..., P, F′], and, where an agent does not know of
+all peers, `visible` to a mask of those that it does, bool [..., P]; `itself` bool [..., N] marks which of the agents
+this one is. It returns the next carry ([..., H] with a GRU, () without) and an `Embedding`. `needs` names
 the features that it requires.
 """
 
@@ -14,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-Features = Mapping[str, Float[Array, "..."]]
+Features = Mapping[str, Float[Array, "..."] | Bool[Array, "..."]]
 
 
 class Embedding(NamedTuple):
@@ -68,7 +69,8 @@ class FlatTorso(nn.Module):
     @nn.compact
     def __call__(self, carry: Any, features: Features, itself: Bool[Array, "*B N"]) -> tuple[Any, Embedding]:
         batch = itself.shape[:-1]
-        flat = jnp.concatenate([features[name].reshape(*batch, -1) for name in sorted(features)], axis=-1)
+        seen = [features[name] for name in sorted(features) if features[name].dtype != bool]
+        flat = jnp.concatenate([each.reshape(*batch, -1) for each in seen], axis=-1)
         agent = MLP(self.hidden)(flat)
         if self.recurrent:
             carry, agent = nn.GRUCell(self.hidden[-1])(carry, agent)
@@ -78,8 +80,8 @@ class FlatTorso(nn.Module):
 class PointerTorso(nn.Module):
     """One embedding per row of `peers`, with weights shared by all rows, so that no parameter depends on their number.
 
-    Each pair is embedded from what the agent knows about itself and about that peer; the mean over pairs informs each
-    pair about the others. With `recurrent`, a GRU remembers that mean.
+    Each pair is embedded from what the agent knows about itself and about that peer; the mean over the pairs that it
+    knows of informs each pair about the others. With `recurrent`, a GRU remembers that mean.
     """
 
     hidden: Sequence[int]
@@ -92,13 +94,21 @@ class PointerTorso(nn.Module):
         # The first layer acts on own and peer features concatenated; splitting it computes the agent's part only once.
         from_agent = Affine(self.hidden[0])(features["own"])
         pairs = nn.relu(from_agent[..., None, :] + Affine(self.hidden[0], use_bias=False)(features["peers"]))
-        agent = nn.relu(from_agent + Affine(self.hidden[0])(jnp.mean(pairs, axis=-2)))
+        agent = nn.relu(from_agent + Affine(self.hidden[0])(_mean_of_rows(pairs, features.get("visible"))))
         if self.recurrent:
             carry, agent = nn.GRUCell(self.hidden[-1])(carry, agent)
         for size in self.hidden[1:]:
             context = Affine(size)(agent)
             pairs = nn.relu(Affine(size, use_bias=False)(pairs) + context[..., None, :])
         return carry, Embedding(agent=agent, pairs=pairs)
+
+
+def _mean_of_rows(rows: Float[Array, "*B P H"], counted: Bool[Array, "*B P"] | None) -> Float[Array, "*B H"]:
+    """The mean over the rows that are `counted`, which are all if that is not said; 0 if none are."""
+    if counted is None:
+        return jnp.mean(rows, axis=-2)
+    number = jnp.maximum(jnp.sum(counted, axis=-1, keepdims=True), 1)
+    return jnp.einsum("...ph,...p->...h", rows, counted.astype(rows.dtype)) / number.astype(rows.dtype)
 
 
 TORSOS: Mapping[str, type[FlatTorso] | type[PointerTorso]] = {"mlp": FlatTorso, "pointer": PointerTorso}

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from jaxdlb.game import Game
 from jaxdlb.mechanics import chance
@@ -111,20 +111,22 @@ class LearnedPolicy:
         peers: Any,
         legal: PyTree,
         agent: int | Int[Array, ""],
+        visible: Bool[Array, " P"] | None = None,
     ) -> tuple[Any, Any]:
         """One agent's next memory and action, from what it alone knows, as for a node in a running system.
 
         `own` [F], `peers` [P, F′] (None in a game without peers) and the masks `legal` are the agent's row of an
-        observation; `carry` is its own memory (initially `init_one()`); `agent` is its index, which is also that of its
-        own row among the peers. With the same key, it does the same as in `act`; agents that share a key draw
-        independently.
+        observation, as is `visible` in a game that has it; `carry` is its own memory (initially `init_one()`); `agent`
+        is its index, which is also that of its own row among the peers. With the same key, it does the same as in
+        `act`; agents that share a key draw independently.
 
         Raises:
             ValueError: arrays whose shapes are not those of one agent's row in the game.
         """
-        seen = {"own": own} if peers is None else {"own": own, "peers": peers}
-        rows = {name: jax.tree.map(_without_agents, leaf) for name, leaf in self._expected.items()}
-        self._check_shapes(seen | {"legal": legal}, rows, "act takes the rows of all agents")
+        rows = {"own": own, "peers": peers, "visible": visible}
+        seen = {name: leaf for name, leaf in rows.items() if leaf is not None}
+        expected = {name: jax.tree.map(_without_agents, leaf) for name, leaf in self._expected.items()}
+        self._check_shapes(seen | {"legal": legal}, expected, "act takes the rows of all agents")
         view = self._normalised(seen)
         carry, distribution = self.actor.apply_one(self.variables.actor, carry, view, legal, agent)
         if self.greedy:

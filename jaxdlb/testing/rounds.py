@@ -173,6 +173,10 @@ def _check_observation(game: Game, observation: Any) -> None:
     claim(observation.own.ndim == 2, f"observation.own is {_shape(observation.own)}; it must be [N, F]")
     peers = getattr(observation, "peers", None)
     claim(peers is None or peers.ndim == 3, "observation.peers, if there are any, must be [N, P, F]")
+    visible = getattr(observation, "visible", None)
+    if visible is not None:
+        right = peers is not None and (visible.shape, visible.dtype) == (peers.shape[:2], jnp.bool_)
+        claim(right, f"observation.visible is {_shape(visible)}; it must be bool [N, P], for the rows of peers")
     found = spaces.leaves(game.action_space)
     legal, structure = jax.tree.flatten(observation.legal)
     wanted: Any = jax.tree.structure(game.action_space, is_leaf=lambda node: isinstance(node, Space))

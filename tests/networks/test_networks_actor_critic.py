@@ -114,6 +114,31 @@ def test_pointer_logits_move_with_the_peers_when_nodes_are_renamed(recurrent):
         np.testing.assert_allclose(head[order][:, order], moved_head, rtol=2e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("recurrent", [False, True])
+def test_rows_that_an_agent_does_not_know_of_change_nothing(recurrent):
+    """Neither what stands in them nor how many there are: of six, four are known, as if there were four."""
+    actor, small = actor_for(6, "pointer", recurrent), actor_for(4, "pointer", recurrent)
+    x = agent_features(6)
+    visible = jnp.zeros((6, 6), bool).at[:, :4].set(True)
+    params = reroll(actor.init(jax.random.key(0), x))
+    shown = x | {"visible": visible}
+    other = shown | {"peers": x["peers"].at[:, 4:].add(3.0)}
+    few = {"own": x["own"][:4], "peers": x["peers"][:4, :4]}
+    logits, again, alone = (
+        logits_of(each, params, each.initial_carry(()), view)[1]
+        for each, view in ((actor, shown), (actor, other), (small, few))
+    )
+
+    def odds(head):
+        """Of the first four against oneself, in logarithms."""
+        return head[:4, :4] - jnp.diagonal(head)[:4, None]
+
+    lower = (np.log(5) - np.log(3)) * ~np.eye(4, dtype=bool)  # are the scores of five peers than those of three
+    for head, same, fewer in zip(logits, again, alone, strict=True):
+        np.testing.assert_allclose(odds(head), odds(same), atol=1e-5)
+        np.testing.assert_allclose(odds(head), odds(fewer) - lower, atol=1e-5)
+
+
 def test_pointer_gives_equal_scores_even_odds_of_choosing_oneself_at_any_size():
     for num_nodes in (2, 8, 33):
         actor = actor_for(num_nodes, "pointer")

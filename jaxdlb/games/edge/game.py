@@ -93,7 +93,8 @@ class Edge:
         own: Any = jax.ShapeDtypeStruct((nodes, len(Own)), jnp.float32)
         peers: Any = jax.ShapeDtypeStruct((nodes, nodes, len(Peer)), jnp.float32)
         legal: Any = jax.ShapeDtypeStruct((nodes, nodes + 1), jnp.bool_)
-        return Observation(own=own, peers=peers, legal=legal)
+        visible: Any = jax.ShapeDtypeStruct((nodes, nodes), jnp.bool_)
+        return Observation(own=own, peers=peers, legal=legal, visible=visible)
 
     @property
     def metrics(self) -> Mapping[str, str]:

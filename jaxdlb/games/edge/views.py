@@ -48,6 +48,7 @@ class Observation:
     own: Float[Array, "N 11"]  # columns: Own
     peers: Float[Array, "N N 9"]  # [i, j]: what i knows of j; columns: Peer
     legal: Bool[Array, "N A"]  # [i, k]: agent i may give a share to k; A = N + 1, the last is refusal
+    visible: Bool[Array, "N N"]  # [i, j]: i knows of j; itself and its neighbours
 
 
 def capacity(params: Params) -> Float[Array, " N"]:
@@ -57,15 +58,16 @@ def capacity(params: Params) -> Float[Array, " N"]:
 
 def observe(state: State, params: Params) -> Observation:
     """What each agent knows: what became of its own requests and of those it was sent, and its neighbours as heard."""
-    from_others = ~jnp.eye(state.flow.shape[0], dtype=bool)
+    itself = jnp.eye(state.flow.shape[0], dtype=bool)
+    visible = itself | params.adjacency
     own = [
         state.input_rate,
         state.previous_input,
         jnp.diagonal(state.flow),
         jnp.diagonal(state.rejected),
         state.refused,
-        jnp.sum(state.flow * from_others, axis=0),
-        jnp.sum(state.rejected * from_others, axis=0),
+        jnp.sum(state.flow * ~itself, axis=0),
+        jnp.sum(state.rejected * ~itself, axis=0),
         capacity(params),
         params.instances,
         params.warm_time,
@@ -73,13 +75,14 @@ def observe(state: State, params: Params) -> Observation:
     ]
     return Observation(
         own=jnp.stack(own, axis=-1, dtype=jnp.float32),
-        peers=_peers(state, params),
+        peers=jnp.where(visible[..., None], _peers(state, params), 0.0),
         legal=legal_shares(params.adjacency),
+        visible=visible,
     )
 
 
 def _peers(state: State, params: Params) -> Float[Array, "N N 9"]:
-    """What each agent knows of itself, now, and of its neighbours, as last heard."""
+    """What each agent would know of itself, now, and of neighbours, as last heard, if all were neighbours."""
     itself = jnp.eye(state.flow.shape[0], dtype=bool)
     columns = [
         itself,
@@ -92,8 +95,7 @@ def _peers(state: State, params: Params) -> Float[Array, "N N 9"]:
         jnp.where(itself, 0, state.heard_age),
         capacity(params),
     ]
-    known = jnp.stack([jnp.broadcast_to(column, itself.shape) for column in columns], axis=-1, dtype=jnp.float32)
-    return jnp.where((itself | params.adjacency)[..., None], known, 0.0)
+    return jnp.stack([jnp.broadcast_to(column, itself.shape) for column in columns], axis=-1, dtype=jnp.float32)
 
 
 def true_observation(state: State, params: Params) -> Observation:

@@ -37,9 +37,10 @@ def seen(adjacency, inputs, capacity, heard, sent=0.0, rejected=0.0):
     peers[..., Peer.SENT], peers[..., Peer.REJECTED] = sent, rejected
     peers[..., Peer.HEARD_INPUT] = np.where(itself, inputs, heard)
     peers[..., Peer.CAPACITY] = capacity
-    peers[~(itself | adjacency)] = 0
-    legal = np.concatenate([itself | adjacency, np.ones((num_nodes, 1), bool)], axis=1)
-    return Observation(*(jnp.asarray(each) for each in (own, peers, legal)))
+    visible = itself | adjacency
+    peers[~visible] = 0
+    legal = np.concatenate([visible, np.ones((num_nodes, 1), bool)], axis=1)
+    return Observation(*(jnp.asarray(each) for each in (own, peers, legal, visible)))
 
 
 PATH = seen(

@@ -77,6 +77,7 @@ def test_only_news_of_neighbours_is_seen():
     differs = (truth.peers != other.peers).any(axis=(1, 2))
     assert differs.tolist() == [False, False, True, True]
     assert truth.peers[2, 3, Peer.HEARD_AGE] == 0
+    assert seen.visible.tolist() == truth.visible.tolist() == (path | np.eye(4, dtype=bool)).tolist()
 
 
 def test_the_response_times_of_served_requests_are_a_distribution():

@@ -195,7 +195,7 @@ def test_of_one_node_the_pool_is_the_optimum_and_the_oracle_serves_the_best_numb
     @jax.jit
     def play(inputs, table):
         own = jnp.zeros((1, len(Own))).at[:, Own.INPUT].set(inputs)
-        observation = Observation(own, jnp.zeros((1, 1, len(Peer))), jnp.ones((1, 2), bool))
+        observation = Observation(own, jnp.zeros((1, 1, len(Peer))), jnp.ones((1, 2), bool), jnp.ones((1, 1), bool))
         return *policy.act(jax.random.key(0), table, observation, params), pooled_bound(inputs, params, INSTANCES)
 
     for n in (0, 12, 40):
