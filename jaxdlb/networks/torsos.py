@@ -1,9 +1,9 @@
 """Networks that turn an agent's observation into embeddings, with or without memory.
 
 A torso is called as `torso(carry, features, itself)` on one agent's observation, with any leading batch axes.
-`features` maps names to normalised arrays, `own` [..., F] and `peers` [..., P, F′], and, where an agent does not know of
-all peers, `visible` to a mask of those that it does, bool [..., P]; `itself` bool [..., N] marks which of the agents
-this one is. It returns the next carry ([..., H] with a GRU, () without) and an `Embedding`. `needs` names
+`features` maps names to normalised arrays, `own` [..., F] and `peers` [..., P, F′]; where an agent does not know of all
+peers, it maps `visible` to a mask of those that it does, bool [..., P]. `itself` bool [..., N] marks which agent this
+one is. It returns the next carry ([..., H] with a GRU, () without) and an `Embedding`. `needs` names
 the features that it requires.
 """
 
