@@ -7,8 +7,9 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxdlb.checks import AMOUNT, PROBABILITY, check_array
+from jaxdlb.checks import AMOUNT, POSITIVE, PROBABILITY, check_array
 from jaxdlb.game import Game
+from jaxdlb.games.edge.best_response import Memory, best_response
 from jaxdlb.games.edge.optimum import LossTable, optimum, shares_of
 from jaxdlb.games.edge.types import Action
 from jaxdlb.games.edge.views import Observation, Own, Peer
@@ -145,6 +146,15 @@ class Aimd(Heuristic):
 
 
 @struct.dataclass
+class BestResponse(Heuristic):
+    """The same, with a memory of what was heard and done."""
+
+    def init(self, game: Game) -> Memory:
+        """Nothing heard, and everything kept."""
+        return Memory.empty(game.num_agents)
+
+
+@struct.dataclass
 class Random:
     """Shares uniform over the simplex of the legal entries, Dirichlet(1, …, 1), anew in every step; it may refuse."""
 
@@ -183,7 +193,15 @@ class OracleOptimal:
         return table, shares_of(optimum(inputs, table, params))
 
 
-_ALLOWED = {"headroom": AMOUNT, "increase": AMOUNT, "decrease": PROBABILITY, "tolerance": PROBABILITY}
+_ALLOWED = {
+    "headroom": AMOUNT,
+    "increase": AMOUNT,
+    "decrease": PROBABILITY,
+    "tolerance": PROBABILITY,
+    "width": POSITIVE,
+    "price": AMOUNT,
+    "step": PROBABILITY,
+}
 
 
 def _numbers(**options: Any) -> dict[str, float]:
@@ -223,6 +241,11 @@ def _make_aimd(headroom: Any = 0.6, increase: Any = 10.0, decrease: Any = 0.9, t
     return Aimd("aimd", _aimd, options)
 
 
+def _make_best_response(headroom: Any = 0.9, width: Any = 0.03, price: Any = 0.08, step: Any = 0.2) -> Policy:
+    options = _numbers(headroom=headroom, width=width, price=price, step=step)
+    return BestResponse("best_response", best_response, options)
+
+
 def _tried(**values: Sequence[float]) -> Callable[[Game], Mapping[str, Sequence[Any]]]:
     """A grid that is the same for all sizes."""
     return lambda game: values
@@ -239,6 +262,10 @@ HEURISTICS: Mapping[str, Family] = {
     "spare_capacity": Family(_make_spare_capacity, grid=_tried(headroom=_HEADROOMS)),
     "water_level": Family(_make_water_level),
     "aimd": Family(_make_aimd, grid=_tried(headroom=(0.4, 0.6, 0.8), increase=(5.0, 10.0), decrease=(0.5, 0.8, 0.9))),
+    "best_response": Family(
+        _make_best_response,
+        grid=_tried(headroom=(0.8, 0.9, 1.0), width=(0.03, 0.08), price=(0.0, 0.08), step=(0.1, 0.2, 0.4, 1.0)),
+    ),
     "oracle_spare_capacity": Family(_make_oracle_spare_capacity, grid=_tried(headroom=_HEADROOMS)),
     "oracle_optimal": Family(OracleOptimal),
 }

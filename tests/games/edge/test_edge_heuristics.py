@@ -15,12 +15,14 @@ from jaxdlb.testing.claims import claim_alike
 NODES, STEPS = 5, 6
 GAME = Edge(num_nodes=NODES, max_instances=14)
 PARAMS = GAME.default_params(instances=8)
-DETERMINISTIC = [name for name in HEURISTICS if name not in ("random", "oracle_optimal")]
+ELSEWHERE = ("random", "best_response", "oracle_optimal")  # these are tested
+DETERMINISTIC = [name for name in HEURISTICS if name not in ELSEWHERE]
 OPTIONS = {
     "local_first": {"headroom": 0.4},
     "spare_capacity": {"headroom": 0.8},
     "oracle_spare_capacity": {"headroom": 0.8},
     "aimd": {"headroom": 0.6, "increase": 10.0, "decrease": 0.9, "tolerance": 0.05},
+    "best_response": {"headroom": 0.9, "width": 0.03, "price": 0.08, "step": 0.2},
 }
 KEY = jax.random.key(0)
 
