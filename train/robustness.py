@@ -2,18 +2,20 @@
 
 Trains and compares on every cluster of a suite, one after another, each in a folder of its own below `output`, and
 writes `robustness.md` and `robustness.json` there: of each cluster the learned policy beside the best rule, in utility
-and in whatever else the game is judged by. Keys given besides go to every run. A cluster whose folder holds an
-evaluation is not run again, and one that was cut short goes on.
+and in whatever else the game is judged by. With `checkpoint=<run>` nothing is trained: that run's policy is played on
+every cluster, as by `train.evaluate`. Keys given besides go to every run. A cluster whose folder holds an evaluation is
+not run again, and training that was cut short goes on.
 
 Exit status: 0 when all went well; 1 when training diverged; 2 when something given is wrong, of which one line on
 stderr says what, and then nothing has been written.
 """
 
 import dataclasses
+import functools
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,9 @@ from jaxdlb.evaluation import Evaluation, PolicyResult
 from jaxdlb.evaluation.numerals import written
 from jaxdlb.writing import write_whole
 
-from . import cli, compose, config, launch, paths, resuming, writable
+from . import cli, compose, config, evaluate, launch, paths, resuming, writable
 
-_OWN = ("suite", "output", "only")
+_OWN = ("suite", "output", "only", "checkpoint")
 _STANDING = {1: "better", 0: "level", -1: "behind"}
 
 
@@ -41,6 +43,7 @@ class RobustnessSettings(config.Settings):
     )  # a YAML file: the keys that runs have in common, and each one's own
     output: str = str(Path("runs") / "robustness")  # the folder of all runs
     only: list[str] | None = None  # names of clusters; null: all of the suite
+    checkpoint: str | None = None  # a run's folder, whose policy is played on every cluster; null: each is trained on
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Run:
 
     name: str
     folder: Path
-    plan: launch.Plan | None  # None where an evaluation is there already
+    carry_out: Callable[[], Any] | None  # None where an evaluation is there already
 
 
 def prepare(overrides: Sequence[str]) -> tuple[Path, list[Run]]:
@@ -68,15 +71,25 @@ def prepare(overrides: Sequence[str]) -> tuple[Path, list[Run]]:
             raise ValueError(f"only holds {name!r}; it must hold names of {settings.suite}: {', '.join(clusters)}")
     output = Path(settings.output)
     writable.check_folder("output", output)
-    return output, [_run(name, output, [*common, *clusters[name], *rest]) for name in wanted]
+    prepared = _training if settings.checkpoint is None else functools.partial(_playing, settings.checkpoint)
+    folders = {name: output / re.sub(r"[^\w.]+", "_", name) for name in wanted}
+    done = [name for name, folder in folders.items() if (folder / "evaluation.json").exists()]
+    return output, [
+        Run(name, folder, None if name in done else prepared(folder, [*common, *clusters[name], *rest]))
+        for name, folder in folders.items()
+    ]
 
 
-def _run(name: str, output: Path, overrides: Sequence[str]) -> Run:
-    folder = output / re.sub(r"[^\w.]+", "_", name)
-    if (folder / "evaluation.json").exists():
-        return Run(name, folder, None)
+def _training(folder: Path, overrides: Sequence[str]) -> Callable[[], Any]:
+    """Trains and compares on a cluster, or goes on with it."""
     given = [*overrides, f"run_dir={folder}", f"resume={resuming.AUTO}"]
-    return Run(name, folder, launch.prepare(compose.from_conf(given), given))
+    return functools.partial(launch.execute, launch.prepare(compose.from_conf(given), given))
+
+
+def _playing(checkpoint: str, folder: Path, overrides: Sequence[str]) -> Callable[[], Any]:
+    """Compares the policy of a run on a cluster."""
+    plan = evaluate.prepare([f"checkpoint={checkpoint}", *overrides, f"output={folder}"])
+    return functools.partial(evaluate.execute, plan)
 
 
 def _suite(path: str) -> tuple[list[str], dict[str, list[str]]]:
@@ -95,8 +108,8 @@ def execute(prepared: tuple[Path, list[Run]]) -> None:
     output, runs = prepared
     for number, run in enumerate(runs):
         print(f"{run.name} ({number + 1} of {len(runs)})", file=sys.stderr, flush=True)
-        if run.plan is not None:
-            launch.execute(run.plan)
+        if run.carry_out is not None:
+            run.carry_out()
             jax.clear_caches()
     results = {run.name: _result(run.folder) for run in runs}
     write_whole(output / "robustness.md", to_markdown(results))

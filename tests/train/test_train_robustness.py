@@ -46,6 +46,23 @@ def test_a_run_that_was_cut_short_goes_on(robustly, here, pointer_run):
     assert (here / "all" / "one" / "evaluation.json").exists()
 
 
+def test_the_policy_of_a_run_is_played_on_every_cluster(robustly, here, pointer_run):
+    clusters = {"smaller": ["game.num_nodes=2"], "larger": ["game.num_nodes=4", "game.params.load=0.5"]}
+    (here / "suite.yaml").write_text(json.dumps({"common": [], "clusters": clusters}))
+    given = ["suite=suite.yaml", "output=all", f"checkpoint={pointer_run}"]
+    outcome = robustly(*given)
+    assert outcome.status == 0, outcome.err
+    assert {path.name for path in (here / "all").iterdir()} == {"smaller", "larger", "robustness.json", "robustness.md"}
+    assert not list((here / "all").glob("*/checkpoints"))
+    larger = json.loads((here / "all" / "larger" / "evaluation.json").read_text())
+    assert "learned" in {each["name"] for each in larger["results"]}
+    before = files_of(here / "all")
+    assert robustly(*given).status == 0
+    assert files_of(here / "all") == before
+    assert robustly("suite=suite.yaml", "output=other", "checkpoint=nowhere").status == 2
+    assert not (here / "other").exists()
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [

@@ -264,7 +264,7 @@ HEURISTICS: Mapping[str, Family] = {
     "aimd": Family(_make_aimd, grid=_tried(headroom=(0.4, 0.6, 0.8), increase=(5.0, 10.0), decrease=(0.5, 0.8, 0.9))),
     "best_response": Family(
         _make_best_response,
-        grid=_tried(headroom=(0.8, 0.9, 1.0), width=(0.03, 0.08), price=(0.0, 0.08), step=(0.1, 0.2, 0.4, 1.0)),
+        grid=_tried(headroom=(0.8, 0.9, 1.0), width=(0.03, 0.08), price=(0.0, 0.08), step=(0.2, 0.5)),
     ),
     "oracle_spare_capacity": Family(_make_oracle_spare_capacity, grid=_tried(headroom=_HEADROOMS)),
     "oracle_optimal": Family(OracleOptimal),
