@@ -217,6 +217,7 @@ def learner_schema(name: str, entry: LearnerEntry) -> type:
     changed: Fields = {
         each.name: (_plain_type(each) | None, None) for each in dataclasses.fields(entry.config) if each.name in chosen
     }
+    changed |= dict.fromkeys(entry.policies, (Any, None))
     changed["evolution"] = (evolution, evolution)
     added = dict.fromkeys(entry.by_game, "; null: as suits the game")
     return schema(f"{name}_learner", entry.config, changed, base=LearnerSettings, added=added)

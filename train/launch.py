@@ -10,6 +10,7 @@ from jaxtyping import PyTree
 from omegaconf import DictConfig, OmegaConf
 
 from jaxdlb import checkpoint, evaluation, writing
+from jaxdlb.policies.fixed import Fixed, find
 
 from . import (
     build,
@@ -241,10 +242,12 @@ def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], heard:
     population = plan.population
     shared = getattr(population.learner.config, "share_parameters", True)
     game, found_as = plan.scenario.game, plan.settings.game.name
-    about = checkpoint.describe(game, plan.network, shared, population.num_seeds, found_as=found_as)
+    fixed = build.fixed(plan.settings)
+    about = checkpoint.describe(game, plan.network, shared, population.num_seeds, found_as=found_as, fixed=fixed)
     held_out = None
     if plan.settings.evaluation.held_out_episodes != 0:
-        held_out = HeldOut(plan.scenario, plan.network, shared, population.size, plan.settings.evaluation)
+        evaluation = plan.settings.evaluation
+        held_out = HeldOut(plan.scenario, plan.network, shared, population.size, evaluation, _fixed(plan))
     within = folder / plan.part
     with heard["signals"].deferred(), checkpoint.Writer(within / checkpoint.FOLDER, about) as writer:
         try:
@@ -253,6 +256,12 @@ def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], heard:
         except DivergedError as error:
             writer.wait()
             raise DivergedError(f"{error}; {_what_is_left(within)}") from None
+
+
+def _fixed(plan: Plan) -> Fixed:
+    """The agents of the run's game that do not learn."""
+    config = plan.population.learner.config
+    return find(plan.scenario.game, getattr(config, "fixed_agents", ()), getattr(config, "fixed_policy", None))
 
 
 def _last_words(plan: Plan, writer: checkpoint.Writer, folder: Path) -> str:
