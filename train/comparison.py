@@ -27,6 +27,7 @@ from .countdown import Countdown
 from .loggers import Row
 
 TRAINED = "agent_rounds of training"  # in the settings that a run keeps with its comparison
+OF_AGENT = "/agent_"  # in the name of a metric, between what it is and the agent whose it is
 FIGURES = "figures"  # their folder, beside the table
 JSON = "evaluation.json"  # the last file to be written: where it is, all the others are
 _CLUSTER, _EPISODE = 2**31, 2**31 + 1  # folded into an evaluation's key: no episode of it is numbered so high
@@ -174,7 +175,7 @@ def figures(
     held_out: Sequence[Row] = (),
     asked: Collection[str] = (),
 ) -> dict[str, tuple[str, Any]]:
-    """Utilities and, given the `rows` of metrics.csv (and of held_out.csv), the learning curve; the game's own figures.
+    """Utilities and, given the `rows` of metrics.csv (and of held_out.csv), learning curves; the game's own figures.
 
     Those, and the timeline where it is `asked` for, show the best heuristic and the first learned policy.
     """
@@ -188,6 +189,7 @@ def figures(
             "Training, against the heuristics",
             _learning_curve(result, rows, held_out),
         )
+        made |= _agents(rows)
     learned = [policy for policy in policies if policy.kind == "learned"]
     best = [policy for policy in policies if policy.name == result.best_heuristic]
     shown = [*learned[:1], *best]
@@ -308,6 +310,20 @@ def _learning_curve(result: Evaluation, rows: Sequence[Row], held_out: Sequence[
     ]
     judged = _curve(held_out, num_seeds)
     return plots.learning_curve(*curve, levels, seconds=seconds, held_out=judged, others=others)
+
+
+def _agents(rows: Sequence[Row]) -> dict[str, tuple[str, Any]]:
+    """The learning curves of single agents, where metrics tell of them and they are not all the same."""
+    from jaxdlb.evaluation import agents_plot
+
+    names = [name for name in rows[0] if OF_AGENT in name]
+    num_seeds = 1 + int(max(row["seed"] for row in rows))
+    values = {f"agent {name.partition(OF_AGENT)[2]}": _curve(rows, num_seeds, name)[1] for name in names}
+    if not names or np.ptp([*values.values()], axis=0).max() == 0:
+        return {}
+    what = names[0].partition(OF_AGENT)[0]
+    figure = agents_plot.curves(_curve(rows, num_seeds)[0], values, what)
+    return {"agents": ("Training, agent by agent", figure)}
 
 
 def _curve(rows: Sequence[Row], num_seeds: int, column: str = "utility") -> tuple[np.ndarray, np.ndarray]:

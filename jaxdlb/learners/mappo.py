@@ -11,7 +11,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from jaxdlb.game import Game
-from jaxdlb.learners import credit, environments, losses, minibatches
+from jaxdlb.learners import credit, environments, losses, minibatches, own
 from jaxdlb.learners.advantage import generalised_advantages
 from jaxdlb.learners.config import Hyperparameters, MAPPOConfig, hyperparameters
 from jaxdlb.learners.credit import Credit
@@ -208,6 +208,7 @@ class MAPPO:
             last=timestep.last,
             elapsed=timestep.elapsed,
             metrics=timestep.metrics,
+            own=own.metrics(timestep),
         )
         return (following, Memories(actor=actor_memory, critic=critic_memory), fixed_memory), steps
 
@@ -227,6 +228,7 @@ class MAPPO:
             "explained_variance": 1 - jnp.var(counted - value) / jnp.maximum(jnp.var(counted), 1e-8),
             "learning_rate": anneal(state.hyperparameters, "learning_rate", state.num_updates),
             "entropy_coef": entropy_coef(state.hyperparameters, state.num_updates),
+            **jax.tree.map(jnp.mean, steps.own),
         }
         state = dataclasses.replace(
             state,
