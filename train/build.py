@@ -26,7 +26,8 @@ SampleParams = Callable[[jax.Array], Any]
 Built = TypeVar("Built")
 
 ACTIONS = ("drawn", "greedy")  # ways for a learned policy to act
-PLOTS = ("timeline", "animation")  # figures of an evaluation besides those that are always drawn
+PLOTS = ("timeline", "animation", "checkpoints")  # figures of an evaluation besides those that are always drawn
+_OF_GAME = ("animation", "checkpoints")  # those that the game's viewer draws
 _SEED = Interval(0, 2**32 - 1, integer=True)
 
 
@@ -186,6 +187,7 @@ def check(settings: Any) -> None:
     check_array("evaluation.seed", settings.evaluation.seed, (), _SEED)
     check_size("logging_interval", settings.logging_interval, 1)
     check_size("checkpoint_interval", settings.checkpoint_interval, 1)
+    check_size("kept_checkpoints", settings.kept_checkpoints, 1)
     evaluation, entry = settings.evaluation, GAMES.find(settings.game.name)
     with named("learner", settings.learner):
         _policies(settings.learner, LEARNERS.find(settings.learner.name), entry.heuristics)
@@ -206,7 +208,7 @@ def check(settings: Any) -> None:
         heuristics(evaluation.heuristics, entry.heuristics)
     for each in plots(settings):
         check_choice("plots", each, PLOTS)
-        if each == "animation" and entry.viewer is None:
+        if each in _OF_GAME and entry.viewer is None:
             raise ValueError(f"plots is {each!r}; it must be left out where game.name is one that cannot be drawn")
     sizes.check(sizes.of_evaluation(evaluation, game(settings.game)))
 

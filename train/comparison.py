@@ -34,6 +34,7 @@ _CLUSTER, _EPISODE = 2**31, 2**31 + 1  # folded into an evaluation's key: no epi
 
 Learned = Mapping[str, Sequence[Policy]]  # by way to act: a policy for each training seed
 _SOLVED_SOON = 600 * 2**20  # bytes of a chain whose optimum takes some seconds: of 2 nodes with 48 tasks, of 3 with 6
+_PANELS = 4  # checkpoints, the best aside, that are drawn beside each other
 _ANIMATED, _FRAMES = 25, 4  # rounds of an animation, and pictures a round
 Figures = Mapping[
     str, tuple[str, Any]
@@ -206,6 +207,19 @@ def figures(
 def of_game(scenario: Scenario, settings: Any, policies: Sequence[Policy]) -> dict[str, tuple[str, Any]]:
     """The game's own figures of these policies in the same episode; none where it has no viewer."""
     return _of_game(scenario, _recordings(scenario, settings, policies))
+
+
+def of_checkpoints(folder: Path, scenario: Scenario, settings: Any) -> dict[str, tuple[str, Any]]:
+    """The game's own figures of the learned policy at the checkpoints in a folder: the first, the best, and others."""
+    known, best = checkpoint.steps(folder), checkpoint.best_step(folder)
+    between = np.linspace(0, len(known) - 1, min(_PANELS, len(known))).round().astype(int)
+    recordings = {}
+    for step in sorted({best, *(known[place] for place in between)}):
+        policy = learned(folder, scenario, settings, step)[settings.actions[0]][0]
+        name = f"after {step} updates" + (", the best" if step == best else "")
+        recordings[name] = record(scenario, policy, settings.seed, settings.recorded_rounds)
+    drawn = _of_game(scenario, recordings)
+    return {f"checkpoints_{name}": (f"{caption}: checkpoints", figure) for name, (caption, figure) in drawn.items()}
 
 
 def _recordings(scenario: Scenario, settings: Any, policies: Sequence[Policy]) -> dict[str, Recording]:

@@ -249,7 +249,8 @@ def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], heard:
         evaluation = plan.settings.evaluation
         held_out = HeldOut(plan.scenario, plan.network, shared, population.size, evaluation, _fixed(plan))
     within = folder / plan.part
-    with heard["signals"].deferred(), checkpoint.Writer(within / checkpoint.FOLDER, about) as writer:
+    kept = plan.settings.kept_checkpoints
+    with heard["signals"].deferred(), checkpoint.Writer(within / checkpoint.FOLDER, about, num_latest=kept) as writer:
         try:
             with plan.group.training(lambda: _last_words(plan, writer, folder)):
                 loop.train(population, _start(plan), plan.schedule, writer, listening, held_out=held_out, **heard)
@@ -284,6 +285,8 @@ def _evaluate(plan: Plan, folder: Path, listening: Sequence[loggers.Logger]) -> 
     curves, drawn_of_members = lineage.curves(folder, best, plan.population)
     drawn = comparison.figures(result, scenario, settings, everyone, *curves, build.plots(plan.settings))
     drawn |= drawn_of_members
+    if "checkpoints" in build.plots(plan.settings):
+        drawn |= comparison.of_checkpoints(folder / checkpoint.FOLDER, scenario, settings)
     paths = comparison.write(folder, f"Run {folder.name}", result, drawn, OmegaConf.to_yaml(plan.given))
     for logger in listening:
         logger.evaluation(result, paths)

@@ -1,6 +1,8 @@
 """`learner.fixed_agents`: whoever plays the policy of such a run plays its fixed agents as they were in training."""
 
+import dataclasses
 import json
+import types
 
 import jax
 import numpy as np
@@ -15,7 +17,7 @@ from jaxdlb.networks import build_actor
 from jaxdlb.policies.fixed import Accompanied
 from jaxdlb.policies.learned import variable_shapes
 from jaxdlb.recording import record
-from train import build, compose, config, evaluate, held_out
+from train import build, comparison, compose, config, evaluate, held_out
 from train.__main__ import main
 from train.loggers import metrics_file
 
@@ -27,6 +29,9 @@ LINE = (
     f"learner.fixed_policy={RULE}",
     "evaluation.held_out_episodes=2",
     "evaluation.enabled=false",
+    "logging_interval=1",
+    "checkpoint_interval=1",
+    "kept_checkpoints=4",
 )
 
 
@@ -50,13 +55,31 @@ def test_the_policy_of_a_run_is_that_of_its_team(run):
 def test_each_checkpoint_is_scored_by_what_its_team_does(run):
     _, settings, located = evaluate.from_run([f"checkpoint={run}"], evaluate.EvaluateSettings)
     scenario = build.scenario(settings.game)
-    (row,) = metrics_file.read(run, metrics_file.HELD_OUT)
+    best = checkpoint.best_step(located.folder)
+    (row,) = (row for row in metrics_file.read(run, metrics_file.HELD_OUT) if row["update"] == best)
     (policy,) = checkpoint.load_policies(located.folder)
     scored = held_out.HeldOut(scenario, None, True, 1, settings.evaluation)
     key = jax.random.fold_in(jax.random.key(settings.evaluation.seed), held_out._HELD_OUT)
     team, alone = evaluate_all(scenario.game, [policy, policy.learned], scenario.train, key, **scored.sizes)
     assert float(np.mean(team["utility"])) == pytest.approx(row["utility"], rel=1e-6)
     assert float(np.mean(alone["utility"])) != pytest.approx(row["utility"], rel=1e-3)
+
+
+def test_as_many_checkpoints_are_kept_as_asked_for_and_the_games_figures_show_several(run, monkeypatch):
+    _, settings, located = evaluate.from_run([f"checkpoint={run}"], evaluate.EvaluateSettings)
+    assert checkpoint.steps(located.folder) == [1, 2, 3, 4]
+    scenario, shown = build.scenario(settings.game), {}
+    viewer = types.SimpleNamespace(figures=lambda recordings: shown.update(recordings) or {"loads": ("Loads", "drawn")})
+    scenario = dataclasses.replace(scenario, entry=dataclasses.replace(scenario.entry, viewer=lambda: viewer))
+    monkeypatch.setattr(comparison, "_PANELS", 2)
+    drawn = comparison.of_checkpoints(located.folder, scenario, settings.evaluation)
+    assert drawn == {"checkpoints_loads": ("Loads: checkpoints", "drawn")}
+    best = checkpoint.best_step(located.folder)
+    names = {step: f"after {step} updates" + (", the best" if step == best else "") for step in sorted({1, best, 4})}
+    assert list(shown) == list(names.values())
+    (policy,) = checkpoint.load_policies(located.folder, step=1)
+    recording = comparison.record(scenario, policy, settings.evaluation.seed, settings.evaluation.recorded_rounds)
+    np.testing.assert_array_equal(shown[names[1]].actions.dispatch, recording.actions.dispatch)
 
 
 def test_what_a_run_says_of_itself_names_its_fixed_agents(run):

@@ -81,6 +81,7 @@ BAD = {
     "total_agent_rounds=0": "total_agent_rounds is 0; it must be an integer ≥ 1",
     "logging_interval=0": "logging_interval is 0",
     "checkpoint_interval=-1": "checkpoint_interval is -1",
+    "kept_checkpoints=0": "kept_checkpoints is 0; it must be an integer ≥ 1",
     "seed=-1": "seed is -1; it must be an integer in [0, ",
     "evaluation.num_episodes=1": "evaluation.num_episodes is 1",
     "evaluation.warmup=60": "evaluation.warmup is 60; it must be below num_rounds",
