@@ -216,7 +216,7 @@ def of_checkpoints(folder: Path, scenario: Scenario, settings: Any) -> dict[str,
     recordings = {}
     for step in sorted({best, *(known[place] for place in between)}):
         policy = learned(folder, scenario, settings, step)[settings.actions[0]][0]
-        name = f"after {step} updates" + (", the best" if step == best else "")
+        name = f"update {step}" + (", best" if step == best else "")
         recordings[name] = record(scenario, policy, settings.seed, settings.recorded_rounds)
     drawn = _of_game(scenario, recordings)
     return {f"checkpoints_{name}": (f"{caption}: checkpoints", figure) for name, (caption, figure) in drawn.items()}

@@ -75,7 +75,7 @@ def test_as_many_checkpoints_are_kept_as_asked_for_and_the_games_figures_show_se
     drawn = comparison.of_checkpoints(located.folder, scenario, settings.evaluation)
     assert drawn == {"checkpoints_loads": ("Loads: checkpoints", "drawn")}
     best = checkpoint.best_step(located.folder)
-    names = {step: f"after {step} updates" + (", the best" if step == best else "") for step in sorted({1, best, 4})}
+    names = {step: f"update {step}" + (", best" if step == best else "") for step in sorted({1, best, 4})}
     assert list(shown) == list(names.values())
     (policy,) = checkpoint.load_policies(located.folder, step=1)
     recording = comparison.record(scenario, policy, settings.evaluation.seed, settings.evaluation.recorded_rounds)
