@@ -201,9 +201,16 @@ def check(instance: Any, sizes: Any = None) -> None:
             _check_entries(path, type_, name, value, declaration.within(sizes), sizes)
         elif declaration.laws is not None:
             _check_law(path, declaration.laws, type(value), value)
-        elif declaration.allowed is not None and not (value is None is declaration.default):
+        elif declaration.allowed is not None and not _is_left_out(value, declaration.default):
             is_list = typing.get_origin(annotation_of(type_, name)) is tuple
             (_check_list if is_list else _check_setting)(path, declaration.allowed, value)
+
+
+def _is_left_out(value: Any, default: Any) -> bool:
+    """Whether a setting is null, or an empty list, as it is by default."""
+    if isinstance(value, tuple | list):
+        return not value and isinstance(default, tuple) and not default
+    return value is None is default
 
 
 def kind_of(laws: Mapping[str, type], type_: type) -> str:

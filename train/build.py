@@ -14,7 +14,7 @@ from jaxdlb.checks import LARGEST_INT, Interval, check_array, check_choice, chec
 from jaxdlb.evaluation.rollouts import check_sizes
 from jaxdlb.game import Entry, Game, Lengths
 from jaxdlb.games import GAMES
-from jaxdlb.learners import LEARNERS
+from jaxdlb.learners import LEARNERS, LearnerEntry
 from jaxdlb.networks import NetworkConfig
 from jaxdlb.parameters import declarations
 from jaxdlb.policies import Family, Policy, find_family, make_heuristic
@@ -26,7 +26,8 @@ SampleParams = Callable[[jax.Array], Any]
 Built = TypeVar("Built")
 
 ACTIONS = ("drawn", "greedy")  # ways for a learned policy to act
-PLOTS = ("timeline", "animation")  # figures of an evaluation besides those that are always drawn
+PLOTS = ("timeline", "animation", "checkpoints")  # figures of an evaluation besides those that are always drawn
+_OF_GAME = ("animation", "checkpoints")  # those that the game's viewer draws
 _SEED = Interval(0, 2**32 - 1, integer=True)
 
 
@@ -93,6 +94,7 @@ def learner(settings: Any, scenario: Scenario) -> Any:
     with named("learner", chosen):
         check_size("num_seeds", chosen.num_seeds, 1)
         given = {name: value for name, value in _fields_of(entry.config, chosen).items() if value is not None}
+        given |= _policies(chosen, entry, scenario.entry.heuristics)
         asked = (scenario.entry, scenario.game, scenario.params)
         chosen_for_game = {name: choose(*asked) for name, choose in entry.by_game.items()}
         config = entry.config(**chosen_for_game | given)
@@ -104,6 +106,17 @@ def learner(settings: Any, scenario: Scenario) -> Any:
         return made
     config = dataclasses.replace(config, **{SCHEDULE: num_updates(settings, made)})
     return entry.make(scenario.game, chosen_network, config, scenario.train)
+
+
+def _policies(settings: Any, entry: LearnerEntry, families: Mapping[str, Family]) -> dict[str, Policy]:
+    """Those of a learner's settings that are policies, as heuristics of the game."""
+    entries = {name: getattr(settings, name) for name in entry.policies}
+    return {name: heuristic(each, name, families) for name, each in entries.items() if each is not None}
+
+
+def fixed(settings: Any) -> tuple[Sequence[int], Any]:
+    """The agents that do not learn, and who plays them, as a run's settings name both; () and None where all learn."""
+    return tuple(getattr(settings.learner, "fixed_agents", ())), getattr(settings.learner, "fixed_policy", None)
 
 
 def num_updates(settings: Any, learner: Any) -> int:
@@ -174,7 +187,10 @@ def check(settings: Any) -> None:
     check_array("evaluation.seed", settings.evaluation.seed, (), _SEED)
     check_size("logging_interval", settings.logging_interval, 1)
     check_size("checkpoint_interval", settings.checkpoint_interval, 1)
+    check_size("kept_checkpoints", settings.kept_checkpoints, 1)
     evaluation, entry = settings.evaluation, GAMES.find(settings.game.name)
+    with named("learner", settings.learner):
+        _policies(settings.learner, LEARNERS.find(settings.learner.name), entry.heuristics)
     each = lengths(evaluation, entry)
     with named("evaluation", evaluation):
         check_sizes(evaluation.num_episodes, each.num_rounds, each.warmup)
@@ -192,7 +208,7 @@ def check(settings: Any) -> None:
         heuristics(evaluation.heuristics, entry.heuristics)
     for each in plots(settings):
         check_choice("plots", each, PLOTS)
-        if each == "animation" and entry.viewer is None:
+        if each in _OF_GAME and entry.viewer is None:
             raise ValueError(f"plots is {each!r}; it must be left out where game.name is one that cannot be drawn")
     sizes.check(sizes.of_evaluation(evaluation, game(settings.game)))
 

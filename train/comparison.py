@@ -27,12 +27,14 @@ from .countdown import Countdown
 from .loggers import Row
 
 TRAINED = "agent_rounds of training"  # in the settings that a run keeps with its comparison
+OF_AGENT = "/agent_"  # in the name of a metric, between what it is and the agent whose it is
 FIGURES = "figures"  # their folder, beside the table
 JSON = "evaluation.json"  # the last file to be written: where it is, all the others are
 _CLUSTER, _EPISODE = 2**31, 2**31 + 1  # folded into an evaluation's key: no episode of it is numbered so high
 
 Learned = Mapping[str, Sequence[Policy]]  # by way to act: a policy for each training seed
 _SOLVED_SOON = 600 * 2**20  # bytes of a chain whose optimum takes some seconds: of 2 nodes with 48 tasks, of 3 with 6
+_PANELS = 4  # checkpoints, the best aside, that are drawn beside each other
 _ANIMATED, _FRAMES = 25, 4  # rounds of an animation, and pictures a round
 Figures = Mapping[
     str, tuple[str, Any]
@@ -174,7 +176,7 @@ def figures(
     held_out: Sequence[Row] = (),
     asked: Collection[str] = (),
 ) -> dict[str, tuple[str, Any]]:
-    """Utilities and, given the `rows` of metrics.csv (and of held_out.csv), the learning curve; the game's own figures.
+    """Utilities and, given the `rows` of metrics.csv (and of held_out.csv), learning curves; the game's own figures.
 
     Those, and the timeline where it is `asked` for, show the best heuristic and the first learned policy.
     """
@@ -188,6 +190,7 @@ def figures(
             "Training, against the heuristics",
             _learning_curve(result, rows, held_out),
         )
+        made |= _agents(rows)
     learned = [policy for policy in policies if policy.kind == "learned"]
     best = [policy for policy in policies if policy.name == result.best_heuristic]
     shown = [*learned[:1], *best]
@@ -204,6 +207,19 @@ def figures(
 def of_game(scenario: Scenario, settings: Any, policies: Sequence[Policy]) -> dict[str, tuple[str, Any]]:
     """The game's own figures of these policies in the same episode; none where it has no viewer."""
     return _of_game(scenario, _recordings(scenario, settings, policies))
+
+
+def of_checkpoints(folder: Path, scenario: Scenario, settings: Any) -> dict[str, tuple[str, Any]]:
+    """The game's own figures of the learned policy at the checkpoints in a folder: the first, the best, and others."""
+    known, best = checkpoint.steps(folder), checkpoint.best_step(folder)
+    between = np.linspace(0, len(known) - 1, min(_PANELS, len(known))).round().astype(int)
+    recordings = {}
+    for step in sorted({best, *(known[place] for place in between)}):
+        policy = learned(folder, scenario, settings, step)[settings.actions[0]][0]
+        name = f"update {step}" + (", best" if step == best else "")
+        recordings[name] = record(scenario, policy, settings.seed, settings.recorded_rounds)
+    drawn = _of_game(scenario, recordings)
+    return {f"checkpoints_{name}": (f"{caption}: checkpoints", figure) for name, (caption, figure) in drawn.items()}
 
 
 def _recordings(scenario: Scenario, settings: Any, policies: Sequence[Policy]) -> dict[str, Recording]:
@@ -308,6 +324,20 @@ def _learning_curve(result: Evaluation, rows: Sequence[Row], held_out: Sequence[
     ]
     judged = _curve(held_out, num_seeds)
     return plots.learning_curve(*curve, levels, seconds=seconds, held_out=judged, others=others)
+
+
+def _agents(rows: Sequence[Row]) -> dict[str, tuple[str, Any]]:
+    """The learning curves of single agents, where metrics tell of them and they are not all the same."""
+    from jaxdlb.evaluation import agents_plot
+
+    names = [name for name in rows[0] if OF_AGENT in name]
+    num_seeds = 1 + int(max(row["seed"] for row in rows))
+    values = {f"agent {name.partition(OF_AGENT)[2]}": _curve(rows, num_seeds, name)[1] for name in names}
+    if not names or np.ptp([*values.values()], axis=0).max() == 0:
+        return {}
+    what = names[0].partition(OF_AGENT)[0]
+    figure = agents_plot.curves(_curve(rows, num_seeds)[0], values, what)
+    return {"agents": ("Training, agent by agent", figure)}
 
 
 def _curve(rows: Sequence[Row], num_seeds: int, column: str = "utility") -> tuple[np.ndarray, np.ndarray]:

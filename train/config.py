@@ -139,7 +139,9 @@ class Settings:
     checkpoint_interval: int = (
         25  # updates; a checkpoint is taken, and scored, at the first visit to the host from then on
     )
-    # a figure besides those that are always drawn, or a list: timeline (each metric over time), animation
+    kept_checkpoints: int = 2  # the newest that stay on disk, beside the best
+    # a figure besides those that are always drawn, or a list: timeline (each metric over time), animation, checkpoints
+    # (the game's own figures of the policy at the first, the best and some other checkpoints that are kept)
     plots: Any = None
     # by what a sweep compares its runs: evaluation.<column>, held_out.<column> or training.<metric>; null: the utility,
     # of the first of these three that the run has
@@ -218,6 +220,7 @@ def learner_schema(name: str, entry: LearnerEntry) -> type:
     changed: Fields = {
         each.name: (_plain_type(each) | None, None) for each in dataclasses.fields(entry.config) if each.name in chosen
     }
+    changed |= dict.fromkeys(entry.policies, (Any, None))
     changed["evolution"] = (evolution, evolution)
     added = dict.fromkeys(entry.by_game, "; null: as suits the game")
     return schema(f"{name}_learner", entry.config, changed, base=LearnerSettings, added=added)

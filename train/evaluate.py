@@ -93,6 +93,8 @@ def execute(plan: Plan) -> None:
     result = comparison.compare(plan.scenario, settings, rules, plan.learned, about, plan.fresh)
     everyone, asked = comparison.everyone(rules, plan.learned), build.plots(plan.settings)
     drawn = comparison.figures(result, plan.scenario, settings, everyone, asked=asked)
+    if "checkpoints" in asked:
+        drawn |= comparison.of_checkpoints(checkpoint.locate(plan.settings.checkpoint).folder, plan.scenario, settings)
     folder = plan.folder if plan.settings.output else run_folder.create_new(plan.folder)
     comparison.write(folder, f"Evaluation of {plan.settings.checkpoint}", result, drawn, OmegaConf.to_yaml(plan.given))
     compose.save(plan.given, folder)

@@ -10,6 +10,7 @@ from jaxtyping import PyTree
 
 from jaxdlb.evaluation.rollouts import evaluate_all
 from jaxdlb.networks import NetworkConfig, build_actor
+from jaxdlb.policies.fixed import NOBODY, Fixed
 from jaxdlb.policies.learned import LearnedPolicy
 
 from . import build
@@ -29,6 +30,7 @@ class HeldOut:
     share_parameters: bool
     num_seeds: int
     settings: Any  # those of the evaluation
+    fixed: Fixed = NOBODY  # agents that do not learn, and are played as in training
 
     @functools.cached_property
     def sizes(self) -> dict[str, Any]:
@@ -47,7 +49,8 @@ class HeldOut:
         """
         game = self.scenario.game
         actor = build_actor(game, self.network, self.share_parameters)
-        policies = [LearnedPolicy(game, actor, each) for each in _by_seed(variables, self.num_seeds)]
+        learned = (LearnedPolicy(game, actor, each) for each in _by_seed(variables, self.num_seeds))
+        policies = [*map(self.fixed.beside, learned)]
         key = jax.random.fold_in(jax.random.key(self.settings.seed), _HELD_OUT)
         samples = evaluate_all(game, policies, self.scenario.train, key, **self.sizes)
         return [{name: float(np.mean(values)) for name, values in each.items()} for each in samples]

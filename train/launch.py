@@ -10,6 +10,7 @@ from jaxtyping import PyTree
 from omegaconf import DictConfig, OmegaConf
 
 from jaxdlb import checkpoint, evaluation, writing
+from jaxdlb.policies.fixed import Fixed, find
 
 from . import (
     build,
@@ -241,18 +242,27 @@ def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], heard:
     population = plan.population
     shared = getattr(population.learner.config, "share_parameters", True)
     game, found_as = plan.scenario.game, plan.settings.game.name
-    about = checkpoint.describe(game, plan.network, shared, population.num_seeds, found_as=found_as)
+    fixed = build.fixed(plan.settings)
+    about = checkpoint.describe(game, plan.network, shared, population.num_seeds, found_as=found_as, fixed=fixed)
     held_out = None
     if plan.settings.evaluation.held_out_episodes != 0:
-        held_out = HeldOut(plan.scenario, plan.network, shared, population.size, plan.settings.evaluation)
+        evaluation = plan.settings.evaluation
+        held_out = HeldOut(plan.scenario, plan.network, shared, population.size, evaluation, _fixed(plan))
     within = folder / plan.part
-    with heard["signals"].deferred(), checkpoint.Writer(within / checkpoint.FOLDER, about) as writer:
+    kept = plan.settings.kept_checkpoints
+    with heard["signals"].deferred(), checkpoint.Writer(within / checkpoint.FOLDER, about, num_latest=kept) as writer:
         try:
             with plan.group.training(lambda: _last_words(plan, writer, folder)):
                 loop.train(population, _start(plan), plan.schedule, writer, listening, held_out=held_out, **heard)
         except DivergedError as error:
             writer.wait()
             raise DivergedError(f"{error}; {_what_is_left(within)}") from None
+
+
+def _fixed(plan: Plan) -> Fixed:
+    """The agents of the run's game that do not learn."""
+    config = plan.population.learner.config
+    return find(plan.scenario.game, getattr(config, "fixed_agents", ()), getattr(config, "fixed_policy", None))
 
 
 def _last_words(plan: Plan, writer: checkpoint.Writer, folder: Path) -> str:
@@ -275,6 +285,8 @@ def _evaluate(plan: Plan, folder: Path, listening: Sequence[loggers.Logger]) -> 
     curves, drawn_of_members = lineage.curves(folder, best, plan.population)
     drawn = comparison.figures(result, scenario, settings, everyone, *curves, build.plots(plan.settings))
     drawn |= drawn_of_members
+    if "checkpoints" in build.plots(plan.settings):
+        drawn |= comparison.of_checkpoints(folder / checkpoint.FOLDER, scenario, settings)
     paths = comparison.write(folder, f"Run {folder.name}", result, drawn, OmegaConf.to_yaml(plan.given))
     for logger in listening:
         logger.evaluation(result, paths)

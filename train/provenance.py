@@ -21,6 +21,7 @@ import numpy as np
 
 import jaxdlb
 from jaxdlb.parameters import declarations, kind_of
+from jaxdlb.policies import Policy
 from jaxdlb.writing import write_whole
 
 from . import build, launchers
@@ -76,13 +77,17 @@ def resolved(settings: Any, scenario: Scenario) -> dict[str, Any]:
 
 
 def values(instance: Any) -> dict[str, Any]:
-    """The fields of a dataclass as JSON-compatible data: arrays as nested lists, a law with its `kind`."""
+    """The fields of a dataclass that are not None, as JSON-compatible data.
+
+    Arrays are nested lists, a law has its `kind`, a policy is its name.
+    """
     declared = declarations(instance)
     laws = {name: each.laws for name, each in declared.items() if each.laws is not None}
     fields = {field.name: getattr(instance, field.name) for field in dataclasses.fields(instance)}
     return {
         name: {"kind": kind_of(laws[name], type(value)), **values(value)} if name in laws else _plain(value)
         for name, value in fields.items()
+        if value is not None
     }
 
 
@@ -109,6 +114,8 @@ def device() -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, jax.Array | np.ndarray):
         return _numbers(np.asarray(value))
+    if isinstance(value, Policy):
+        return value.name
     return list(value) if isinstance(value, tuple) else value
 
 

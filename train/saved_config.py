@@ -16,7 +16,7 @@ from . import command_line, config
 
 FILE = "config.yaml"  # in a run's folder
 GROUPS = ("game", "learner", "network", "logger")
-CODE = ("game.name", "learner.name", "evaluation.heuristics")  # may hold package.module:OBJECT
+CODE = ("game.name", "learner.name", "learner.fixed_policy", "evaluation.heuristics")  # may hold package.module:OBJECT
 # files and folders that a run reads
 READ = ("game.trace.path", "game.trace.bandwidth_path", "evaluation.sweep.beside")
 _OWN = ("runs_dir", "run_dir", "resume", "resume_step")  # of the launch that made the run, and of no other

@@ -28,6 +28,7 @@ from jaxdlb.checkpoint.packing import (
 )
 from jaxdlb.checks import check_path
 from jaxdlb.networks import NetworkConfig, build_actor
+from jaxdlb.policies.fixed import NOBODY, Accompanied, Fixed, find
 from jaxdlb.policies.learned import LearnedPolicy, variable_shapes
 
 # what a description must hold for a policy to be loaded, by path, with its type
@@ -123,13 +124,13 @@ def read_about(path: PathLike, step: int | None = None) -> dict[str, Any]:
 
 def load_policy(
     path: PathLike, *, game: Any = None, step: int | None = None, seed: int = 0, greedy: bool = False
-) -> LearnedPolicy:
+) -> LearnedPolicy | Accompanied:
     """The policy of a checkpoint, ready to act: `policy.init(game)`, `policy.act(key, carry, observation, params)`.
 
     `path` is a run folder, its checkpoints folder or the folder of one step; if no step is named, the best is read.
     `game` defaults to the one that the policy was trained in; a pointer network can act at other numbers of nodes too.
     `seed` selects one of several seeds, if the run trained more than one. With `greedy`, the policy takes the likeliest
-    action instead of drawing one at random.
+    action instead of drawing one at random. Agents that were fixed in training are played as they were there.
 
     Raises:
         CheckpointError: there is no checkpoint, or it does not belong here, or it is damaged.
@@ -143,7 +144,7 @@ def load_policy(
 
 def load_policies(
     path: PathLike, *, game: Any = None, step: int | None = None, greedy: bool = False
-) -> list[LearnedPolicy]:
+) -> list[LearnedPolicy | Accompanied]:
     """Like `load_policy`, but the policies of all seeds in one read, named by `policy_name`, of several with the seed.
 
     Raises:
@@ -155,23 +156,26 @@ def load_policies(
     _check_about(about, arrays, f"step {step} of {folder}")
     try:
         trained_in, network = _trained_in(about["game"], game), _network(about["network"])
+        acting_in = trained_in if game is None else game
+        beside = _fixed(about, trained_in, acting_in).beside
     except CheckpointError:
         raise
-    except (TypeError, ValueError) as error:  # an argument that is not known, or one that is not allowed
+    except (KeyError, TypeError, ValueError) as error:  # an argument that is not known, or one that is not allowed
         raise CheckpointError(f"step {step} of {folder} cannot be made a policy again: {error}") from None
-    acting_in = trained_in if game is None else game
     shared, num_seeds = about["share_parameters"], about["num_seeds"]
     template = variable_shapes(trained_in, build_actor(trained_in, network, shared))
     only_one = num_seeds == 1
     seeds = [arrays if only_one else {name: array[seed] for name, array in arrays.items()} for seed in range(num_seeds)]
     actor = build_actor(acting_in, network, shared)
     return [
-        LearnedPolicy(
-            game=acting_in,
-            actor=actor,
-            variables=unpack(template, each, f"step {step} of {folder}"),
-            greedy=greedy,
-            name=policy_name(greedy, None if only_one else seed),
+        beside(
+            LearnedPolicy(
+                game=acting_in,
+                actor=actor,
+                variables=unpack(template, each, f"step {step} of {folder}"),
+                greedy=greedy,
+                name=policy_name(greedy, None if only_one else seed),
+            )
         )
         for seed, each in enumerate(seeds)
     ]
@@ -195,12 +199,32 @@ def _trained_in(about: Mapping[str, Any], game: Any) -> Any:
     name, sizes = about["name"], about["sizes"]
     if game is not None and game.name == name:
         return type(game)(**sizes)
+    _check_imported("game", name, "game.name")
+    return games.make(name, **sizes)
+
+
+def _fixed(about: Mapping[str, Any], trained_in: Any, acting_in: Any) -> Fixed:
+    """The agents beside which a policy was trained: elsewhere those of the same indices, played by the same rule.
+
+    Raises:
+        ValueError: the game to act in has no such agents, or no such heuristic.
+    """
+    if "fixed" not in about:
+        return NOBODY
+    agents, entry = about["fixed"]["agents"], about["fixed"]["policy"]
+    options = {"name": entry} if isinstance(entry, str) else dict(entry)
+    _check_imported("fixed_policy", options["name"], "learner.fixed_policy")
+    owner = about["game"]["name"] if acting_in.name == trained_in.name else acting_in.name
+    return find(acting_in, agents, games.heuristic(game=owner, **options))
+
+
+def _check_imported(what: str, name: str, key: str) -> None:
+    """Raise CheckpointError for a name by place in a module that is not imported yet."""
     if ":" in name and name.partition(":")[0] not in sys.modules:
         raise CheckpointError(
-            f"game is {name!r} in the checkpoint, and what a checkpoint names is not imported; import "
-            f"{name.partition(':')[0]} before, or name it on the command line as game.name={name}"
+            f"{what} is {name!r} in the checkpoint, and what a checkpoint names is not imported; import "
+            f"{name.partition(':')[0]} before, or name it on the command line as {key}={name}"
         )
-    return games.make(name, **sizes)
 
 
 def newest_step(folder: PathLike) -> int:

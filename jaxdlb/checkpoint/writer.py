@@ -7,7 +7,7 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -177,13 +177,22 @@ def _utility(metrics: Mapping[str, float]) -> float:
 
 
 def describe(
-    game: Any, network: NetworkConfig, share_parameters: bool, num_seeds: int, *, found_as: str | None = None
+    game: Any,
+    network: NetworkConfig,
+    share_parameters: bool,
+    num_seeds: int,
+    *,
+    found_as: str | None = None,
+    fixed: tuple[Sequence[int], Any] = ((), None),
 ) -> dict[str, Any]:
     """What `load_policy` must know besides the arrays, for a `Writer`'s `about`.
 
-    `found_as` is the name to give `jaxdlb.make` if it is not the game's own: package.module:ENTRY.
+    `found_as` is the name to give `jaxdlb.make` if it is not the game's own: package.module:ENTRY. `fixed` are the
+    agents that a heuristic played all along, and that heuristic: its name, or {name: …} with options.
     """
-    return {
+    agents, played_by = fixed
+    told = {"fixed": {"agents": list(agents), "policy": played_by}} if agents else {}
+    return told | {
         "game": {"name": found_as or game.name, "sizes": dataclasses.asdict(game)},
         "network": dataclasses.asdict(suited(game, network)),
         "share_parameters": share_parameters,

@@ -9,6 +9,7 @@ from jaxdlb import parameters
 from jaxdlb.checks import COUNT, NON_NEGATIVE, POSITIVE, POSITIVE_COUNT, PROBABILITY, SWITCH
 from jaxdlb.learners.hyper import Scalar, sweepable
 from jaxdlb.parameters import parameter
+from jaxdlb.policies import Policy
 
 
 @jax.tree_util.register_dataclass
@@ -52,6 +53,10 @@ class MAPPOConfig(Hyperparameters):
     # what an action answers for: the agent's whole reward, or the own utilities of itself and of those it chose; auto:
     # chosen where the game states what that takes
     credit: str = parameter(("auto", "chosen", "whole"), "auto")
+    # indices of agents that do not learn: fixed_policy plays them all along, here and wherever the policy plays later
+    fixed_agents: tuple[int, ...] = parameter(COUNT, ())
+    # who plays them, a policy; for launchers a heuristic of the game: its name, or {name: …} with options
+    fixed_policy: Policy | None = parameter(None, None)
     share_parameters: bool = parameter(SWITCH, True)  # one set of parameters for all agents, or one for each
     normalise_observations: bool = parameter(SWITCH, True)  # to mean 0 and variance 1, by running statistics
     normalise_values: bool = parameter(SWITCH, True)  # the critic's returns, by running statistics

@@ -25,7 +25,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from jaxdlb import parameters
 from jaxdlb.checks import COUNT, NON_NEGATIVE, POSITIVE, POSITIVE_COUNT, PROBABILITY, SWITCH
 from jaxdlb.game import Game, TimeStep
-from jaxdlb.learners import agreement, environments
+from jaxdlb.learners import agreement, environments, own
 from jaxdlb.learners.environments import Environments, SampleParams
 from jaxdlb.learners.hyper import OPTIMISERS, Scalar, anneal, clipped, sweepable
 from jaxdlb.learners.rollout import draw_actions
@@ -211,6 +211,7 @@ class Consensus:
             discount=state.hyperparameters.gamma**timestep.elapsed * timestep.discount,
         )
         metrics = {"utility": jnp.mean(timestep.metrics["utility"]), "reward": jnp.mean(timestep.reward)}
+        metrics |= own.metrics(timestep)
         return dataclasses.replace(state, environments=played), experience, normalisation.moments_of(seen), metrics
 
     def learn(

@@ -26,6 +26,7 @@ from jaxdlb import spaces
 from jaxdlb.checks import check_choice
 from jaxdlb.game import Game, TimeStep
 from jaxdlb.networks import Distribution
+from jaxdlb.policies.fixed import NOBODY, Fixed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,10 @@ class Whole:
     def counted(self, decides: Bool[Array, "*B N"]) -> Bool[Array, "*B N"]:
         """Whose advantages enter the loss: those of the agents that had a choice."""
         return decides
+
+    def without_value(self, fixed: Fixed) -> Fixed:
+        """Of the fixed agents those whose values nothing rests on: all."""
+        return fixed
 
     def log_prob(self, distribution: Distribution, action: PyTree) -> Float[Array, "*B N 1"]:
         """The log-probability in each term."""
@@ -72,6 +77,10 @@ class Chosen:
     def counted(self, decides: Bool[Array, "*B N"]) -> Bool[Array, "*B N"]:
         """Whose advantages enter the loss: everybody's, since whoever has no choice may be chosen."""
         return jnp.ones_like(decides)
+
+    def without_value(self, fixed: Fixed) -> Fixed:
+        """Of the fixed agents those whose values nothing rests on: none, since whoever is fixed may be chosen."""
+        return NOBODY
 
     def log_prob(self, distribution: Distribution, action: PyTree) -> Float[Array, "*B N N"]:
         """[i, j]: of choosing j or not, as the action of i does; [i, i] of the whole action."""

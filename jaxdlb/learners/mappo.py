@@ -11,7 +11,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from jaxdlb.game import Game
-from jaxdlb.learners import credit, environments, losses, minibatches
+from jaxdlb.learners import credit, environments, losses, minibatches, own
 from jaxdlb.learners.advantage import generalised_advantages
 from jaxdlb.learners.config import Hyperparameters, MAPPOConfig, hyperparameters
 from jaxdlb.learners.credit import Credit
@@ -31,6 +31,7 @@ from jaxdlb.networks import (
 )
 from jaxdlb.networks.actor_critic import forget, unroll
 from jaxdlb.networks.normalisation import Moments, ReturnScale
+from jaxdlb.policies.fixed import NOBODY, Fixed, find
 from jaxdlb.policies.learned import PolicyVariables
 
 _MOST_MINIBATCHES = 16  # unless told otherwise
@@ -49,6 +50,7 @@ class LearnerState:
     return_scale: ReturnScale
     environments: Environments
     memories: Memories
+    fixed_memory: Any  # of the policy that plays the fixed agents, [E, …]; () without any
 
 
 @struct.dataclass
@@ -83,6 +85,7 @@ class MAPPO:
     config: MAPPOConfig
     sample_params: SampleParams
     credit: Credit
+    fixed: Fixed = NOBODY
 
     def __post_init__(self) -> None:
         count, unit = self._to_divide
@@ -142,6 +145,7 @@ class MAPPO:
             return_scale=normalisation.initial_return_scale(),
             environments=started,
             memories=self.network.initial_memories((self.config.num_envs,)),
+            fixed_memory=self.fixed.start(self.game, self.config.num_envs),
         )
 
     def update(self, state: LearnerState) -> tuple[LearnerState, dict[str, Float[Array, ""]]]:
@@ -160,24 +164,27 @@ class MAPPO:
         if key is None:
             _, key, _ = jax.random.split(state.key, 3)
         keys = jax.random.split(key, self.config.rollout_length)
-        start = (state.environments, state.memories)
-        (played, memories), steps = jax.lax.scan(functools.partial(self._play, state), start, keys)
+        start = (state.environments, state.memories, state.fixed_memory)
+        (played, memories, fixed_memory), steps = jax.lax.scan(functools.partial(self._play, state), start, keys)
         views = self._normalise(state, self._see(played.observation, played.state, played.params))
         following_value = self._apply_critic(state, forget(memories.critic, played.first), views)[1]
         rollout = Rollout(steps=steps, memories=state.memories, following_value=following_value)
-        return dataclasses.replace(state, environments=played, memories=memories), rollout
+        return dataclasses.replace(state, environments=played, memories=memories, fixed_memory=fixed_memory), rollout
 
     def _play(
-        self, state: LearnerState, now: tuple[Environments, Memories], key: PRNGKeyArray
-    ) -> tuple[tuple[Environments, Memories], Steps]:
+        self, state: LearnerState, now: tuple[Environments, Memories, Any], key: PRNGKeyArray
+    ) -> tuple[tuple[Environments, Memories, Any], Steps]:
         """One step in every environment, using the networks of `state`."""
-        at, memories = now
+        at, memories, fixed_memory = now
         memories = forget(memories, at.first)
         seen = self._see(at.observation, at.state, at.params)
         views, legal = self._normalise(state, seen), at.observation.legal
         actor_memory, distribution = self.network.actor.apply(state.params.actor, memories.actor, views.agent, legal)
         critic_memory, value = self._apply_critic(state, memories.critic, views)
-        action = draw_actions(distribution, key, self.config.num_envs)
+        drawn = draw_actions(distribution, key, self.config.num_envs)
+        fixed_memory, action = self.fixed.play(
+            self.game, key, fixed_memory, at.first, (at.observation, at.params), drawn
+        )
         following, timestep, end = environments.step(self.game, self.sample_params, at, action)
         end_value = jax.lax.cond(
             jnp.any(timestep.last),
@@ -191,7 +198,7 @@ class MAPPO:
             first=at.first,
             action=action,
             log_prob=self.credit.log_prob(distribution, action),
-            decides=distribution.decides,
+            decides=self.fixed.decides(distribution.decides),
             value=value,
             end_value=end_value,
             reward=timestep.reward,
@@ -201,24 +208,27 @@ class MAPPO:
             last=timestep.last,
             elapsed=timestep.elapsed,
             metrics=timestep.metrics,
+            own=own.metrics(timestep),
         )
-        return (following, Memories(actor=actor_memory, critic=critic_memory)), steps
+        return (following, Memories(actor=actor_memory, critic=critic_memory), fixed_memory), steps
 
     def learn(self, state: LearnerState, rollout: Rollout) -> tuple[LearnerState, dict[str, Float[Array, ""]]]:
         """Train for several epochs on a rollout played by the policy of `state`, and update the running statistics."""
         key, _, shuffle_key = jax.random.split(state.key, 3)
         steps = rollout.steps
         advantage, target = self.advantages(state, rollout)
-        scale = normalisation.update_return_scale(state.return_scale, target)
+        value, counted = self._valued(steps.value), self._valued(target)
+        scale = normalisation.update_return_scale(state.return_scale, counted)
         state = dataclasses.replace(state, return_scale=scale)
         batch = self.sequences(rollout, advantage, target)
         params, optimiser, metrics = self.optimise(state, batch, shuffle_key)
         metrics |= {
             "utility": jnp.mean(steps.metrics["utility"]),
-            "reward": jnp.mean(steps.reward),
-            "explained_variance": 1 - jnp.var(target - steps.value) / jnp.maximum(jnp.var(target), 1e-8),
+            "reward": jnp.mean(self.fixed.learning(steps.reward)),
+            "explained_variance": 1 - jnp.var(counted - value) / jnp.maximum(jnp.var(counted), 1e-8),
             "learning_rate": anneal(state.hyperparameters, "learning_rate", state.num_updates),
             "entropy_coef": entropy_coef(state.hyperparameters, state.num_updates),
+            **jax.tree.map(jnp.mean, steps.own),
         }
         state = dataclasses.replace(
             state,
@@ -285,7 +295,7 @@ class MAPPO:
         seen = (batch.views.agent, batch.legal)
         distribution = unroll(self.network.actor, params.actor, memories.actor, seen, batch.first)
         entropy = losses.masked_mean(distribution.entropy(), batch.decides)
-        log_ratios = self.credit.log_prob(distribution, batch.action) - batch.log_prob
+        log_ratios = self.fixed.silenced(self.credit.log_prob(distribution, batch.action) - batch.log_prob)
         advantage = batch.advantage
         if self.config.normalise_advantages:
             advantage = losses.standardise(advantage, self.credit.counted(batch.decides))
@@ -294,8 +304,8 @@ class MAPPO:
 
         view = self.network.critic_view(batch.views)
         value = unroll(self.network.critic, params.critic, memories.critic, (view,), batch.first)
-        old_value, target = (self._scale(state, x) for x in (batch.value, batch.target))
-        value_loss = losses.value_loss(value, old_value, target, hyper.value_clip)
+        old_value, target = (self._valued(self._scale(state, x)) for x in (batch.value, batch.target))
+        value_loss = losses.value_loss(self._valued(value), old_value, target, hyper.value_clip)
 
         log_ratio = self.credit.of_action(log_ratios)
         ratio = jnp.exp(log_ratio)
@@ -309,6 +319,10 @@ class MAPPO:
             "approx_kl": losses.masked_mean(ratio - 1 - log_ratio, batch.decides),
             "clip_fraction": losses.masked_mean(jnp.abs(ratio - 1) > hyper.clip_epsilon, batch.decides),
         }
+
+    def _valued(self, x: Float[Array, "*B N"]) -> Float[Array, "*B L"]:
+        """The entries of the agents whose values are learned."""
+        return self.credit.without_value(self.fixed).learning(x)
 
     def _see(self, observation: PyTree, game_state: PyTree, params: PyTree) -> Views[PyTree]:
         """What actors and critics see of E environments, before normalisation."""
@@ -342,12 +356,13 @@ def make(game: Game, network: NetworkConfig, config: MAPPOConfig, sample_params:
     """The learner, with networks for `game`; its config says what null and auto came to.
 
     Raises:
-        ValueError: the network or the credit does not fit the game, or the number of minibatches does not divide the
-            rollout.
+        ValueError: the network, the credit or the fixed agents do not fit the game, or the number of minibatches does
+            not divide the rollout.
     """
     networks = build(game, network, critic=config.critic, share_parameters=config.share_parameters)
     given = credit.find(game, config.credit)
-    learner = MAPPO(game=game, network=networks, config=config, sample_params=sample_params, credit=given)
+    fixed = find(game, config.fixed_agents, config.fixed_policy)
+    learner = MAPPO(game, networks, config, sample_params, given, fixed)
     resolved = dataclasses.replace(config, num_minibatches=learner.num_minibatches, credit=given.name)
     return dataclasses.replace(learner, config=resolved)
 

@@ -19,6 +19,8 @@ class LearnerEntry:
     make: Callable[..., Any]  # makes it from game, network, config and sample_params
     # settings that launchers choose by a game's entry, the game and its params, unless they are given
     by_game: Mapping[str, Callable[[Entry, Game, Any], Any]] = dataclasses.field(default_factory=dict)
+    # settings that are policies: launchers take the name of one of the game's heuristics, or {name: …} with options
+    policies: tuple[str, ...] = ()
 
 
 _AGENTS = 512  # that play side by side, however many are in a cluster: an update costs about as much at any N
@@ -33,12 +35,13 @@ def _credit(entry: Entry, game: Game, params: Any) -> str:
 
 
 _SIZES = {"num_envs": _num_envs}
+_POLICIES = ("fixed_policy",)
 
 LEARNERS: Catalogue[LearnerEntry] = Catalogue(
     "learner",
     {
-        "mappo": LearnerEntry(MAPPOConfig, mappo.make, _SIZES | {"credit": _credit}),
-        "ippo": LearnerEntry(IPPOConfig, mappo.make, _SIZES),
+        "mappo": LearnerEntry(MAPPOConfig, mappo.make, _SIZES | {"credit": _credit}, _POLICIES),
+        "ippo": LearnerEntry(IPPOConfig, mappo.make, _SIZES, _POLICIES),
         "consensus": LearnerEntry(ConsensusConfig, consensus.make, _SIZES),
     },
     group="jaxdlb.learners",

@@ -30,6 +30,7 @@ class Steps:
     last: Bool[Array, "T E"]
     elapsed: Float[Array, "T E"]
     metrics: dict[str, Array]
+    own: dict[str, Float[Array, " T"]]  # of each agent, means over environments (`own`)
 
 
 @struct.dataclass

@@ -331,6 +331,13 @@ def test_a_disabled_run_writes_nothing_for_wandb(tmp_path):
     assert not (tmp_path / "wandb").exists()
 
 
+def test_a_file_of_metrics_that_knows_fewer_goes_on_with_those(tmp_path):
+    file = metrics_file.MetricsFile(tmp_path)
+    file.append([{"update": 1, "utility": 0.5}])
+    file.append([{"update": 2, "utility": 0.75, "utility/agent_0": 0.25}])
+    assert metrics_file.read(tmp_path) == [{"update": 1, "utility": 0.5}, {"update": 2, "utility": 0.75}]
+
+
 def imports_of(path):
     """Modules that a file names in import statements, wherever they stand."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

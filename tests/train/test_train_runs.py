@@ -41,10 +41,10 @@ def test_a_run_leaves_config_metrics_checkpoints_table_report_and_figures(pointe
         "table.txt",
     }
     assert checkpoint.steps(pointer_run / "checkpoints")[-1] == 20
-    for name in ("utilities", "learning_curve", "loads"):
+    for name in ("utilities", "learning_curve", "agents", "loads"):
         with Image.open(pointer_run / "figures" / f"{name}.png") as picture:
             assert min(picture.size) > 200
-    assert (pointer_run / "report.html").read_text(encoding="utf-8").count("<figure>") == 3
+    assert (pointer_run / "report.html").read_text(encoding="utf-8").count("<figure>") == 4
 
 
 def test_metrics_have_a_row_for_every_update(pointer_run):

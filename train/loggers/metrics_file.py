@@ -23,7 +23,7 @@ class MetricsFile:
         self._path = folder / name
 
     def append(self, rows: Sequence[Row]) -> None:
-        """Add rows, all or none; the first of them makes the header of a new file.
+        """Add rows, all or none; the first of them makes the header of a new file, and what a file lacks is left out.
 
         Raises:
             OSError: the file cannot be written; the error names it.
@@ -31,7 +31,7 @@ class MetricsFile:
         size = self._path.stat().st_size if self._path.exists() else 0
         columns = _header(self._path) if size else list(rows[0])
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, columns)
+        writer = csv.DictWriter(text, columns, extrasaction="ignore")  # an older version's file has fewer metrics
         if not size:
             writer.writeheader()
         writer.writerows(rows)

@@ -17,7 +17,7 @@ from jaxdlb.drawing import animation as animated
 from jaxdlb.drawing import layout
 from jaxdlb.drawing.axes import plain
 from jaxdlb.drawing.style import BAR, DPI, INK, LARGE, NORMAL, PALE, PAPER, SMALL, VERMILION
-from jaxdlb.games.edge import charts, curves
+from jaxdlb.games.edge import charts, curves, shares
 from jaxdlb.games.edge.charts import WIDTH
 from jaxdlb.games.edge.panel import FINE_DASHES, SHARES, Moment, Panel, Scales, moment, scales_for
 from jaxdlb.games.edge.replay import Replay, lost_share, replay
@@ -33,7 +33,7 @@ SHORTEST = 0.42  # of its width: the height of a network's panel
 
 
 def figures(recordings: Mapping[str, Recording]) -> dict[str, tuple[str, Figure]]:
-    """Requests, inputs and bandwidths over time, the network, the service model and response times.
+    """Requests, inputs and bandwidths over time, the network, shares by input, the service model and response times.
 
     A caption and a figure, by file name without its suffix.
 
@@ -50,6 +50,7 @@ def figures(recordings: Mapping[str, Recording]) -> dict[str, tuple[str, Figure]
         "inputs": ("Requests that came to each node, and to all of them", charts.inputs(replays)),
         "bandwidth": ("Bandwidth of the links", charts.bandwidth(replays)),
         "network": ("Requests forwarded and rejected, in the mean over these steps", network(replays)),
+        "policy": ("What nodes do with their requests, by how many come to them", shares.policy(replays)),
         "service": ("How nodes serve requests, by how many come", curves.service_model(recordings)),
         "responses": ("Response times of the requests served in these steps", curves.distribution(recordings)),
     }

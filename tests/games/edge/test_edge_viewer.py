@@ -11,7 +11,7 @@ import pytest
 from matplotlib import rcParams
 from PIL import Image
 
-from jaxdlb.games.edge import charts, curves, panel, responses, ring, viewer
+from jaxdlb.games.edge import charts, curves, panel, responses, ring, shares, viewer
 from jaxdlb.games.edge.game import Edge
 from jaxdlb.games.edge.replay import game_of, lost_share, replay
 from jaxdlb.recording import Recording, record
@@ -212,6 +212,29 @@ def test_inputs_that_agree_are_shown_once_and_others_side_by_side(recording):
     total = figure.axes[2]
     np.testing.assert_array_equal(total.patches[0].get_data().values, inputs.sum(axis=1))
     assert total.lines[0].get_ydata()[0] == pytest.approx(80 + 25 + 40)
+
+
+def test_shares_are_means_over_the_nodes_and_steps_with_such_an_input(recording, figures):
+    states = recording.states
+    flow, came, refused = states.flow[1:], states.input_rate[:-1], states.refused[1:]
+    home = np.diagonal(flow, axis1=1, axis2=2)
+    amounts = (home, flow.sum(axis=2) - home, refused)
+    (axes,) = figures["policy"].axes
+    edges = shares.bins_of(int(came.max()))
+    assert edges[0] == 1 and edges[-2] <= came.max() < edges[-1] and len(edges) <= shares.MOST_BINS + 1
+    for bars, amount in zip(axes.containers, amounts, strict=True):
+        for bar, low, high in zip(bars, edges[:-1], edges[1:], strict=True):
+            here = (low <= came) & (came < high)
+            expected = np.mean(amount[here] / came[here]) if here.any() else np.nan
+            assert bar.get_height() == pytest.approx(expected, nan_ok=True)
+            assert (bar.get_x(), bar.get_width()) == (low - 0.5, high - low)
+    assert np.nansum([bar.get_height() for bar in axes.containers[2]]) > 0
+
+
+def test_a_bin_without_inputs_and_steps_without_any_have_no_share(replayed):
+    few = dataclasses.replace(replayed, input_rate=np.where(replayed.input_rate > 30, replayed.input_rate, 0))
+    found = shares.shares_of(few, shares.bins_of(int(few.input_rate.max())))
+    assert np.isnan(found.home[:5]).all() and np.isfinite(found.home[-1])
 
 
 def test_links_are_shown_with_the_bandwidth_of_each_step(recording, figures):
