@@ -212,6 +212,23 @@ class Game(Protocol[Params, State, Observation, Action_contra]):
         ...
 
 
+@runtime_checkable
+class Measuring(Protocol):
+    """What a game may have besides `Game`, for metrics that are too dear to be asked for in training."""
+
+    def measured(self, state: Any, params: Any) -> dict[str, Shaped[Array, "..."]]:
+        """Further metrics of the last step, of any fixed shape, all 0 at reset; evaluations sum them with the others.
+
+        Their names are none of `metrics`.
+        """
+        ...
+
+
+def measured(game: Any, state: Any, params: Any) -> dict[str, Shaped[Array, "..."]]:
+    """The metrics that a game reports to evaluations alone; most games have none."""
+    return game.measured(state, params) if isinstance(game, Measuring) else {}
+
+
 def check_is_game(game: Any) -> None:
     """Raise ValueError unless `game` can be played, as what `jaxdlb.make` gives can; a name or a class cannot."""
     can = all(callable(getattr(game, name, None)) for name in ("default_params", "reset", "step"))
