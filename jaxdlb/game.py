@@ -139,6 +139,9 @@ class Entry:
     # the game does not say what that would be
     fresh: Callable[[Any], Any] | None = None
 
+    # a heuristic without options, from which tables measure what share of the gap to an optimal policy is closed
+    baseline: str | None = None
+
     @property
     def name(self) -> str:
         """The name in the registry, on the command line, and of the file under `conf/`."""

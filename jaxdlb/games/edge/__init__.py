@@ -25,6 +25,7 @@ ENTRY = Entry(
     viewer=_viewer,
     lengths=Lengths(288),  # a day, all of which counts
     fresh=with_fresh_news,
+    baseline="local",
 )
 
 __all__ = ["ENTRY", "Action", "Edge", "Observation", "Params", "Recorded", "State"]
