@@ -141,6 +141,12 @@ class Entry:
 
     # a heuristic without options, from which tables measure what share of the gap to an optimal policy is closed
     baseline: str | None = None
+    # by a state: what comes to each agent in the step that follows, a number each, whatever anybody does; None where
+    # that is nothing in itself
+    inputs: Callable[[Any], Shaped[Array, " N"]] | None = None
+    # a node by itself, whose fields are declared numbers: its `fares()` gives how it fares, by name a number and what
+    # that is; None where the game does not say
+    node: type[Any] | None = None
 
     @property
     def name(self) -> str:
