@@ -139,6 +139,15 @@ class Entry:
     # the game does not say what that would be
     fresh: Callable[[Any], Any] | None = None
 
+    # a heuristic without options, from which tables measure what share of the gap to an optimal policy is closed
+    baseline: str | None = None
+    # by a state: what comes to each agent in the step that follows, a number each, whatever anybody does; None where
+    # that is nothing in itself
+    inputs: Callable[[Any], Shaped[Array, " N"]] | None = None
+    # a node by itself, whose fields are declared numbers: its `fares()` gives how it fares, by name a number and what
+    # that is; None where the game does not say
+    node: type[Any] | None = None
+
     @property
     def name(self) -> str:
         """The name in the registry, on the command line, and of the file under `conf/`."""
@@ -210,6 +219,23 @@ class Game(Protocol[Params, State, Observation, Action_contra]):
     def true_observation(self, state: State, params: Params) -> Observation:
         """The observation as it would be if no news were ever stale; only for policies of the kind `oracle`."""
         ...
+
+
+@runtime_checkable
+class Measuring(Protocol):
+    """What a game may have besides `Game`, for metrics that are too dear to be asked for in training."""
+
+    def measured(self, state: Any, params: Any) -> dict[str, Shaped[Array, "..."]]:
+        """Further metrics of the last step, of any fixed shape, all 0 at reset; evaluations sum them with the others.
+
+        Their names are none of `metrics`.
+        """
+        ...
+
+
+def measured(game: Any, state: Any, params: Any) -> dict[str, Shaped[Array, "..."]]:
+    """The metrics that a game reports to evaluations alone; most games have none."""
+    return game.measured(state, params) if isinstance(game, Measuring) else {}
 
 
 def check_is_game(game: Any) -> None:

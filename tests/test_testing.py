@@ -228,6 +228,18 @@ class UtilityWithVerdict(Ticking):
         return super().columns | {"utility": utility}
 
 
+@broken("measured gives utility, which the game's metrics name already")
+class MeasuredTwice(Ticking):
+    def measured(self, state, params):
+        return {"utility": jnp.zeros(3)}
+
+
+@broken("measured gives a rest other than 0 at reset")
+class MeasuredAtReset(Ticking):
+    def measured(self, state, params):
+        return {"rest": jnp.ones(3)}
+
+
 @broken("the column queue cannot be computed from the sums")
 class ColumnOfNothing(Ticking):
     @property

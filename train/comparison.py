@@ -152,6 +152,7 @@ def compare(
         seeds={rows[how]: [each.name for each in seeds] for how, seeds in learned.items() if len(seeds) > 1},
         variants=dict.fromkeys(others, first),
         fresh=fresh,
+        baseline=scenario.entry.baseline,
         settings=about,
     )
 

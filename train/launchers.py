@@ -17,6 +17,8 @@ LAUNCHERS: Mapping[str, str] = {
     "certify": "solves a small game exactly: how far policies are from the best, and what deviating would bring",
     "render": "draws a game as an animated GIF",
     "robustness": "trains and compares on every cluster of a suite",
+    "inputs": "writes what comes to the agents of a game in an episode",
+    "service": "prints how one node of a serverless network serves requests",
 }
 _NAMED = re.compile(
     rf"\bpython\s+-m\s+(train(?:\.\w+)?)\b|(?<![\w./-])(train\.(?:{'|'.join(LAUNCHERS)}))\b",

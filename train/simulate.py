@@ -137,6 +137,7 @@ def measure(plan: Plan, policies: Sequence[Policy]) -> Evaluation:
         warmup=plan.warmup,
         by_time=True,
         judged=judged,
+        baseline=plan.scenario.entry.baseline,
     )
 
 

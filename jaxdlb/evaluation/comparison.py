@@ -9,6 +9,7 @@ from jaxtyping import PRNGKeyArray
 
 from jaxdlb.evaluation import seeds as training_seeds
 from jaxdlb.evaluation.bounds import bounds
+from jaxdlb.evaluation.gap import gap
 from jaxdlb.evaluation.results import Evaluation, PolicyResult, Staleness
 from jaxdlb.evaluation.rollouts import Samples, evaluate_all
 from jaxdlb.evaluation.seeds import Seeds, over_seeds
@@ -52,6 +53,7 @@ def compare(
     seeds: Seeds | None = None,
     variants: Mapping[str, str] | None = None,
     fresh: Fresh | None = None,
+    baseline: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Play all policies in the same episodes (see `evaluate_all`) and compare each with the best heuristic.
@@ -64,6 +66,9 @@ def compare(
     such a row is over the seeds (see `seeds.over_seeds`), and it speaks for them in the conclusion. `variants` maps the
     names of rows that are another way to act to the rows that speak for them. `settings` are kept with the result,
     along with the game's name and sizes, and so are the bounds that the game gives.
+
+    Where a policy of the kind `optimal` plays, and one named `baseline`, each row has the share that it closes of the
+    gap in utility between them.
 
     What is `fresh` plays in clusters of its own, which differ from the others in nothing but their news: it meets the
     same arrivals and chances of completion. Its rows are of the kind `fresh`, which nobody is judged by; what stale
@@ -113,6 +118,7 @@ def compare(
         verdicts=verdicts,
         samples=samples,
         bounds=bounds(game, sample_params, key, **sizes),
+        gap=gap(samples, kinds, seeds, baseline),
         staleness=None if fresh is None else _staleness(fresh, samples, seeds, ("utility", *verdicts)),
         **sizes,
     )

@@ -15,7 +15,7 @@ from jaxdlb.evaluation.results import Evaluation, PolicyResult
 from jaxdlb.evaluation.roles import ROLES, role_name
 from jaxdlb.evaluation.sentences import about_seeds, conclusion, framed
 from jaxdlb.evaluation.statistics import Estimate
-from jaxdlb.evaluation.tables import DIFFERENCE
+from jaxdlb.evaluation.tables import DIFFERENCE, GAP_CLOSED
 from jaxdlb.writing import write_whole
 
 MIME_TYPES = {b"\x89PNG": "image/png", b"GIF8": "image/gif"}
@@ -57,16 +57,20 @@ def write_report(
 def _table(evaluation: Evaluation) -> str:
     """One row per policy, best utility first."""
     shown = [name for name in evaluation.columns if any(name in result.columns for result in evaluation.results)]
-    headers = ["policy", *(evaluation.columns[name][0] for name in shown), DIFFERENCE]
+    closed = [GAP_CLOSED] if evaluation.gap is not None else []
+    headers = ["policy", *(evaluation.columns[name][0] for name in shown), *closed, DIFFERENCE]
     head = "".join(f'<th scope="col">{escape(header)}</th>' for header in headers)
-    rows = "\n".join(_row(result, shown, role_name(result, evaluation)) for result in evaluation.results)
+    rows = "\n".join(_row(result, shown, evaluation) for result in evaluation.results)
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
 
 
-def _row(result: PolicyResult, shown: Iterable[str], role: str) -> str:
+def _row(result: PolicyResult, shown: Iterable[str], evaluation: Evaluation) -> str:
+    role = role_name(result, evaluation)
     badge = f' <span class="badge">{escape(ROLES[role].badge)}</span>' if ROLES[role].badge else ""
     name = f'<th scope="row">{escape(result.name).replace("_", "_<wbr>")}{badge}</th>'
     cells = [_cell(result.columns.get(column)) for column in shown]
+    if evaluation.gap is not None:
+        cells.append(_cell(evaluation.gap.closed[result.name]))
     cells.append("<td>–</td>" if role == "best" else _cell(result.differences["utility"]))
     return f'<tr class="{role}{" bold" if ROLES[role].bold else ""}">{name}{"".join(cells)}</tr>'
 

@@ -48,6 +48,15 @@ class Staleness:
 
 
 @dataclasses.dataclass(frozen=True)
+class Gap:
+    """How much of the utility between a baseline and the optimum the policies gain."""
+
+    baseline: str  # the row that it is measured from
+    optimum: str  # and the row that it is measured to
+    closed: Mapping[str, Estimate]  # by row: percent
+
+
+@dataclasses.dataclass(frozen=True)
 class Evaluation:
     """How several policies did in the same episodes, best utility first."""
 
@@ -63,6 +72,7 @@ class Evaluation:
     samples: Mapping[str, Samples] = dataclasses.field(default_factory=dict, compare=False, repr=False)
     bounds: Mapping[str, BoundResult] = dataclasses.field(default_factory=dict)  # of the columns that have one
     staleness: Staleness | None = None  # the price of stale news, where it was asked for
+    gap: Gap | None = None  # where there is an optimal policy, and one to measure from
     by_time: bool = False  # whether episodes and their warm-up are measured in the game's own unit of time
 
     @property
@@ -104,10 +114,19 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
     columns = {name: list(words) for name, words in evaluation.columns.items()}
     verdicts = {name: dataclasses.asdict(verdict) for name, verdict in evaluation.verdicts.items()}
     bounds = {name: dataclasses.asdict(each) | {"value": plain(each.value)} for name, each in evaluation.bounds.items()}
-    kept = {"settings": dict(evaluation.settings), "verdicts": verdicts, "bounds": bounds, "staleness": None}
+    kept = {
+        "settings": dict(evaluation.settings),
+        "verdicts": verdicts,
+        "bounds": bounds,
+        "staleness": None,
+        "gap": None,
+    }
     if (price := evaluation.staleness) is not None:
         differences = {name: plain(value) for name, value in price.differences.items()}
         kept["staleness"] = dataclasses.asdict(price) | {"differences": differences}
+    if (gap := evaluation.gap) is not None:
+        closed = {name: plain(value) for name, value in gap.closed.items()}
+        kept["gap"] = {"baseline": gap.baseline, "optimum": gap.optimum, "closed": closed}
     return fields | {"results": results, "columns": columns} | kept
 
 
@@ -150,14 +169,16 @@ def to_table_csv(evaluation: Evaluation) -> str:
     """The table as CSV: a line for each policy, best utility first.
 
     The fields are `policy`, `kind` and of each column the mean, and as `…_low` and `…_high` the ends of its 95%
-    interval; a field is empty where there is nothing to average.
+    interval, and so of `gap_closed` where there is a gap; a field is empty where there is nothing to average.
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    names = list(evaluation.columns)
+    gap = evaluation.gap
+    names = [*evaluation.columns, *(["gap_closed"] if gap else [])]
     writer.writerow(["policy", "kind", *(f"{name}{end}" for name in names for end in ("", "_low", "_high"))])
     for result in evaluation.results:
-        ends = [end for name in names for end in dataclasses.astuple(result.columns[name])]
+        shown = [*(result.columns[name] for name in evaluation.columns), *([gap.closed[result.name]] if gap else [])]
+        ends = [end for each in shown for end in dataclasses.astuple(each)]
         writer.writerow([result.name, result.kind, *map(_digits, ends)])
     return file.getvalue()
 
@@ -198,6 +219,8 @@ def from_json(data: Mapping[str, Any]) -> Evaluation:
         if (price := data.get("staleness")) is not None:
             differences = {name: restored(ends) for name, ends in price["differences"].items()}
             made["staleness"] = Staleness(**{**price, "differences": differences})
+        if (gap := data.get("gap")) is not None:
+            made["gap"] = Gap(**{**gap, "closed": {name: restored(ends) for name, ends in gap["closed"].items()}})
         return Evaluation(**{**data, **made})
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"evaluation is not what to_json writes: {type(error).__name__}: {error}") from None

@@ -10,7 +10,7 @@ from jaxtyping import PRNGKeyArray
 
 from jaxdlb.checks import LARGEST_INT, NON_NEGATIVE, POSITIVE, check_array, check_size, check_type, shown
 from jaxdlb.evaluation.side_by_side import SampleParams, draw_clusters, play, teams_of
-from jaxdlb.game import Game, check_is_game
+from jaxdlb.game import Column, Game, check_is_game
 from jaxdlb.mechanics import chance
 from jaxdlb.policies import Policy, check_policy
 
@@ -59,15 +59,40 @@ def evaluate_all(
     return [columns_of(game, each) for each in sums(game, policies, sample_params, key, **sizes)]
 
 
+def utilities(
+    game: Game,
+    policies: Sequence[Policy],
+    sample_params: SampleParams,
+    key: PRNGKeyArray,
+    *,
+    num_episodes: int,
+    num_rounds: float,
+    warmup: float,
+) -> list[np.ndarray]:
+    """The column `utility` of `evaluate_all` alone: float64 [num_episodes] for each policy.
+
+    It is computed without what the game measures for evaluations alone, so that a search costs no more than training.
+
+    Raises:
+        ValueError: see `sums`.
+    """
+    sizes: Any = {"num_episodes": num_episodes, "num_rounds": num_rounds, "warmup": warmup}
+    played = sums(game, policies, sample_params, key, **sizes, in_full=False)
+    return [_column(game.columns["utility"], each) for each in played]
+
+
 def columns_of(game: Game, episodes: EpisodeSums) -> Samples:
     """The game's columns of each episode, from its sums."""
+    return {name: _column(column, episodes) for name, column in game.columns.items()}
+
+
+def _column(column: Column, episodes: EpisodeSums) -> np.ndarray:
+    """A column of each episode, NaN where it is no finite number."""
     num_episodes = len(episodes["steps"])
-    rows = [{name: values[episode] for name, values in episodes.items()} for episode in range(num_episodes)]
+    rows = ({name: values[episode] for name, values in episodes.items()} for episode in range(num_episodes))
     with np.errstate(divide="ignore", invalid="ignore"):
-        columns = {
-            name: np.array([column.of(row) for row in rows], np.float64) for name, column in game.columns.items()
-        }
-    return {name: np.where(np.isfinite(values), values, np.nan) for name, values in columns.items()}
+        values = np.array([column.of(row) for row in rows], np.float64)
+    return np.where(np.isfinite(values), values, np.nan)
 
 
 def sums(
@@ -80,6 +105,7 @@ def sums(
     num_rounds: float,
     warmup: float,
     by_time: bool = False,
+    in_full: bool = True,
 ) -> list[EpisodeSums]:
     """What happened in independent episodes: for each policy, every metric summed over the counted steps.
 
@@ -87,7 +113,8 @@ def sums(
     without a reset. The first `warmup` rounds are not counted, nor is anything after a true end; play continues past a
     time limit of the game. `by_time`, both are in the game's own unit of time, and a round counts by when it begins.
     All policies face the same clusters, arrivals and chances of completion. Besides the metrics there are `steps`, the
-    number of counted steps, and `elapsed`, the time that they took.
+    number of counted steps, and `elapsed`, the time that they took; and, `in_full`, what the game measures for
+    evaluations alone (`game.Measuring`).
 
     Raises:
         ValueError: no policies, fewer than 2 episodes, no rounds, or a warm-up that leaves none to count.
@@ -108,6 +135,7 @@ def sums(
         num_episodes=num_episodes,
         at_once=min(max(at_once, 1), num_episodes),
         by_time=by_time,
+        in_full=in_full,
     )
     total = jax.tree.map(lambda sum_, excess: np.float64(sum_) - np.float64(excess), tally.total, tally.excess)
     order = np.argsort(places)  # where each policy stands among the members of all teams

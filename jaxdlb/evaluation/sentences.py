@@ -61,8 +61,15 @@ def _interquartile(result: PolicyResult, evaluation: Evaluation) -> str:
 
 
 def framed(evaluation: Evaluation) -> list[str]:
-    """What frames the policies: what none of them can do better than, and what stale news costs, as far as known."""
-    return [each for each in (limits(evaluation), price_of_staleness(evaluation)) if each]
+    """What frames the policies, as far as known: bounds, the optimum, and what stale news costs."""
+    told = limits(evaluation), about_gap(evaluation), price_of_staleness(evaluation)
+    return [each for each in told if each]
+
+
+def about_gap(evaluation: Evaluation) -> str:
+    """From where to where the gap is measured; "" if there is none."""
+    gap = evaluation.gap
+    return "" if gap is None else f"The gap is that in utility from {gap.baseline}, 0%, to {gap.optimum}, 100%."
 
 
 def limits(evaluation: Evaluation) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
 
-from jaxdlb.game import Game, TimeStep
+from jaxdlb.game import Game, TimeStep, measured
 from jaxdlb.mechanics import chance
 from jaxdlb.mechanics.loops import while_any
 from jaxdlb.policies import Policy
@@ -131,7 +131,7 @@ def _draw(key: PRNGKeyArray, *, sample_params: SampleParams, num_episodes: int) 
     return jax.vmap(sample_params)(keys)
 
 
-@partial(jax.jit, static_argnames=("game", "num_episodes", "at_once", "by_time"))
+@partial(jax.jit, static_argnames=("game", "num_episodes", "at_once", "by_time", "in_full"))
 def play(
     teams: tuple[Team, ...],
     clusters: Clusters,
@@ -143,14 +143,15 @@ def play(
     num_episodes: int,
     at_once: int,
     by_time: bool = False,
+    in_full: bool = True,
 ) -> Tally:
     """The sums of all metrics over the counted rounds, for each episode and policy: leaves [E, P, …].
 
     Rounds count from `warmup` on, up to and including a true end (`discount` 0); a time limit ends nothing. `by_time`,
-    `num_rounds` and `warmup` are instants of the game's own time (see `began`). `steps` and `elapsed` are summed too.
-    Policies are in the order of the teams. Only `at_once` episodes are played together and
-    the rest take turns, which bounds memory and does not change results. The numbers of rounds are traced, so changing
-    them does not recompile the program.
+    `num_rounds` and `warmup` are instants of the game's own time (see `began`). `steps` and `elapsed` are summed too
+    and, `in_full`, what the game measures for evaluations alone. Policies are in the order of the teams. Only `at_once`
+    episodes are played together and the rest take turns, which bounds memory and does not change results. The numbers
+    of rounds are traced, so changing them does not recompile the program.
     """
     keys = jax.random.split(key, 3)
 
@@ -158,7 +159,7 @@ def play(
         number, drawn = episode
         game_key, policy_key = (chance.fold_in(keys[each], number) for each in (_GAME, _POLICY))
         params = clusters.params if clusters.all_alike else drawn
-        return _play_episode(teams, game_key, policy_key, params, num_rounds, warmup, game, by_time)
+        return _play_episode(teams, game_key, policy_key, params, num_rounds, warmup, game, by_time, in_full)
 
     each = (jnp.arange(num_episodes), () if clusters.all_alike else clusters.params)
     return jax.lax.map(play_one, each, batch_size=at_once)
@@ -173,6 +174,7 @@ def _play_episode(
     warmup: Float[Array, ""],
     game: Game,
     by_time: bool,
+    in_full: bool,
 ) -> Tally:
     """One episode of one cluster, played by P policies side by side: sums with the leading axis P."""
     sizes = [team.size for team in teams]
@@ -181,7 +183,13 @@ def _play_episode(
     state, timestep = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (sum(sizes), *leaf.shape)), reset)
     memories = tuple(team.each(lambda policy: policy.init(game)) for team in teams)
     goes_on = jnp.ones(sum(sizes), bool)
-    nothing = jax.tree.map(jnp.zeros_like, _contributions(timestep, goes_on))
+
+    def reported(state: Any, timestep: TimeStep, params: Any) -> dict[str, Shaped[Array, "P ..."]]:
+        further = jax.vmap(partial(measured, game), (0, None))(state, params) if in_full else {}
+        counted = {"steps": jnp.ones_like(timestep.elapsed), "elapsed": timestep.elapsed}
+        return timestep.metrics | further | counted
+
+    nothing = jax.tree.map(lambda each: jnp.zeros(each.shape), jax.eval_shape(reported, state, timestep, params))
     clock = Tally(jnp.zeros(sum(sizes)), jnp.zeros(sum(sizes)))  # what each policy has played, in rounds or in time
 
     def play_round(constants: tuple, carry: tuple) -> tuple:
@@ -198,7 +206,8 @@ def _play_episode(
         state, timestep = jax.vmap(game.step, (None, 0, 0, None))(step_key, state, action, params)
         took = timestep.elapsed if by_time else jnp.ones_like(timestep.elapsed)
         start = began(clock, took)
-        tally = tally.add(_contributions(timestep, goes_on & (start >= warmup) & (start < num_rounds)))
+        counts = goes_on & (start >= warmup) & (start < num_rounds)
+        tally = tally.add(_where_it_counts(reported(state, timestep, params), counts))
         return round + 1, clock.add(took), goes_on & (timestep.discount > 0), memories, state, timestep, tally
 
     def somebody_plays(constants: tuple, carry: tuple) -> Bool[Array, ""]:
@@ -221,14 +230,15 @@ def began(clock: Tally, took: Float[Array, "*P"]) -> Float[Array, "*P"]:
     return clock.total + took / 1000
 
 
-def _contributions(timestep: TimeStep, counts: Bool[Array, " P"]) -> dict[str, Float[Array, "P ..."]]:
+def _where_it_counts(
+    reported: dict[str, Shaped[Array, "P ..."]], counts: Bool[Array, " P"]
+) -> dict[str, Float[Array, "P ..."]]:
     """What a step adds to the sums of each policy: zeros where the step does not count."""
-    values = timestep.metrics | {"steps": jnp.ones_like(timestep.elapsed), "elapsed": timestep.elapsed}
 
-    def where_it_counts(value: Shaped[Array, "P ..."]) -> Float[Array, "P ..."]:
+    def added(value: Shaped[Array, "P ..."]) -> Float[Array, "P ..."]:
         return jnp.where(counts.reshape(counts.shape + (1,) * (value.ndim - 1)), value, 0).astype(jnp.float32)
 
-    return jax.tree.map(where_it_counts, values)
+    return jax.tree.map(added, reported)
 
 
 def _act(

@@ -23,6 +23,7 @@ __all__ = [
 
 MAX_WIDTH = 140
 DIFFERENCE = "utility above best heuristic"
+GAP_CLOSED = "gap closed, %"
 _WHOLE, _LONG, _SHORT, _ANY = 1000, 36, 24, 1  # characters that a name is cropped to at the least
 # From wide to narrow: the largest number of decimals, what precedes ±, how far names may be cropped, and how many
 # digits a mean keeps however small it is. The first one that fits is used.
@@ -93,13 +94,16 @@ def _column(cells: list[tuple[Estimate | None, bool]], decimals: int, gap: str, 
 
 def _headers(evaluation: Evaluation, shown: Sequence[str]) -> list[str]:
     """The headers of a row's `_cells`."""
+    closed = [GAP_CLOSED] if evaluation.gap is not None else []
     difference = [DIFFERENCE] if evaluation.best_heuristic is not None else []
-    return [*(evaluation.columns[name][0] for name in shown), *difference]
+    return [*(evaluation.columns[name][0] for name in shown), *closed, *difference]
 
 
 def _cells(result: PolicyResult, evaluation: Evaluation, shown: Sequence[str]) -> list[tuple[Estimate | None, bool]]:
     """The estimates in a row, and whether each is written with its sign."""
     cells = [(result.columns.get(name), False) for name in shown]
+    if evaluation.gap is not None:
+        cells.append((evaluation.gap.closed[result.name], False))
     if evaluation.best_heuristic is None:
         return cells
     return [*cells, (None if result.name == evaluation.best_heuristic else result.differences["utility"], True)]

@@ -13,7 +13,7 @@ from jaxtyping import Float, PRNGKeyArray
 
 from jaxdlb.checks import Interval, check_size, check_whole
 from jaxdlb.evaluation import search
-from jaxdlb.evaluation.rollouts import check_sizes, evaluate_all
+from jaxdlb.evaluation.rollouts import check_sizes, utilities
 from jaxdlb.evaluation.side_by_side import SampleParams
 from jaxdlb.game import Game
 from jaxdlb.policies import Family, Policy, Span
@@ -163,8 +163,8 @@ class _Arena:
             return {}
         game, sample_params, rounds = self._play
         policies = [family.make(**options) for family, each in candidates.values() for options in each]
-        results = evaluate_all(game, policies, sample_params, key, num_episodes=num_episodes, **rounds)
-        means = np.array([np.mean(result["utility"]) for result in results])
+        results = utilities(game, policies, sample_params, key, num_episodes=num_episodes, **rounds)
+        means = np.array([np.mean(each) for each in results])
         self._done += len(policies) * num_episodes * self._agent_rounds_each
         if self._progress is not None:
             self._progress(self._done, self._total)

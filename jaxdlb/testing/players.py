@@ -21,6 +21,8 @@ def check_heuristics(game: Game, entry: Entry, rollouts: Sequence[Rollout]) -> N
         f"the entry is for {entry.game.__name__}, but the game's class is {type(game).__name__}",
     )
     claim("heuristic" in {family.make().kind for family in entry.heuristics.values()}, "the entry has no heuristic")
+    measured_from = entry.baseline is None or entry.baseline in entry.heuristics
+    claim(measured_from, f"the entry's baseline is {entry.baseline!r}, which is none of its heuristics")
     for name, family in entry.heuristics.items():
         members = family.members(game)
         names = [member.name for member in members]

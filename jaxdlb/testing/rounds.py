@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from jaxdlb import parameters, spaces
-from jaxdlb.game import Column, Game, mixed_rewards
+from jaxdlb.game import Column, Game, measured, mixed_rewards
 from jaxdlb.spaces import Box, Discrete, Simplex, Space
 from jaxdlb.testing.claims import claim, claim_alike, claim_no_nan, claim_same
 
@@ -116,8 +117,11 @@ def check_transformations(game: Game, several: Sequence[Any], rollouts: Sequence
 
 def check_columns(game: Game, rollouts: Sequence[Rollout]) -> None:
     """Every column gives a number (or NaN) from the sums of an episode, and uses only metrics that exist."""
+    further = jax.jit(partial(measured, game))
     for each in rollouts:
-        sums = _sums(each)
+        of_states = [further(state, each.params) for state in each.states]
+        _check_measured(game, of_states)
+        sums = _sums(each) | _summed(of_states[1:])
         for name, column in game.columns.items():
             _check_column(name, column, sums)
 
@@ -133,12 +137,22 @@ def _check_column(name: str, column: Column, sums: Mapping[str, Any]) -> None:
 
 def _sums(rollout: Rollout) -> dict[str, Any]:
     played = rollout.timesteps[1:]
-    totals = {
-        name: sum((np.asarray(each.metrics[name], np.float64) for each in played), np.float64(0))
-        for name in played[0].metrics
-    }
+    totals = _summed([each.metrics for each in played])
     elapsed = sum((np.float64(each.elapsed) for each in played), np.float64(0))
     return totals | {"steps": np.float64(len(played)), "elapsed": elapsed}
+
+
+def _summed(reported: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    return {name: sum((np.asarray(each[name], np.float64) for each in reported), np.float64(0)) for name in reported[0]}
+
+
+def _check_measured(game: Game, of_states: Sequence[Mapping[str, Any]]) -> None:
+    """What a game measures for evaluations alone: 0 at reset, finite, and named otherwise than what it reports."""
+    shared = sorted(set(of_states[0]) & set(game.metrics))
+    claim(not shared, f"measured gives {', '.join(shared)}, which the game's metrics name already")
+    for name, value in of_states[0].items():
+        claim(not np.any(value), f"measured gives a {name} other than 0 at reset")
+    claim_no_nan(of_states, "what is measured must be finite")
 
 
 def _check_timestep(game: Game, timestep: Any) -> None:

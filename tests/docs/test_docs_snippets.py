@@ -30,6 +30,7 @@ from train import (
     compose,
     evaluate,
     hydra_cli,
+    inputs,
     jobs,
     launch,
     launchers,
@@ -37,6 +38,7 @@ from train import (
     paths,
     render,
     robustness,
+    service,
     simulate,
 )
 from train.multirun import parent
@@ -199,8 +201,10 @@ COMMANDS = {
     "python -m train.certify": certify.prepare,
     "python -m train.compare": compare.prepare,
     "python -m train.evaluate": evaluate.prepare,
+    "python -m train.inputs": inputs.prepare,
     "python -m train.render": render.prepare,
     "python -m train.robustness": robustness.prepare,
+    "python -m train.service": service.prepare,
     "python -m train.simulate": simulate.prepare,
     **{
         f"python -m benchmarks.{name}": check_benchmark(f"benchmarks.{name}")
@@ -301,7 +305,7 @@ def keys():
     """Every key of the command line, whichever choices of the groups are taken."""
     composed = [compose.from_conf(["logger=wandb", f"learner={name}"]) for name in LEARNERS]
     composed += [compose.from_conf([f"game={name}"]) for name in GAMES]
-    launchers = (evaluate.EvaluateSettings, render.RenderSettings, robustness.RobustnessSettings)
+    launchers = (evaluate.EvaluateSettings, render.RenderSettings, robustness.RobustnessSettings, inputs.InputsSettings)
     for schema in (*launchers, simulate.SimulateSettings, compare.CompareSettings, certify.CertifySettings):
         composed.append(OmegaConf.create({name: None for name in schema.__annotations__}))
     groups = {folder.relative_to(paths.CONF).as_posix() for folder in paths.CONF.rglob("*") if folder.is_dir()}

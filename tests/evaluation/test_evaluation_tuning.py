@@ -11,7 +11,7 @@ from reference import ticking
 import jaxdlb
 from jaxdlb import heuristic
 from jaxdlb.evaluation import compare, tuning
-from jaxdlb.evaluation.rollouts import evaluate_all
+from jaxdlb.evaluation.rollouts import utilities
 from jaxdlb.policies import NODE_HEURISTICS, Family, Span
 
 GAME = jaxdlb.make("dlb", num_nodes=3)
@@ -41,11 +41,11 @@ def tuned():
     seen = {}
 
     def spy(game, policies, sample_params, key, **sizes):
-        seen.update(key=key, policies=policies, results=evaluate_all(game, policies, sample_params, key, **sizes))
+        seen.update(key=key, policies=policies, results=utilities(game, policies, sample_params, key, **sizes))
         return seen["results"]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tuning, "evaluate_all", spy)
+        patch.setattr(tuning, "utilities", spy)
         tuned = tuning.tune(GAME, FAMILIES, one_cluster, KEY, **SIZES)
         return {name: each.policy for name, each in tuned.items()}, seen
 
@@ -54,7 +54,7 @@ def test_each_family_is_tuned_to_the_best_of_its_grid(tuned):
     policies, seen = tuned
     assert list(policies) == list(FAMILIES)
     assert [policy.family for policy in policies.values()] == list(FAMILIES)
-    utility = {p.name: np.mean(r["utility"]) for p, r in zip(seen["policies"], seen["results"], strict=True)}
+    utility = {p.name: np.mean(r) for p, r in zip(seen["policies"], seen["results"], strict=True)}
     assert len(utility) == 4 + 3
     for name in ("power_of_d", "threshold_stealing"):
         rivals = [rival for rival in utility if rival.split("(")[0] == name]
@@ -74,7 +74,7 @@ def test_tuning_sees_other_episodes_than_an_evaluation_by_the_same_key(tuned):
 
 def test_a_family_without_a_grid_has_one_member_and_is_not_played(tuned, monkeypatch):
     assert not any(policy.family == "local" for policy in tuned[1]["policies"])
-    monkeypatch.setattr(tuning, "evaluate_all", None)
+    monkeypatch.setattr(tuning, "utilities", None)
     families = {name: NODE_HEURISTICS[name] for name in ("local", "random")}
     found = tuning.tune(GAME, families, one_cluster, KEY)
     assert [each.policy.name for each in found.values()] == ["local", "random"]
@@ -156,9 +156,9 @@ def played(monkeypatch):
 
     def by_distance(game, policies, sample_params, key, *, num_episodes, num_rounds, warmup):
         seen.append((jax.random.key_data(key).tolist(), policies, num_episodes))
-        return [{"utility": np.full(num_episodes, -distance(policy))} for policy in policies]
+        return [np.full(num_episodes, -distance(policy)) for policy in policies]
 
-    monkeypatch.setattr(tuning, "evaluate_all", by_distance)
+    monkeypatch.setattr(tuning, "utilities", by_distance)
     return seen
 
 
@@ -206,9 +206,9 @@ def test_a_contest_in_fresh_episodes_decides_and_not_the_luck_of_the_search(monk
     def lucky(game, policies, sample_params, key, **sizes):
         keys.append(jax.random.key_data(key).tolist())
         best = 40.0 if keys[-1] == keys[0] else 6.0  # 6 is the default
-        return [{"utility": -np.abs(np.full(2, float(policy.dispatch.margin) - best))} for policy in policies]
+        return [-np.abs(np.full(2, float(policy.dispatch.margin) - best)) for policy in policies]
 
-    monkeypatch.setattr(tuning, "evaluate_all", lucky)
+    monkeypatch.setattr(tuning, "utilities", lucky)
     family = {"proportional": NODE_HEURISTICS["proportional"]}
     found = tuning.tune(GAME, family, one_cluster, KEY, **SEARCH)["proportional"]
     assert found.policy == heuristic("proportional")

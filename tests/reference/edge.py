@@ -155,6 +155,21 @@ def _late(p: Any, i: int, j: int, flow: Any, rejected: Any, there: Any, back: An
     return (flow[i][j] - rejected[i][j]) * mixed
 
 
+def took_at_most(p: Facts, after: Facts, times: list[float]) -> list[float]:
+    """Of the requests served in a step, how many took at most each of some times."""
+    counts = []
+    for time in times:
+        at = p | {"deadline": time}
+        count = 0.0
+        for i in range(len(after["flow"])):
+            served = sum(after["flow"][i]) - sum(after["rejected"][i])
+            names = ("flow", "rejected", "there", "back", "cold_share")
+            late = sum(_late(at, i, j, *(after[name] for name in names)) for j in range(len(after["flow"])))
+            count += served - late
+        counts.append(count)
+    return counts
+
+
 def _heard(p: Facts, before: Facts, n: list[int], load: list[int]) -> Facts:
     """News after the step. `before["sent"]` lists what each node sent: (step, node, input, load); it grows here."""
     now, period, delay = before["step"], p["heartbeat_period"], p["heartbeat_delay"]

@@ -34,12 +34,12 @@ def evaluations(monkeypatch):
     """How many policies each evaluation played; the one with the largest margin, or d, wins."""
     played = []
 
-    def evaluate_all(game, policies, sample_params, key, *, num_episodes, **rounds):
+    def utilities(game, policies, sample_params, key, *, num_episodes, **rounds):
         played.append(len(policies))
         merits = [getattr(each.dispatch, "margin", getattr(each.dispatch, "d", 0)) for each in policies]
-        return [{"utility": np.full(num_episodes, float(merit))} for merit in merits]
+        return [np.full(num_episodes, float(merit)) for merit in merits]
 
-    monkeypatch.setattr(tuning, "evaluate_all", evaluate_all)
+    monkeypatch.setattr(tuning, "utilities", utilities)
     return played
 
 

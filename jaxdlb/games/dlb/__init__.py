@@ -37,6 +37,7 @@ ENTRY = Entry(
     stays_with_chosen=_is_own_business,
     common=CommonInformation,
     fresh=with_fresh_news,
+    baseline="local",
 )
 
 __all__ = ["DLB", "ENTRY", "Action", "Observation", "Params", "Recorded", "State"]

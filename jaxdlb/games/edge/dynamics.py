@@ -13,7 +13,6 @@ from jaxdlb.mechanics.apportionment import split
 
 _INPUTS, _BANDWIDTH, _INPUTS_START, _BANDWIDTH_START = range(4)  # folded into a step's key
 _WHOLE = 2**15  # the weight of a share of 1
-_LEAST_SERVED = 1e-6  # a node that serves a smaller share of its requests serves none
 _LEAST_BANDWIDTH = 0.1  # Mbit/s
 _LEAST_FREE = 0.01  # of a link's bandwidth, however many requests share it
 
@@ -58,11 +57,8 @@ def serve(load: Int[Array, " N"], max_instances: int, params: Params) -> Served:
     rate = load.astype(jnp.float32)
     times = params.warm_time, params.cold_time, params.idle_time
     fares = service.perform(rate, *times, params.instances, max_instances)
-    served = 1 - fares.reject_prob
-    serves = (load > 0) & (served > _LEAST_SERVED)
-    cold = jnp.where(serves, fares.cold_prob / jnp.where(serves, served, 1.0), 0.0)
-    time = jnp.where(serves, cold * params.cold_time + (1 - cold) * params.warm_time, 0.0)
-    pool = jnp.where(load > 0, fares.pool_size, 0.0)
+    cold, time = service.of_served(fares, params.warm_time, params.cold_time)
+    cold, time, pool = (jnp.where(load > 0, each, 0.0) for each in (cold, time, fares.pool_size))
     return Served(fares.reject_prob, rate * fares.reject_prob, cold, time, pool)
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray, Shaped
 from jaxdlb import parameters
 from jaxdlb.checks import COUNT, POSITIVE_COUNT
 from jaxdlb.game import Column, TimeStep, Verdict, mean_of
-from jaxdlb.games.edge import dynamics, generator
+from jaxdlb.games.edge import dynamics, generator, responses
 from jaxdlb.games.edge.node_metrics import node_metrics
 from jaxdlb.games.edge.types import Action, Params, State
 from jaxdlb.games.edge.views import Observation, Own, Peer, global_state, observe, true_observation
@@ -197,11 +197,13 @@ class Edge:
         return true_observation(state, params)
 
     def response_cdf(self, state: State, params: Params, times: Float[Array, " T"]) -> Float[Array, " T"]:
-        """How many of the last step's served requests, per second, took at most each of `times`, in seconds."""
-        longer = dynamics.exceed(
-            self.service_times, times[:, None, None], state.there + state.back, state.cold_share, params
-        )
-        return jnp.sum((state.flow - state.rejected) * (1 - longer), axis=(1, 2))
+        """How many of the last step's served requests, per second, took at most each of `times` (s), which rise."""
+        served, round_trip = state.flow - state.rejected, state.there + state.back
+        return responses.cumulative(self.service_times, served, round_trip, state.cold_share, params, times)
+
+    def measured(self, state: State, params: Params) -> dict[str, Float[Array, " 512"]]:
+        """For evaluations alone: `took_at_most`, the same at `responses.TIMES`."""
+        return {"took_at_most": self.response_cdf(state, params, jnp.asarray(responses.TIMES, jnp.float32))}
 
     def node_metrics(self, state: State, params: Params) -> dict[str, Shaped[Array, "N ..."]]:
         """What each node and each link did in the last step, by name; see `node_metrics.node_metrics`."""
@@ -241,6 +243,15 @@ def _metrics(state: State) -> dict[str, Array]:
     }
 
 
+def _percentile(percent: int) -> Column:
+    return Column(
+        f"p{percent}, s",
+        f"the response time that {percent}% of served requests do not exceed",
+        lambda sums: responses.percentile(sums["took_at_most"], sums["served"], percent),
+        Verdict(better="faster at p99", worse="slower at p99") if percent == 99 else None,
+    )
+
+
 def _lost(sums: Mapping[str, Any]) -> float:
     return sums["refused"] + sums["local_rejected"] + sums["forward_rejected"]
 
@@ -266,6 +277,7 @@ COLUMNS = {
         "of served requests, the time on links included",
         lambda sums: sums["response_seconds"] / sums["served"],
     ),
+    **{f"p{percent}": _percentile(percent) for percent in (50, 95, 99)},
     "network_time": Column(
         "network time, s",
         "of forwarded requests, there and back",

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import warnings
 from typing import Any
 
 import jax
@@ -12,12 +11,12 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxdlb import parameters, ranges
 from jaxdlb.checks import LARGEST_INT, Interval, check_type
+from jaxdlb.games.edge.node import TRUSTED_RATIO, check_times
 from jaxdlb.games.edge.types import Params
 from jaxdlb.parameters import Shorthand
 
 _REFERENCE_LIMIT = 52  # the mean input for which the defaults of the input laws are made
 _MOST_CYCLES = 4
-_TRUSTED_RATIO = 8  # of idle to cold time, from which on the service model holds
 
 
 def with_load(params: Params, load: Float[Array, ""]) -> Params:
@@ -151,12 +150,7 @@ def _check_inputs(params: Params, num_nodes: int) -> None:
 
 
 def _check_times(params: Params) -> None:
-    warm, cold, idle = (np.asarray(each) for each in (params.warm_time, params.cold_time, params.idle_time))
-    for i in np.flatnonzero(cold < warm)[:1]:
-        raise ValueError(f"cold_time[{i}] is {cold[i]:g}; it must be at least warm_time[{i}], which is {warm[i]:g}")
-    for i in np.flatnonzero(idle < _TRUSTED_RATIO * cold)[:1]:
-        warnings.warn(
-            f"idle_time[{i}] is {idle[i]:g}; the service model is exact enough from {_TRUSTED_RATIO * cold[i]:g} on, "
-            f"{_TRUSTED_RATIO} times cold_time[{i}], and below rejects too little",
-            stacklevel=3,
-        )
+    warm, cold, idle = (np.asarray(each, np.float64) for each in (params.warm_time, params.cold_time, params.idle_time))
+    suspects = *np.flatnonzero(cold < warm), *np.flatnonzero(idle < TRUSTED_RATIO * cold)
+    for i in suspects[:1]:
+        check_times(warm[i], cold[i], idle[i], f"[{i}]")

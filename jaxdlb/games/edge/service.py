@@ -15,6 +15,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int
 
 _LONGEST = 60.0  # L · T_I beyond this gives a life without end anyhow
+_LEAST_SERVED = 1e-6  # a node that serves a smaller share of its requests serves none
 _FEW_EXPECTED = 0.5  # below so many requests within T, the gap between them is summed as a series
 _SERIES = (1 / 2, 1 / 3, 1 / 8, 1 / 30, 1 / 144, 1 / 840)  # (k + 1) / (k + 2)!, with alternating signs
 
@@ -52,6 +53,14 @@ def perform(
     numbers = jnp.arange(1, most + 1, dtype=jnp.float32)
     end, _ = jax.lax.scan(visit, _Walk.start(rate, cold_time), numbers)
     return Service(end.lost / end.total, end.cold / end.total, end.size / end.total)
+
+
+def of_served(fares: Service, warm_time: Number, cold_time: Number) -> tuple[Number, Number]:
+    """The share of served requests that start an instance, and the mean service time; 0 where none are served."""
+    served = 1 - fares.reject_prob
+    serves = served > _LEAST_SERVED
+    cold = jnp.where(serves, fares.cold_prob / jnp.where(serves, served, 1.0), 0.0)
+    return cold, jnp.where(serves, cold * cold_time + (1 - cold) * warm_time, 0.0)
 
 
 @struct.dataclass
