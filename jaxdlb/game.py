@@ -238,6 +238,19 @@ def measured(game: Any, state: Any, params: Any) -> dict[str, Shaped[Array, "...
     return game.measured(state, params) if isinstance(game, Measuring) else {}
 
 
+@runtime_checkable
+class Tabulating(Protocol):
+    """What a game may have besides `Game`, so that tables can tell of each agent and each link in each step."""
+
+    def node_metrics(self, state: Any, params: Any) -> dict[str, Shaped[Array, "N ..."]]:
+        """What each agent [N] and each link [N, N], from row to column, did in the last step, by name."""
+        ...
+
+    def links(self, params: Any) -> Bool[Array, "N N"]:
+        """[i, j]: whether there is a link from i to j."""
+        ...
+
+
 def check_is_game(game: Any) -> None:
     """Raise ValueError unless `game` can be played, as what `jaxdlb.make` gives can; a name or a class cannot."""
     can = all(callable(getattr(game, name, None)) for name in ("default_params", "reset", "step"))

@@ -9,8 +9,8 @@ from pathlib import Path
 _PARTIAL = re.compile(r"\..+\.\d+\.partial")
 
 
-def write_whole(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text file that is complete or not there at all: beside its place first, then moved there.
+def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Write a file that is complete or not there at all: beside its place first, then moved there.
 
     Raises:
         OSError: the file cannot be written; the error names it.
@@ -19,7 +19,7 @@ def write_whole(path: str | os.PathLike[str], text: str) -> None:
     partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
     try:
         with named(place):
-            partial.write_text(text, encoding="utf-8", newline="")
+            partial.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
             partial.replace(place)
     finally:
         partial.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 The settings are those saved with the run, with what the command line overrides: `game.num_nodes=64
 game.params.load=0.7` plays a pointer policy elsewhere, `game=dlb` takes the whole game afresh from conf/. Prints the
 table, and writes evaluation.json, samples.csv, table.txt, report.html, provenance.json and figures into `output`, or a
-new folder in the run's.
+new folder in the run's; with `statistics=true` also what every agent did in every step.
 
 Exit status: 0 when all went well; 2 when something given is wrong, of which one line on stderr says what, and then
 nothing has been written.
@@ -20,7 +20,19 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from jaxdlb import checkpoint, evaluation
 from jaxdlb.evaluation import Fresh
 
-from . import build, cli, comparison, compose, config, fresh_news, provenance, run_folder, sweep, writable
+from . import (
+    build,
+    cli,
+    comparison,
+    compose,
+    config,
+    fresh_news,
+    node_statistics,
+    provenance,
+    run_folder,
+    sweep,
+    writable,
+)
 from .build import Scenario
 
 FOLDER = "evaluations"  # in a run's folder
@@ -33,6 +45,7 @@ class EvaluateSettings(config.Settings):
     checkpoint: str = MISSING  # a run's folder, its checkpoints folder or that of one step
     step: int | None = None  # which checkpoint; null: the best in episodes held out
     output: str | None = None  # a new or empty folder; null: <run>/evaluations/<date_time>
+    statistics: bool = False  # write what every agent did in every step of every episode
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +75,8 @@ def prepare(overrides: Sequence[str]) -> Plan:
     learned = comparison.learned(located.folder, scenario, settings.evaluation, located.step)
     fresh = fresh_news.rival_of_saved(located.folder.parent, scenario, settings.evaluation, overrides)
     step = comparison.step_of(located)
+    if settings.statistics:
+        node_statistics.check(scenario)
     if settings.output is None:
         folder = located.folder.parent / FOLDER / run_folder.stamp()
         writable.check_folder("output is not given, and the folder", folder)
@@ -96,6 +111,9 @@ def execute(plan: Plan) -> None:
     if "checkpoints" in asked:
         drawn |= comparison.of_checkpoints(checkpoint.locate(plan.settings.checkpoint).folder, plan.scenario, settings)
     folder = plan.folder if plan.settings.output else run_folder.create_new(plan.folder)
+    if plan.settings.statistics:
+        num_rounds = build.lengths(settings, plan.scenario.entry).num_rounds
+        node_statistics.write(folder, plan.scenario, settings, everyone, num_rounds, plan.fresh)
     comparison.write(folder, f"Evaluation of {plan.settings.checkpoint}", result, drawn, OmegaConf.to_yaml(plan.given))
     compose.save(plan.given, folder)
     provenance.write(folder, plan.settings, plan.scenario, plan.command, update=plan.step)

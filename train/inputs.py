@@ -1,9 +1,9 @@
 """Write what comes to the agents of a game: `python -m train.inputs game=<game> output=<file> [key=value …]`.
 
 Plays one episode of one of the clusters to evaluate on, for `evaluation.num_rounds` rounds, and writes what came to
-each agent in each step. It is the episode that figures show by the same `evaluation.seed`; whoever plays meets the same. A
-file named ….csv gets a line for each step, with a field for each agent; one named ….json gets the same as lists. For
-games whose agents get inputs that hang on nobody's actions.
+each agent in each step. It is the episode that figures show by the same `evaluation.seed`; whoever plays meets the
+same. A file named ….csv gets a line for each step, with a field for each agent; one named ….json gets the same as
+lists. For games whose agents get inputs that hang on nobody's actions.
 
 Exit status: 0 when all went well; 2 when something given is wrong, of which one line on stderr says what, and then
 nothing has been written.

@@ -12,6 +12,7 @@ nothing has been written.
 """
 
 import dataclasses
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +29,7 @@ from jaxdlb.game import Lengths
 from jaxdlb.policies import Policy
 from jaxdlb.writing import write_whole
 
-from . import build, cli, comparison, compose, config, errors, players, provenance, run_folder
+from . import build, cli, comparison, compose, config, errors, node_statistics, players, provenance, run_folder
 from .build import Scenario
 
 MOST_DRAWN = 3  # policies in the game's own figures, which show the first `evaluation.recorded_rounds`
@@ -44,6 +45,7 @@ class SimulateSettings(config.Settings):
     warmup: float | None = None  # time at the start that the table leaves out; null: the share that the game asks for
     tune: bool = False  # search the best options of heuristics that are named without any; false: their defaults
     output: str | None = None  # a new or empty folder; null: one by time and game in runs_dir
+    statistics: bool = False  # write what every agent did in every step of every episode
     checkpoint: str | None = None  # a run's folder, its checkpoints folder or that of one step, for policy=learned
     step: int | None = None  # which checkpoint; null: the best in episodes held out
     seed_index: int = 0  # which of several training seeds
@@ -79,6 +81,8 @@ def prepare(overrides: Sequence[str]) -> Plan:
     warmup = _warmup(settings, scenario.entry.lengths)
     wanted = players.entries(settings.policy, scenario)
     _check_names(wanted, scenario)
+    if settings.statistics:
+        node_statistics.check(scenario)
     learned = players.learned(settings, scenario, located) if players.LEARNED in wanted else None
     if settings.output is None:
         run_folder.check(dataclasses.replace(settings, run_dir=None))
@@ -94,7 +98,7 @@ def execute(plan: Plan) -> None:
     """Play, print and write.
 
     Raises:
-        Refusal: the duration cannot be reached.
+        Refusal: the duration cannot be reached, or statistics are asked for where steps vary in time.
     """
     scenario, settings = plan.scenario, plan.settings
     policies = players.policies(plan.wanted, plan.learned, scenario, settings.evaluation, tune=settings.tune)
@@ -105,10 +109,16 @@ def execute(plan: Plan) -> None:
         )
     except series.EndlessError as error:
         raise errors.Refusal(f"duration is {settings.duration:g}; it must be what can be reached: {error}") from None
+    if settings.statistics and not all(each.in_rounds for each in played.values()):
+        raise errors.Refusal(
+            "statistics is true; it must be false in a game whose steps do not all take 1 unit of time"
+        )
     result = measure(plan, policies)
     ranked = {each.name: played[each.name] for each in result.results}
     folder = plan.folder if settings.output else run_folder.create_new(plan.folder)
     drawn = comparison.timelines(scenario, ranked, plan.warmup)
+    if settings.statistics:
+        node_statistics.write(folder, scenario, settings.evaluation, policies, math.ceil(settings.duration))
     best = [each for name in [*ranked][:MOST_DRAWN] for each in policies if each.name == name]
     drawn |= comparison.of_game(scenario, settings.evaluation, best)
     comparison.write_table_and_figures(folder, result, drawn)

@@ -14,6 +14,7 @@ from jaxdlb.evaluation.statistics import Estimate
 
 _SEED = 0  # of the resamples: the same samples have the same intervals
 _LEAST = 1e-6  # of the utilities: a smaller gap is rounding
+_DIGITS = 9  # of percent: what is closed in full is 100, without an interval of rounding
 _UNKNOWN = Estimate(math.nan, math.nan, math.nan)
 
 
@@ -53,4 +54,5 @@ def closed(
         return _UNKNOWN
     drawn = np.mean(resampled_seeds(random, means(ours, episodes)), axis=1)
     share = np.mean(ours - baseline) / np.mean(optimum - baseline)
-    return interval(100 * share, 100 * (drawn - low) / (high - low))
+    shares = 100 * (drawn - low) / (high - low)
+    return interval(round(100 * share, _DIGITS), np.round(shares, _DIGITS))

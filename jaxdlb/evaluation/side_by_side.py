@@ -153,16 +153,45 @@ def play(
     episodes are played together and the rest take turns, which bounds memory and does not change results. The numbers
     of rounds are traced, so changing them does not recompile the program.
     """
-    keys = jax.random.split(key, 3)
 
     def play_one(episode: tuple[Int[Array, ""], Any]) -> Tally:
         number, drawn = episode
-        game_key, policy_key = (chance.fold_in(keys[each], number) for each in (_GAME, _POLICY))
+        game_key, policy_key = _episode_keys(key, number)
         params = clusters.params if clusters.all_alike else drawn
         return _play_episode(teams, game_key, policy_key, params, num_rounds, warmup, game, by_time, in_full)
 
     each = (jnp.arange(num_episodes), () if clusters.all_alike else clusters.params)
     return jax.lax.map(play_one, each, batch_size=at_once)
+
+
+def _episode_keys(key: PRNGKeyArray, number: Int[Array, ""] | int) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+    """The keys of an episode's game and of the policies in it."""
+    keys = jax.random.split(key, 3)
+    return chance.fold_in(keys[_GAME], number), chance.fold_in(keys[_POLICY], number)
+
+
+@partial(jax.jit, static_argnames=("game", "num_rounds"))
+def replay(
+    team: Team, clusters: Clusters, key: PRNGKeyArray, number: Int[Array, ""] | int, *, game: Any, num_rounds: int
+) -> tuple[dict[str, Shaped[Array, "P T N ..."]], Float[Array, "P T"]]:
+    """One of the episodes of `play` once more: `node_metrics` and the discount after each step, for each policy."""
+    game_key, policy_key = _episode_keys(key, number)
+    params = clusters.params if clusters.all_alike else jax.tree.map(lambda leaf: leaf[number], clusters.params)
+    reset = game.reset(chance.fold_in(game_key, 0), params)
+    state, timestep = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (team.size, *leaf.shape)), reset)
+
+    def advance(carry: tuple, round: Int[Array, ""]) -> tuple[tuple, Any]:
+        memory, state, timestep = carry
+        round_key = chance.fold_in(policy_key, round)
+        memory, action = _act(team, round_key, memory, state, timestep.observation, params, game)
+        step_key = chance.fold_in(game_key, round + 1)
+        state, timestep = jax.vmap(game.step, (None, 0, 0, None))(step_key, state, action, params)
+        told = jax.vmap(game.node_metrics, (0, None))(state, params)
+        return (memory, state, timestep), (told, timestep.discount)
+
+    first = (team.each(lambda policy: policy.init(game)), state, timestep)
+    _, told = jax.lax.scan(advance, first, jnp.arange(num_rounds))
+    return jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), told)
 
 
 def _play_episode(

@@ -36,8 +36,7 @@ _LAYOUTS = (
 
 def to_text(evaluation: Evaluation) -> str:
     """A table at most `MAX_WIDTH` characters wide for the terminal, with a legend and the conclusion."""
-    drawn = [_draw(evaluation, *layout) for layout in _LAYOUTS]
-    lines = next((lines for lines in drawn if len(lines[0]) <= MAX_WIDTH), drawn[-1])
+    lines = _table(evaluation)
     told = ["", conclusion(evaluation)] if evaluation.best_heuristic is not None else []
     legend = [_legend(evaluation)] if _legend(evaluation) else []
     prose = [*legend, _measured(evaluation), *framed(evaluation), *told]
@@ -59,13 +58,32 @@ def to_markdown(evaluation: Evaluation) -> str:
     return "\n\n".join([table, *filter(None, prose)]) + "\n"
 
 
-def _draw(evaluation: Evaluation, decimals: int, gap: str, shortest: int, digits: int) -> list[str]:
-    """The lines of the table, all of equal length; names longer than `shortest` are cropped to fit in `MAX_WIDTH`."""
+def _table(evaluation: Evaluation) -> list[str]:
+    """The lines of the table; where all columns beside each other would lose their digits, two halves, one below."""
+    whole = _fitting(evaluation, slice(None), _LAYOUTS[:-1])
+    if whole is not None:
+        return whole
+    middle = (len(_headers(evaluation, _shown(evaluation))) + 1) // 2
+    halves = slice(0, middle), slice(middle, None)
+    drawn = [_fitting(evaluation, half, _LAYOUTS) or _draw(evaluation, half, *_LAYOUTS[-1]) for half in halves]
+    width = max(len(lines[0]) for lines in drawn)
+    return [line.ljust(width, "─" if line == lines[0] else " ") for lines in drawn for line in lines]
+
+
+def _fitting(evaluation: Evaluation, columns: slice, layouts: Sequence[tuple[int, str, int, int]]) -> list[str] | None:
+    """The lines of these columns in the first layout that fits in `MAX_WIDTH`, if any does."""
+    drawn = (_draw(evaluation, columns, *layout) for layout in layouts)
+    return next((lines for lines in drawn if len(lines[0]) <= MAX_WIDTH), None)
+
+
+def _draw(evaluation: Evaluation, drawn: slice, decimals: int, gap: str, shortest: int, digits: int) -> list[str]:
+    """The lines of the columns `drawn`, all of equal length; names longer than `shortest` are cropped to fit."""
     shown, ranked = _shown(evaluation), evaluation.results
     names = [f"{role_of(result, evaluation).mark} {result.name}" for result in ranked]
-    rows = [_cells(result, evaluation, shown) for result in ranked]
+    rows = [_cells(result, evaluation, shown)[drawn] for result in ranked]
+    headers = _headers(evaluation, shown)[drawn]
     columns = [_column(list(cells), decimals, gap, digits) for cells in zip(*rows, strict=True)]
-    blocks = [_under(header, column) for header, column in zip(_headers(evaluation, shown), columns, strict=True)]
+    blocks = [_under(header, column) for header, column in zip(headers, columns, strict=True)]
     height = max(len(block) for block in blocks) - len(ranked)
     room = MAX_WIDTH - sum(len(block[0]) + 2 for block in blocks)
     widest = max(len("  policy"), min(max(map(len, names)), max(room, shortest)))

@@ -1,6 +1,7 @@
 """The share of the gap between a baseline and the optimum: its value, its interval, and where it is shown."""
 
 import csv
+import dataclasses
 import io
 import json
 import math
@@ -114,6 +115,24 @@ def test_tables_reports_and_json_show_it(compared, tmp_path):
     lines = {line["policy"]: line for line in csv.DictReader(io.StringIO(evaluation.to_table_csv(result)))}
     assert float(lines["a"]["gap_closed_low"]) == result.gap.closed["a"].low
     assert evaluation.from_json(json.loads(json.dumps(evaluation.to_json(result)))) == result
+
+
+def test_a_table_of_too_many_columns_for_their_digits_goes_on_below(compared):
+    result = compared()
+    several = {f"column {k}": (f"column {k}", "") for k in range(12)}
+    rows = [
+        dataclasses.replace(each, columns={name: each.columns["utility"] for name in ("utility", *several)})
+        for each in result.results
+    ]
+    wide = dataclasses.replace(
+        result, results=tuple(rows), columns={"utility": ("utility", ""), **several}, verdicts={}
+    )
+    lines = evaluation.to_text(wide).splitlines()
+    assert max(map(len, lines)) <= 140
+    told = [line for line in lines if line.startswith("  local") or line.startswith("* local")]
+    mean = f"{result.best.columns['utility'].mean:.3f}"
+    assert len(told) == 2 and sum(line.count(mean) for line in told) == 13
+    assert sum("gap" in line for line in lines) >= 1 and "column 11" in " ".join(lines)
 
 
 def test_an_optimum_that_is_no_better_leaves_dashes(compared):

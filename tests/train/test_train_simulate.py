@@ -1,11 +1,13 @@
 """The simulator alone through the command line: what it writes, and what it refuses."""
 
 import csv
+import gzip
 import json
 
 import jax
 import numpy as np
 import pytest
+from command_line import assert_refused
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from PIL import Image
@@ -173,3 +175,22 @@ def test_help_tells_the_keys(simulate):
     outcome = simulate("--help")
     assert outcome.status == 0
     assert "duration: ???" in outcome.out and "in the game's own unit of time" in outcome.out
+
+
+def test_statistics_tell_of_every_agent_in_every_step(simulate, here):
+    sizes = ("game=edge_two", "evaluation.num_episodes=2", "evaluation.recorded_rounds=4", "duration=4")
+    assert simulate(*sizes, "policy={name: local_first, headroom: 0.5}", "output=out", "statistics=true").status == 0
+    assert {path.name for path in (here / "out" / "statistics").iterdir()} == {
+        f"local_first(headroom=0.5)_{episode}.csv.gz" for episode in range(2)
+    }
+    for sample in rows_of(here / "out" / "samples.csv"):
+        with gzip.open(here / "out" / "statistics" / f"{sample['policy']}_{sample['episode']}.csv.gz", "rt") as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == 4 * 2
+        came, sent = (sum(float(row[name]) for row in rows) for name in ("input_rate", "forwarded"))
+        assert sent / came == pytest.approx(float(sample["forward_share"]), rel=1e-6)
+
+
+def test_statistics_of_a_game_that_does_not_tell_them_are_refused(simulate, here):
+    assert_refused(simulate(*SMALL, RULES, "statistics=true"), "game.name is 'dlb'; it must be a game that tells what")
+    assert list(here.iterdir()) == []

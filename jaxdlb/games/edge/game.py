@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PRNGKeyArray, Shaped
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, Shaped
 
 from jaxdlb import parameters
 from jaxdlb.checks import COUNT, POSITIVE_COUNT
@@ -208,6 +208,10 @@ class Edge:
     def node_metrics(self, state: State, params: Params) -> dict[str, Shaped[Array, "N ..."]]:
         """What each node and each link did in the last step, by name; see `node_metrics.node_metrics`."""
         return node_metrics(state, params)
+
+    def links(self, params: Params) -> Bool[Array, "N N"]:
+        """[i, j]: whether node i may forward to node j."""
+        return params.adjacency
 
     def _timestep(self, state: State, params: Params, utility: Float[Array, ""]) -> TimeStep[Observation]:
         return TimeStep(
