@@ -259,8 +259,9 @@ def _with_parts(schema: type) -> Iterator[type]:
             yield from _with_parts(field.type)
 
 
+@functools.cache
 def register() -> None:
-    """Tell hydra of the schemas; the files under `conf/` name them in their defaults."""
+    """Tell hydra of the schemas, once; the files under `conf/` name them in their defaults."""
     store = ConfigStore.instance()
     store.store(name="settings", node=Settings)
     for group, schemas in groups().items():
