@@ -263,8 +263,9 @@ def _with_parts(schema: type) -> Iterator[type]:
             yield from _with_parts(field.type)
 
 
+@functools.cache
 def register() -> None:
-    """Tell hydra of the schemas, which the files under `conf/` name in their defaults, and of `${times:…}`."""
+    """Tell hydra, once, of the schemas, which files under `conf/` name in their defaults, and of `${times:…}`."""
     OmegaConf.register_new_resolver("times", lambda *factors: math.prod(factors), replace=True)
     store = ConfigStore.instance()
     store.store(name="settings", node=Settings)

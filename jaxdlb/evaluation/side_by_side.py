@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
 from jaxdlb.game import Game, TimeStep, measured
 from jaxdlb.mechanics import chance
 from jaxdlb.mechanics.loops import while_any
-from jaxdlb.policies import Policy
+from jaxdlb.policies import Policy, is_opaque
 
 SampleParams = Callable[[PRNGKeyArray], Any]  # a pure function from a key to the parameters of one cluster
 
@@ -85,21 +85,16 @@ def teams_of(policies: Sequence[Policy]) -> tuple[tuple[Team, ...], list[int]]:
 
 def _program_key(policy: Policy) -> Any:
     """A key that is equal for two policies exactly if one program can serve both."""
-    if _is_opaque(policy):
+    if is_opaque(policy):
         return Constant(policy)
     shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(policy))
     return jax.tree.structure(policy), shapes
 
 
 def _team(members: list[Policy]) -> Team:
-    if _is_opaque(members[0]):
+    if is_opaque(members[0]):
         return Team(stacked=(), size=len(members), constant=Constant(members[0]))
     return Team(stacked=jax.tree.map(lambda *leaves: jnp.stack(leaves), *members), size=len(members))
-
-
-def _is_opaque(policy: Policy) -> bool:
-    leaves = jax.tree.leaves(policy)
-    return len(leaves) == 1 and leaves[0] is policy
 
 
 @struct.dataclass

@@ -1,7 +1,7 @@
 """What plays the games: heuristics and learned policies, behind one interface."""
 
 from jaxdlb.policies.heuristics import NODE_HEURISTICS, Heuristic
-from jaxdlb.policies.policy import KINDS, Family, Policy, Span, check_policy, find_family, make_heuristic
+from jaxdlb.policies.policy import KINDS, Family, Policy, Span, check_policy, find_family, is_opaque, make_heuristic
 
 __all__ = [
     "KINDS",
@@ -12,5 +12,6 @@ __all__ = [
     "Span",
     "check_policy",
     "find_family",
+    "is_opaque",
     "make_heuristic",
 ]

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax
 from jaxtyping import PRNGKeyArray
 
 from jaxdlb.catalogue import Catalogue, did_you_mean
@@ -88,6 +89,12 @@ def check_policy(name: str, policy: Any) -> None:
     """Raise ValueError unless `policy` can act."""
     if isinstance(policy, type) or not isinstance(policy, Policy):
         raise ValueError(f"{name} is {shown(policy)}; it must be a policy, such as jaxdlb.heuristic gives")
+
+
+def is_opaque(policy: Policy) -> bool:
+    """Whether `policy` is no pytree, so that a program holds it as a constant."""
+    leaves = jax.tree.leaves(policy)
+    return len(leaves) == 1 and leaves[0] is policy
 
 
 def make_heuristic(families: Mapping[str, Family], name: str, **options: Any) -> Policy:

@@ -79,12 +79,18 @@ def check_types(game: Game, params: Any) -> None:
 
 
 def check_laws(game: Game, params: Any) -> None:
-    """Under every law that can be given by its kind alone, `step` keeps the structure that `reset` gave."""
-    for name, each in parameters.declarations(params).items():
-        for kind in each.laws or ():
-            other = _default_of_kind(game, name, kind)
-            if other is not None:
-                _check_step(game, other)
+    """Under every law that can be given by its kind alone, `step` keeps the structure that `reset` gave.
+
+    One trace has the first kinds of all laws, the next has the second kinds, and so on, where they can be combined.
+    """
+    laws = {name: each.laws for name, each in parameters.declarations(params).items() if each.laws}
+    kinds = {name: [kind for kind in of if _with_laws(game, {name: kind}) is not None] for name, of in laws.items()}
+    for row in range(max(map(len, kinds.values()), default=0)):
+        together = {name: of[row] for name, of in kinds.items() if row < len(of)}
+        combined = _with_laws(game, together)
+        alone = (_with_laws(game, {name: kind}) for name, kind in together.items())
+        for other in alone if combined is None else [combined]:
+            _check_step(game, other)
 
 
 def play(game: Game, several: Sequence[Any], key: PRNGKeyArray) -> list[Rollout]:
@@ -217,10 +223,10 @@ def _check_step(game: Game, params: Any) -> None:
         claim_alike(first, second, f"the {name} that reset gives and the one that step gives must match")
 
 
-def _default_of_kind(game: Game, name: str, kind: str) -> Any:
-    """The defaults with another law; None if the law cannot be given by its kind alone."""
+def _with_laws(game: Game, kinds: Mapping[str, str]) -> Any:
+    """The defaults with other laws; None if these cannot be given by their kinds alone."""
     try:
-        return game.default_params(**{name: kind})
+        return game.default_params(**kinds)
     except ValueError:
         return None
 

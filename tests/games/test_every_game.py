@@ -1,10 +1,12 @@
 """What holds of every game in the registry; a new game is under these tests as soon as it is listed."""
 
+import functools
 import re
 from pathlib import Path
 
 import jax
 import pytest
+from matplotlib import rcParams
 
 from jaxdlb import parameters
 from jaxdlb.checks import Interval
@@ -67,19 +69,49 @@ def test_its_folder_has_the_rooms_of_every_game(name):
     assert GAMES[name].params.__module__ == f"jaxdlb.games.{name}.types"
 
 
-def test_every_viewer_draws(tmp_path):
-    for name, entry in GAMES.items():
-        if entry.viewer:
-            draw(small(name), entry, tmp_path / name)
+VIEWERS = [name for name, entry in GAMES.items() if entry.viewer]
+NUM_ROUNDS = 4
 
 
-def draw(game, entry, folder):
-    """Figures and an animation of two policies in the same episode."""
-    folder.mkdir()
-    params, key = game.default_params(), jax.random.key(0)
+@functools.cache
+def recordings_of(name):
+    """Two policies of a game in the same episode."""
+    game, entry = small(name), GAMES[name]
     policies = [family.make() for family in list(entry.heuristics.values())[:2]]
-    recordings = {policy.name: record(game, policy, params, key, 4) for policy in policies}
-    figures = entry.viewer().figures(recordings)
+    params = game.default_params()
+    return {policy.name: record(game, policy, params, jax.random.key(0), NUM_ROUNDS) for policy in policies}
+
+
+@pytest.mark.parametrize("name", VIEWERS)
+def test_its_viewer_draws_and_leaves_the_global_settings_of_the_plotting_library_alone(name, tmp_path):
+    viewer, recordings, before = GAMES[name].viewer(), recordings_of(name), dict(rcParams)
+    figures = viewer.figures(recordings)
     assert figures and all(caption for caption, _ in figures.values())
-    entry.viewer().animation(recordings, folder / "game.gif", num_frames=2, frames_per_round=1)
-    assert (folder / "game.gif").read_bytes()[:6] == b"GIF89a"
+    viewer.animation(recordings, tmp_path / "game.gif", num_frames=2, frames_per_round=1)
+    assert (tmp_path / "game.gif").read_bytes()[:6] == b"GIF89a"
+    assert dict(rcParams) == before
+
+
+@pytest.mark.parametrize("name", VIEWERS)
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"first_round": NUM_ROUNDS}, f"first_round is {NUM_ROUNDS}; it must be within 0 … {NUM_ROUNDS - 1}"),
+        ({"first_round": -1}, "first_round is -1; it must be within 0"),
+        ({"num_frames": 0}, "num_frames is 0; it must be"),
+        ({"frames_per_round": 0}, "frames_per_round is 0; it must be"),
+    ],
+)
+def test_an_impossible_animation_is_refused_and_nothing_written(name, options, sentence, tmp_path):
+    with pytest.raises(ValueError, match=sentence):
+        GAMES[name].viewer().animation(recordings_of(name), tmp_path / "game.gif", **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", VIEWERS)
+def test_without_recordings_there_is_nothing_to_draw(name, tmp_path):
+    viewer = GAMES[name].viewer()
+    with pytest.raises(ValueError, match="recordings is empty"):
+        viewer.figures({})
+    with pytest.raises(ValueError, match="recordings is empty"):
+        viewer.animation({}, tmp_path / "game.gif")

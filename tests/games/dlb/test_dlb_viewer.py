@@ -6,7 +6,6 @@ import itertools
 import jax
 import numpy as np
 import pytest
-from matplotlib import rcParams
 from PIL import Image
 
 import jaxdlb
@@ -302,29 +301,11 @@ def test_a_drawing_of_many_nodes_and_of_one_fits(recording, tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"first_round": NUM_ROUNDS}, f"first_round is {NUM_ROUNDS}; it must be within 0 … {NUM_ROUNDS - 1}"),
-        ({"first_round": -1}, "first_round is -1; it must be within 0"),
-        ({"num_frames": 0}, "num_frames is 0; it must be"),
-        ({"frames_per_round": 0}, "frames_per_round is 0; it must be"),
         ({"most_load": 0}, "most_load is 0; it must be"),
         ({"most_age": 0}, "most_age is 0; it must be"),
     ],
 )
-def test_an_impossible_animation_is_refused_and_nothing_written(recording, tmp_path, options, sentence):
+def test_an_impossible_scale_is_refused_and_nothing_written(recording, tmp_path, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         VIEWER.animation({"x": recording}, tmp_path / "game.gif", **options)
     assert not list(tmp_path.iterdir())
-
-
-def test_without_recordings_there_is_nothing_to_draw(tmp_path):
-    with pytest.raises(ValueError, match="recordings is empty"):
-        VIEWER.figures({})
-    with pytest.raises(ValueError, match="recordings is empty"):
-        VIEWER.animation({}, tmp_path / "game.gif")
-
-
-def test_drawing_leaves_the_global_settings_of_the_plotting_library_alone(recording, tmp_path):
-    before = dict(rcParams)
-    VIEWER.figures({"a": recording})
-    VIEWER.animation({"a": recording}, tmp_path / "game.gif", num_frames=2)
-    assert dict(rcParams) == before

@@ -457,25 +457,3 @@ def test_of_more_nodes_than_a_timeline_has_room_for_some_are_shown(recording, mo
     figure = timeline({"many": widened(recording, 6)})
     assert [axes.get_ylabel() for axes in figure.axes[:-1]] == ["node 0", "node 2", "node 4"]
     assert figure.get_suptitle() == "Requests over time: many (3 of 6 nodes)"
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"first_round": NUM_STEPS}, f"first_round is {NUM_STEPS}; it must be within 0 … {NUM_STEPS - 1}"),
-        ({"first_round": -1}, "first_round is -1; it must be within 0"),
-        ({"num_frames": 0}, "num_frames is 0; it must be"),
-        ({"frames_per_round": 0}, "frames_per_round is 0; it must be"),
-    ],
-)
-def test_an_impossible_animation_is_refused_and_nothing_written(recording, tmp_path, options, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        viewer.animation({"x": recording}, tmp_path / "day.gif", **options)
-    assert not list(tmp_path.iterdir())
-
-
-def test_without_recordings_there_is_nothing_to_draw(tmp_path):
-    with pytest.raises(ValueError, match="recordings is empty"):
-        viewer.figures({})
-    with pytest.raises(ValueError, match="recordings is empty"):
-        viewer.animation({}, tmp_path / "day.gif")

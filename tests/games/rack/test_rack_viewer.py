@@ -7,7 +7,6 @@ import warnings
 import jax
 import numpy as np
 import pytest
-from matplotlib import rcParams
 from matplotlib.colors import to_rgba
 from PIL import Image
 
@@ -409,32 +408,3 @@ def test_lines_part_the_tasks_of_a_short_pile_only():
     short = scene.Scene(width=300, num_nodes=3, label_rows=1, cores=grid, io=grid, most_cpu=5.0, most_io=1.0)
     assert len(short.between_tasks(np.array([0.0, 3.0, 1.5]), below=False)) == 3
     assert len(dataclasses.replace(short, most_cpu=200.0).between_tasks(np.array([0.0, 3.0, 5.0]), below=False)) == 0
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"first_round": NUM_ROUNDS}, f"first_round is {NUM_ROUNDS}; it must be within 0 … {NUM_ROUNDS - 1}"),
-        ({"first_round": -1}, "first_round is -1; it must be within 0"),
-        ({"num_frames": 0}, "num_frames is 0; it must be"),
-        ({"frames_per_round": 0}, "frames_per_round is 0; it must be"),
-    ],
-)
-def test_an_impossible_animation_is_refused_and_nothing_written(recording, tmp_path, options, sentence):
-    with pytest.raises(ValueError, match=sentence):
-        VIEWER.animation({"x": recording}, tmp_path / "game.gif", **options)
-    assert not list(tmp_path.iterdir())
-
-
-def test_without_recordings_there_is_nothing_to_draw(tmp_path):
-    with pytest.raises(ValueError, match="recordings is empty"):
-        VIEWER.figures({})
-    with pytest.raises(ValueError, match="recordings is empty"):
-        VIEWER.animation({}, tmp_path / "game.gif")
-
-
-def test_drawing_leaves_the_global_settings_of_the_plotting_library_alone(recording, tmp_path):
-    before = dict(rcParams)
-    VIEWER.figures({"a": recording})
-    VIEWER.animation({"a": recording}, tmp_path / "game.gif", num_frames=1)
-    assert dict(rcParams) == before
