@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from command_line import ROUNDS, TINY, files_of, once
+from command_line import ROUNDS, TINY, assert_refused, files_of, once
 from omegaconf import OmegaConf
 from PIL import Image
 from scipy import stats
@@ -121,6 +121,12 @@ def test_evaluating_a_run_again_gives_the_same_table_in_a_new_folder(pointer_run
     assert {path: files_of(run)[path] for path in before} == before
     (launch,) = json.loads((made / "provenance.json").read_text(encoding="utf-8"))["launches"]
     assert launch["update"] == checkpoint.best_step(run / "checkpoints")
+
+
+def test_statistics_of_a_game_that_does_not_tell_them_are_refused(pointer_run, evaluate_, here):
+    done = evaluate_(f"checkpoint={pointer_run}", "statistics=true", "output=out")
+    assert_refused(done, "game.name is 'dlb'; it must be a game that tells what each agent did (node_metrics)")
+    assert not (here / "out").exists()
 
 
 def test_a_pointer_policy_is_evaluated_elsewhere_by_overrides(pointer_run, evaluate_, here):
