@@ -8,7 +8,7 @@ from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # The suite compiles thousands of programs and runs each for a moment. Without optimisation, in one piece, they compile
-# in a third of the time. What is tried in a process of its own is compiled as users have it (`processes`).
+# in a third of the time. Where a program is to be as users have it, a process of its own compiles it (`processes`).
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",

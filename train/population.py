@@ -1,12 +1,14 @@
 """What trains side by side in one program: one seed or several, or the members of population-based training."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from jaxdlb.checks import check_size
 from jaxdlb.learners.population import Evolution, Mapper, PopulationBasedTraining, in_turn, side_by_side
@@ -56,9 +58,7 @@ class Population:
     def init(self) -> PyTree:
         """The state before the first update; with several seeds every leaf has a leading axis of them."""
         key = jax.random.key(self.seed)
-        if self.num_seeds == 1:
-            return jax.jit(self.learner.init)(key)
-        return jax.jit(self.over_seeds(self.learner.init))(side_by_side(key, self.num_seeds))
+        return self._init(key if self.num_seeds == 1 else side_by_side(key, self.num_seeds))
 
     def template(self) -> PyTree:
         """Structure, shapes and types of the state."""
@@ -66,7 +66,20 @@ class Population:
 
     def update(self, state: PyTree) -> tuple[PyTree, dict[str, Array]]:
         """One update of every seed."""
-        return self.learner.update(state) if self.num_seeds == 1 else self.over_seeds(self.learner.update)(state)
+        return self._update(state)
+
+    # Kept, so that shapes and programs come from one trace.
+
+    @functools.cached_property
+    def _init(self) -> Callable[[PRNGKeyArray], PyTree]:
+        return jax.jit(self._each(self.learner.init))
+
+    @functools.cached_property
+    def _update(self) -> Callable[[PyTree], tuple[PyTree, Metrics]]:
+        return jax.jit(self._each(self.learner.update))
+
+    def _each(self, function: Callable) -> Callable:
+        return function if self.num_seeds == 1 else self.over_seeds(function)
 
     def interval(self, state: PyTree, count: Int[Array, ""], most: int) -> tuple[PyTree, Metrics]:
         """`count` updates, at most `most`, and the metrics of each; rows from `count` on are zeros.

@@ -17,6 +17,7 @@ Either way the policy's loss is a sum of K terms for each agent, every one with 
 """
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -109,13 +110,14 @@ def find(game: Game, kind: str) -> Credit:
             actions than choices among agents.
     """
     check_choice("credit", kind, ("auto", *(each.name for each in (Whole, Chosen))))
-    known = _is_known(game)
+    known = _is_known(game)  # type: ignore[arg-type]  # games are frozen, and so hashable
     if kind == Chosen.name and not known:
         why = "which states no own utilities or has other actions than choices among agents"
         raise ValueError(f"credit is chosen; it must be auto or whole in {game.name}, {why}")
     return Whole() if kind == Whole.name or not known else Chosen()
 
 
+@functools.cache
 def _is_known(game: Game) -> bool:
     """Whether a game states own utilities, and its actions are all choices among agents."""
     found = spaces.leaves(game.action_space)

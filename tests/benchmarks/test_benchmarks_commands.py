@@ -1,11 +1,14 @@
 """The benchmarks as they are run: as modules and as files, with JSON in a file and on standard output."""
 
+import importlib
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from benchmarks import devices
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY_GAMES = (
@@ -148,7 +151,6 @@ def test_forms_are_held_against_the_obvious_ones(tmp_path):
         ("games", ["--policy", "clever"], "clever"),
         ("games", ["--game", "chess"], "chess"),
         ("games", ["--size", "num_cores=3"], "num_cores"),
-        ("games", ["--param", "completion_prob=2"], "completion_prob"),
         ("games", ["--param", "laod"], "name=value"),
         ("against_python", ["--param", "load=-1"], "load"),
         ("against_python", ["--param", "failure_prob=0.1"], "failure_prob"),
@@ -163,12 +165,25 @@ def test_forms_are_held_against_the_obvious_ones(tmp_path):
         ("learners", ["--num-envs", "2", "--rollout-length", "3", "--num-minibatches", "4"], "num_minibatches"),
     ],
 )
-def test_a_benchmark_refuses_nonsense_in_a_sentence(name, arguments, named):
-    finished = run(*AS_FILE[name], *arguments)
+def test_a_benchmark_refuses_nonsense_in_a_sentence(name, arguments, named, monkeypatch, capfd):
+    module = importlib.import_module(f"benchmarks.{name}")
+    monkeypatch.setattr(sys, "argv", [*AS_FILE[name], *arguments])
+    monkeypatch.setattr(devices, "prepare", lambda spread: None)  # it is for a process of its own
+    with pytest.raises(SystemExit, match="2"):
+        module.main()
+    assert_refused(*capfd.readouterr(), named)
+
+
+def test_a_process_refuses_nonsense_as_well():
+    finished = run(*AS_FILE["games"], "--param", "completion_prob=2")
     assert finished.returncode == 2
-    assert finished.stdout == ""
-    assert len(finished.stderr.strip().splitlines()) == 1
-    assert named in finished.stderr
+    assert_refused(finished.stdout, finished.stderr, "completion_prob")
+
+
+def assert_refused(out, err, named):
+    assert out == ""
+    assert len(err.strip().splitlines()) == 1
+    assert named in err
 
 
 def test_benchmarks_need_neither_launchers_nor_loggers():

@@ -334,20 +334,6 @@ def test_populations_of_seeds_and_settings_train_on_every_kind_of_action(space):
     assert all(moved for _, moved in changed)
 
 
-def test_seeds_in_one_program_train_as_each_alone(trained):
-    learner, *_ = trained
-    init, update = compiled(learner)
-    keys = jax.random.split(jax.random.key(3), 2)
-    starts = [init(key) for key in keys]
-    together_start = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
-    state, metrics = jax.jit(jax.vmap(learner.update))(together_start)
-    for seed in range(2):
-        alone, alone_metrics = update(starts[seed])
-        np.testing.assert_allclose(metrics["utility"][seed], alone_metrics["utility"], rtol=1e-5)
-        for together, apart in zip(jax.tree.leaves(state.params), jax.tree.leaves(alone.params), strict=True):
-            np.testing.assert_allclose(together[seed], apart, rtol=1e-3, atol=1e-5)
-
-
 def test_hyperparameters_are_data_of_the_state_so_that_one_program_serves_a_population(trained):
     learner, *_ = trained
     _, update = compiled(learner)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from command_line import ROOT, ROUNDS, TINY, call, once
-from processes import own_environment
+from processes import quick_environment
 
 sys.path.insert(0, str(ROOT))  # for `train`, which is not installed: it is imported from here on
 
@@ -64,13 +64,12 @@ def render_(here, capfd):
 @pytest.fixture(scope="session")
 def process():
     """Starts `python -m <module> <arguments>` as a user would, in a folder of choice."""
-    environment = own_environment() | {"PYTHONUNBUFFERED": "1"}
 
     def start(module, *arguments, cwd):
         return subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
             cwd=cwd,
-            env=environment,
+            env=quick_environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -91,3 +90,21 @@ def mlp_run(shared):
     """A finished run of an MLP: 12 updates, steps 4, 8 and 12 kept, not evaluated."""
     settings = [*TINY, f"total_agent_rounds={12 * ROUNDS}", "evaluation.enabled=false"]
     return once(shared / "mlp_run", lambda run: main_of("train.__main__")([*settings, f"run_dir={run}"]))
+
+
+@pytest.fixture(scope="session")
+def varied_run(shared):
+    """A finished run of IPPO with two seeds on random clusters under a recorded workload, at an absolute path."""
+    counts = [1 + k % 3 for k in range(40)] + [9, 1] * 10
+    path = shared / "workload" / "trace.csv"
+    clusters = ["game=dlb_trace", f"game.trace.path={path}", "game.trace.held_out=0.3333"]
+    clusters += ["game.params.load=0.4", "game.randomise.heartbeat_period=[2,9]"]
+    given = [*TINY, *clusters, "learner=ippo", "learner.num_seeds=2", "evaluation.heuristics=[local]"]
+    given += ["evaluation.actions=[drawn,greedy]", "seed=7"]
+
+    def run(folder):
+        path.parent.mkdir()
+        path.write_text("timestamp,value\n" + "".join(f"{60 * k},{count}\n" for k, count in enumerate(counts)))
+        return main_of("train.__main__")([*given, f"run_dir={folder}"])
+
+    return once(shared / "varied_run", run)

@@ -9,11 +9,10 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from command_line import ROUNDS, TINY, once
+from command_line import ROUNDS, TINY
 
 import jaxdlb
 from train import build, compose, provenance
-from train.__main__ import main
 
 
 def told(folder):
@@ -31,23 +30,8 @@ def nulls(value):
     return value is None or any(map(nulls, below))
 
 
-@pytest.fixture(scope="module")
-def two_seeds(shared):
-    """A finished run of two seeds that read a recorded workload by its absolute path; not evaluated."""
-    trace = shared / "workload" / "trace.csv"
-    given = [*TINY, "game=dlb_trace", f"game.trace.path={trace}", "game.params.load=0.4", "learner.num_seeds=2"]
-    given += ["game.randomise.heartbeat_period=[2,9]", "evaluation.enabled=false", "seed=7"]
-
-    def run(folder):
-        trace.parent.mkdir()
-        trace.write_text("timestamp,value\n" + "".join(f"{60 * k},{1 + k % 3}\n" for k in range(40)))
-        return main([*given, f"run_dir={folder}"])
-
-    return once(shared / "two_seeds", run)
-
-
-def test_a_run_tells_its_seeds_versions_device_and_command_line(two_seeds, shared):
-    found = told(two_seeds)
+def test_a_run_tells_its_seeds_versions_device_and_command_line(varied_run, shared):
+    found = told(varied_run)
     assert (found["seed"], found["num_seeds"]) == (7, 2)
     (launch,) = found["launches"]
     packages = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "flax", "optax")}
@@ -57,12 +41,12 @@ def test_a_run_tells_its_seeds_versions_device_and_command_line(two_seeds, share
     assert launch["update"] == 0
     assert launch["command"].startswith("python -m train total_agent_rounds=384 ")
     assert "learner.num_seeds=2" in launch["command"]
-    assert "'game.trace.path=…/trace.csv'" in launch["command"] and "'run_dir=…/two_seeds'" in launch["command"]
-    assert str(shared) not in (two_seeds / "provenance.json").read_text(encoding="utf-8")
+    assert "'game.trace.path=…/trace.csv'" in launch["command"] and "'run_dir=…/varied_run'" in launch["command"]
+    assert str(shared) not in (varied_run / "provenance.json").read_text(encoding="utf-8")
 
 
-def test_a_run_tells_what_its_settings_came_to_without_nulls(two_seeds):
-    found = told(two_seeds)["resolved"]
+def test_a_run_tells_what_its_settings_came_to_without_nulls(varied_run):
+    found = told(varied_run)["resolved"]
     assert not nulls(found)
     assert found["game"] == {"name": "dlb", **dataclasses.asdict(jaxdlb.make("dlb", num_nodes=3))}
     assert found["parameters"]["completion_prob"] == [0.2, 0.55, 0.9]
@@ -70,24 +54,24 @@ def test_a_run_tells_what_its_settings_came_to_without_nulls(two_seeds):
     assert found["randomise"] == {"heartbeat_period": [2, 9]}
     assert found["evaluation"] == {"seed": 1, "num_episodes": 4, "num_rounds": 60, "warmup": 10}
     learner = found["learner"]
-    assert (learner["name"], learner["schedule_updates"], learner["num_envs"]) == ("mappo", 4, 4)
+    assert (learner["name"], learner["schedule_updates"], learner["num_envs"]) == ("ippo", 4, 4)
     assert (found["network"]["kind"], found["network"]["hidden"]) == ("mlp", [8])
     assert found["training"] == {"num_updates": 4}
 
 
-def test_the_config_stays_one_that_a_run_can_be_evaluated_by(two_seeds, evaluate_, here, shared):
+def test_the_config_stays_one_that_a_run_can_be_evaluated_by(varied_run, evaluate_, here, shared):
     (here / "trace.csv").symlink_to(shared / "workload" / "trace.csv")
-    outcome = evaluate_(f"checkpoint={two_seeds}", "output=again", "game.trace.path=trace.csv")
+    outcome = evaluate_(f"checkpoint={varied_run}", "output=again", "game.trace.path=trace.csv")
     assert outcome.status == 0, outcome.err
     assert "learned (2 seeds)" in outcome.out
     found = told(here / "again")
     (launch,) = found["launches"]
     assert launch["command"] == (
-        "python -m train.evaluate 'checkpoint=…/two_seeds' output=again game.trace.path=trace.csv"
+        "python -m train.evaluate 'checkpoint=…/varied_run' output=again game.trace.path=trace.csv"
     )
     assert launch["update"] == 4
     assert found["resolved"] == {
-        name: each for name, each in told(two_seeds)["resolved"].items() if name in found["resolved"]
+        name: each for name, each in told(varied_run)["resolved"].items() if name in found["resolved"]
     }
 
 

@@ -12,9 +12,10 @@ import time
 import numpy as np
 import pytest
 from command_line import ROOT, ROUNDS, TINY, files_of, once
-from processes import own_environment
+from processes import quick_environment
 
 from jaxdlb import checkpoint
+from train.__main__ import main
 from train.loggers import metrics_file
 
 UPDATES = 101
@@ -46,12 +47,9 @@ def metrics_without_time(run):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(process, shared):
-    def run(folder):
-        folder.mkdir()
-        return finish(process("train", *RUN, "evaluation.enabled=false", cwd=folder))[0]
-
-    return once(shared / "uninterrupted", run) / "run"
+def uninterrupted(shared):
+    line = [*RUN, "evaluation.enabled=false"]
+    return once(shared / "uninterrupted", lambda run: main([*line, f"run_dir={run}"]))
 
 
 def assert_ended_as(run, uninterrupted):
@@ -89,7 +87,7 @@ def test_the_script_for_a_scheduler_saves_on_sigterm_asks_for_the_queue_and_goes
         (tools / name).write_text(text)
         (tools / name).chmod(0o755)
     path = os.pathsep.join([str(tools), os.environ["PATH"]])
-    environment = own_environment() | {"PATH": path, "SLURM_JOB_ID": "4242", "RUN_DIR": "run"}
+    environment = quick_environment() | {"PATH": path, "SLURM_JOB_ID": "4242", "RUN_DIR": "run"}
 
     def start():
         line = ["bash", str(ROOT / "docs" / "slurm" / "requeue.sh"), *RUN[:-1], "evaluation.enabled=false"]

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from command_line import ROUNDS, TINY, assert_refused, files_of, once
+from command_line import ROUNDS, TINY, assert_refused, files_of
 from omegaconf import OmegaConf
 from PIL import Image
 from scipy import stats
@@ -22,7 +22,6 @@ from jaxdlb import checkpoint, evaluation
 from jaxdlb.evaluation.statistics import Estimate
 from jaxdlb.learners import MAPPOConfig
 from train import build, comparison, compose, config, run_folder
-from train.__main__ import main
 from train.loggers import metrics_file
 
 
@@ -68,13 +67,14 @@ def test_every_checkpoint_is_scored_in_episodes_that_nothing_else_plays(pointer_
     assert learned.columns["utility"].mean not in scores.values()
 
 
-def test_what_a_run_ought_to_be_warned_of_is_said(train, here, monkeypatch):
+def test_what_a_run_ought_to_be_warned_of_is_said(mlp_run, train, here, monkeypatch):
+    shutil.copytree(mlp_run, here / "run")
     monkeypatch.setattr(comparison, "beaten", lambda result: ["learned"])
     monkeypatch.setattr(checkpoint, "best_step", lambda folder: 4)
-    outcome = train(*TINY, "total_agent_rounds=768", "run_dir=run")
+    outcome = train("resume=run", "evaluation.enabled=true")
     assert outcome.status == 0, outcome.err
-    assert f"warning: total_agent_rounds buys 8 updates of {ROUNDS} agent-rounds each" in outcome.err
-    assert "warning: update 8 did worse than update 4, whose policy is compared and kept" in outcome.err
+    assert f"warning: total_agent_rounds buys 12 updates of {ROUNDS} agent-rounds each" in outcome.err
+    assert "warning: update 12 did worse than update 4, whose policy is compared and kept" in outcome.err
     assert "warning: learned ends below the best heuristic, " in outcome.err
 
 
@@ -195,24 +195,6 @@ def test_the_learned_policy_is_drawn_from_a_checkpoint_alone(render_, here):
     assert "checkpoint is not given; it must be where policy is learned" in outcome.err
 
 
-@pytest.fixture(scope="module")
-def varied_run(shared):
-    """A finished run of IPPO with two seeds on random clusters under a recorded workload."""
-    counts = [1 + k % 3 for k in range(40)] + [9, 1] * 10
-    trace = "timestamp,value\n" + "".join(f"{60 * k},{count}\n" for k, count in enumerate(counts))
-    path = shared / "trace.csv"
-    clusters = ["game=dlb_trace", f"game.trace.path={path}", "game.trace.held_out=0.3333"]
-    clusters += ["game.params.load=0.4", "game.randomise.heartbeat_period=[2,9]"]
-    given = [*TINY, *clusters, "learner=ippo", "learner.num_seeds=2", "evaluation.heuristics=[local]"]
-    given += ["evaluation.actions=[drawn,greedy]"]
-
-    def run(folder):
-        path.write_text(trace)
-        return main([*given, f"run_dir={folder}"])
-
-    return once(shared / "varied_run", run)
-
-
 def test_a_trace_is_trained_on_in_its_first_part_and_evaluated_on_in_the_other(varied_run):
     scenario = build.scenario(OmegaConf.to_object(compose.from_run(varied_run, [], config.Settings, resumed=True)).game)
     clusters = [draw(jax.random.key(0)) for draw in (scenario.train, scenario.test)]
@@ -289,7 +271,8 @@ def saved_arrays(run, part):
 
 
 def test_a_sweep_gives_each_job_a_folder_of_its_own(train, here):
-    outcome = train("-m", *TINY, "evaluation.enabled=false", "learner.learning_rate=1e-3,3e-4")
+    short = ["evaluation.enabled=false", "evaluation.held_out_episodes=0"]
+    outcome = train("-m", *TINY, *short, "learner.learning_rate=1e-3,3e-4")
     assert outcome.status == 0, outcome.err
     (sweep,) = (here / "runs").iterdir()
     rates = [OmegaConf.load(sweep / str(job) / "config.yaml").learner.learning_rate for job in range(2)]

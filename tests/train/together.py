@@ -1,17 +1,13 @@
 """Runs by several processes on this machine, each started as a user or a scheduler would."""
 
-import os
 import socket
 import subprocess
 import sys
 import time
 
-from processes import own_environment
+from processes import quick_environment
 
 from jaxdlb import checkpoint
-
-# The sum over two processes takes a millisecond on a machine that is busy with other things: these runs are small.
-ENVIRONMENT = own_environment() | {"PYTHONUNBUFFERED": "1", "XLA_FLAGS": os.environ["XLA_FLAGS"]}
 
 
 def free_port():
@@ -43,7 +39,7 @@ def process(arguments, folder, further=None):
     return subprocess.Popen(
         [sys.executable, "-m", "train", *arguments],
         cwd=folder,
-        env=ENVIRONMENT | (further or {}),
+        env=quick_environment() | (further or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
