@@ -33,7 +33,6 @@ _LOG_SIGMA_RANGE = (-5.0, 1.0)
 _INSIDE = 1 - 1e-6  # for a Box scaled to (−1, 1): actions further out get the log-probability at this distance
 _NODES, _WEIGHTS = np.polynomial.hermite.hermgauss(16)
 _ALPHA_LEAST, _ALPHA_MOST = 0.05, 1000.0
-_SCORE_OF_ONE = math.log(math.expm1(1 - _ALPHA_LEAST))  # added to scores, so that a score of 0 gives concentration 1
 LEAST = 1e-6  # probabilities that are left over by others count as this where their logarithm is wanted
 _ALMOST_SURE = math.log1p(-LEAST)  # beyond that, log(1 − p) is as at this log p
 _LEAST_SHARE = 1e-6  # of a legal entry, so that its logarithm stays finite
@@ -210,9 +209,14 @@ class Dirichlet:
     def of(
         cls, space: spaces.Simplex, scores: Float[Array, "*B S"], free: Float[Array, "*B 0"], legal: Bool[Array, "*B S"]
     ) -> "Dirichlet":
-        """Concentrations are min(0.05 + softplus(score + 0.461032), 1000); if all scores are 0, it is uniform."""
-        spread = jax.nn.softplus(scores.astype(jnp.float32) + _SCORE_OF_ONE)
-        return cls(jnp.minimum(_ALPHA_LEAST + spread, _ALPHA_MOST), legal)
+        """Concentrations are min(0.05 + 0.95 · (softplus(score) / ln 2)², 1000); if all scores are 0, it is uniform.
+
+        They grow into the hundreds as a policy becomes sure. If they were linear in large scores, so would scores, and
+        noise of a few percent in them would throw a small concentration to where it has no gradient, for good; if they
+        were exponential, scores would have to be learned to a hundredth.
+        """
+        spread = (jax.nn.softplus(scores.astype(jnp.float32)) / math.log(2)) ** 2
+        return cls(jnp.minimum(_ALPHA_LEAST + (1 - _ALPHA_LEAST) * spread, _ALPHA_MOST), legal)
 
     @property
     def num_uniforms(self) -> int:
