@@ -34,7 +34,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree, Shaped
 
 if not __package__:  # run as a file: the repository's root is not on the path yet
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -87,23 +87,39 @@ class Variant:
 
 
 def random_choice(key: PRNGKeyArray, itself: Int[Array, " N"], game: Game) -> PyTree:
-    """An action of all agents, uniform over the legal choices.
+    """An action of all agents: choices uniform over nodes, shares uniform over the simplex.
 
     An agent may choose every node or nothing at all, and an illegal choice is played as the no-op; so a choice uniform
-    over all nodes is uniform over the legal ones, and no mask need be read.
+    over all nodes is uniform over the legal ones, and no mask need be read. Illegal shares stay with the agent.
     """
-    heads = [head for head in spaces.leaves(game.action_space) if isinstance(head, spaces.Discrete)]
-    numbers = chance.uniforms(key, len(heads), game.num_agents)
-    choices = [(number * head.num_choices).astype(jnp.int32) for number, head in zip(numbers, heads, strict=True)]
-    return _action(game, choices)
+    heads = spaces.leaves(game.action_space)
+    *starts, num = itertools.accumulate(map(_num_uniforms, heads), initial=0)
+    draw = chance.uniforms if num <= len(heads) else chance.uniform_rows  # which compiles faster if there are dozens
+    numbers = draw(key, num, game.num_agents)
+    return _action(
+        game, [_drawn(head, numbers[at : at + _num_uniforms(head)]) for head, at in zip(heads, starts, strict=True)]
+    )
+
+
+def _num_uniforms(head: spaces.Discrete | spaces.Simplex) -> int:
+    return 1 if isinstance(head, spaces.Discrete) else head.size
+
+
+def _drawn(head: spaces.Discrete | spaces.Simplex, numbers: Any) -> Shaped[Array, "N ..."]:
+    """A choice from one uniform number, shares from as many as there are entries (exponentials over their sum)."""
+    if isinstance(head, spaces.Discrete):
+        return (numbers[0] * head.num_choices).astype(jnp.int32)
+    exponentials = -jnp.log1p(-jnp.stack([*numbers], axis=-1))
+    return exponentials / jnp.sum(exponentials, axis=-1, keepdims=True)
 
 
 def no_operation(key: PRNGKeyArray, itself: Int[Array, " N"], game: Game) -> PyTree:
-    """Every agent names itself in every head: it keeps its tasks and asks nobody."""
-    return _action(game, [itself for _ in spaces.leaves(game.action_space)])
+    """Every agent names itself in every head, or gives itself all: it keeps its tasks and asks nobody."""
+    heads = spaces.leaves(game.action_space)
+    return _action(game, [itself if isinstance(h, spaces.Discrete) else jax.nn.one_hot(itself, h.size) for h in heads])
 
 
-def _action(game: Game, choices: list[Int[Array, " N"]]) -> PyTree:
+def _action(game: Game, choices: list[Shaped[Array, "N ..."]]) -> PyTree:
     treedef = jax.tree.structure(game.action_space, is_leaf=lambda node: isinstance(node, spaces.Space))
     return jax.tree.unflatten(treedef, choices)
 
