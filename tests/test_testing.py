@@ -12,9 +12,10 @@ from reference import ticking
 from reference.ticking import Params, Ticking
 
 from jaxdlb.game import Bound, Column, Verdict
+from jaxdlb.parameters import law
 from jaxdlb.policies import Family
 from jaxdlb.spaces import Box, Simplex
-from jaxdlb.testing import check_game
+from jaxdlb.testing import check_game, rounds
 from jaxdlb.testing.declared import check_fresh
 
 BROKEN = {}
@@ -311,12 +312,51 @@ class Undeclared(Ticking):
         return MoreParams(**{field.name: getattr(made, field.name) for field in dataclasses.fields(made)})
 
 
+@broken("the state that reset gives and the one that step gives must match: left")
+class BrokenUnderALaw(Ticking):
+    def step(self, key, state, action, params):
+        state, timestep = super().step(key, state, action, params)
+        fades = isinstance(params.worth, ticking.Fading)
+        return state.replace(left=jnp.float32(1) * state.left) if fades else state, timestep
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_game_is_found(name):
     game, sentence = BROKEN[name]
     with pytest.raises(AssertionError) as found:
         check_game(game(num_workers=2, capacity=3))
     assert sentence in str(found.value)
+
+
+@struct.dataclass
+class TwoLaws(Params):
+    """Another law, of three kinds that can each be given alone."""
+
+    tools: ticking.Steady | ticking.Fading = law(
+        {"steady": ticking.Steady, "fading": ticking.Fading, "again": ticking.Steady}
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class WithTwoLaws(Ticking):
+    combined: bool = True  # whether both may be other than their defaults
+
+    def default_params(self, worth="steady", tools="steady"):
+        if "steady" not in (worth, tools) and not self.combined:
+            raise ValueError("worth and tools exclude each other")
+        made, kinds = super().default_params(worth=worth), {"steady": ticking.Steady, "fading": ticking.Fading}
+        return TwoLaws(**vars(made), tools=kinds.get(tools, ticking.Steady)())
+
+
+def test_every_kind_of_every_law_is_stepped_under_together_where_that_is_allowed(monkeypatch):
+    stepped = []
+    monkeypatch.setattr(rounds, "_check_step", lambda _, params: stepped.append((params.worth, params.tools)))
+    steady, fading = ticking.Steady(), ticking.Fading()
+    for combined, second in ((True, [(fading, fading)]), (False, [(fading, steady), (steady, fading)])):
+        stepped.clear()
+        game = WithTwoLaws(combined=combined)
+        rounds.check_laws(game, game.default_params())
+        assert stepped == [(steady, steady), *second, (steady, steady)]
 
 
 # Actions that are no choices among alternatives

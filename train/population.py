@@ -68,19 +68,6 @@ class Population:
         """One update of every seed."""
         return self._update(state)
 
-    # Kept, so that shapes and programs come from one trace.
-
-    @functools.cached_property
-    def _init(self) -> Callable[[PRNGKeyArray], PyTree]:
-        return jax.jit(self._each(self.learner.init))
-
-    @functools.cached_property
-    def _update(self) -> Callable[[PyTree], tuple[PyTree, Metrics]]:
-        return jax.jit(self._each(self.learner.update))
-
-    def _each(self, function: Callable) -> Callable:
-        return function if self.num_seeds == 1 else self.over_seeds(function)
-
     def interval(self, state: PyTree, count: Int[Array, ""], most: int) -> tuple[PyTree, Metrics]:
         """`count` updates, at most `most`, and the metrics of each; rows from `count` on are zeros.
 
@@ -106,6 +93,19 @@ class Population:
             return variables, float(np.mean(scores)), {}
         best = int(np.nanargmax(scores))
         return jax.tree.map(lambda leaf: leaf[best], variables), float(scores[best]), {"member": best}
+
+    # Traced once, for shapes and programs alike.
+
+    @functools.cached_property
+    def _init(self) -> Callable[[PRNGKeyArray], PyTree]:
+        return jax.jit(self._each(self.learner.init))
+
+    @functools.cached_property
+    def _update(self) -> Callable[[PyTree], tuple[PyTree, Metrics]]:
+        return jax.jit(self._each(self.learner.update))
+
+    def _each(self, function: Callable) -> Callable:
+        return function if self.num_seeds == 1 else self.over_seeds(function)
 
 
 def population_of(settings: Any, learner: Any) -> Population:
