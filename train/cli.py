@@ -10,6 +10,8 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from omegaconf import OmegaConf
+
 from jaxdlb import compilation
 
 from . import compose, config, errors, launchers, loop, own_conf, reference, signals
@@ -36,6 +38,21 @@ def main(
     return run(lambda: prepare(own_conf.as_override(given)), work, given)
 
 
+def main_of_keys(
+    description: str | None,
+    schema: type,
+    prepare: Callable[[Sequence[str]], Prepared],
+    work: Callable[[Prepared], object],
+    arguments: Sequence[str] | None = None,
+) -> int:
+    """Like `main`, of a launcher whose keys are the fields of `schema` alone, which no group chooses."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if set(HELP) & set(given):
+        print(_described(description or "", reference.keys(OmegaConf.structured(schema))))
+        return 0
+    return run(lambda: prepare(given), work, given)
+
+
 def helped(description: str, arguments: Sequence[str], schema: type = config.Settings, groups: str = "") -> str:
     """What --help prints: every key with the groups and values that the rest of the command line chooses.
 
@@ -46,6 +63,10 @@ def helped(description: str, arguments: Sequence[str], schema: type = config.Set
     if "checkpoint" in {field.name for field in dataclasses.fields(schema)}:
         overrides = [text for text in overrides if not text.startswith("checkpoint=")]
     keys = reference.keys(compose.from_conf(overrides, schema))
+    return _described(description, keys, groups)
+
+
+def _described(description: str, keys: str, groups: str = "") -> str:
     return launchers.as_called(f"{description.strip()}\n\n{groups}Keys, their values and what they mean:\n{keys}")
 
 

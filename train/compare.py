@@ -27,7 +27,7 @@ from jaxdlb.evaluation.algorithms import Contest, Task
 from jaxdlb.evaluation.marl_eval import Runs
 from jaxdlb.writing import write_whole
 
-from . import cli, comparison, compose, evaluated, provenance, reference, run_folder
+from . import cli, comparison, compose, evaluated, provenance, run_folder
 from .evaluated import EvaluatedRun
 from .loggers import metrics_file
 
@@ -306,12 +306,7 @@ def _once(names: Any) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (without the program's name), and return the exit status."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    if set(cli.HELP) & set(given):
-        keys = reference.keys(OmegaConf.structured(CompareSettings))
-        print(f"{(__doc__ or '').strip()}\n\nKeys, their values and what they mean:\n{keys}")
-        return 0
-    return cli.run(lambda: prepare(given), execute, given)
+    return cli.main_of_keys(__doc__, CompareSettings, prepare, execute, arguments)
 
 
 if __name__ == "__main__":

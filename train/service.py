@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from jaxdlb.games import GAMES
 
-from . import cli, compose, reference
+from . import cli, compose
 
 SETTINGS: type[Any] = next(entry.node for entry in GAMES.values() if entry.node is not None)
 
@@ -40,12 +40,7 @@ def execute(node: Any) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (without the program's name), and return the exit status."""
-    given = sys.argv[1:] if arguments is None else list(arguments)
-    if set(cli.HELP) & set(given):
-        keys = reference.keys(OmegaConf.structured(SETTINGS))
-        print(f"{(__doc__ or '').strip()}\n\nKeys, their values and what they mean:\n{keys}")
-        return 0
-    return cli.run(lambda: prepare(given), execute, given)
+    return cli.main_of_keys(__doc__, SETTINGS, prepare, execute, arguments)
 
 
 if __name__ == "__main__":

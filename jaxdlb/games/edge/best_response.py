@@ -1,5 +1,6 @@
 """The strongest rule for the edge: every node answers what others send, as it last heard, by its own cheapest split."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -55,7 +56,7 @@ def best_response(
     return Memory(from_others, peers[..., Peer.HEARD_AGE], share), (inputs, share)
 
 
-def _marginal(amounts: Any, inputs: Float[Array, " N"], most: Any) -> Float[Array, " N"]:
+def _marginal(amounts: Callable[[Array], Array], inputs: Float[Array, " N"], most: Any) -> Float[Array, " N"]:
     """The marginal cost, at most so much, at which a node's `amounts` come to its input, by bisection."""
 
     def halve(_: Any, between: tuple[Array, Array]) -> tuple[Array, Array]:
