@@ -13,7 +13,8 @@ from jaxdlb.networks.actor_critic import (
 )
 from jaxdlb.networks.autoregressive import Autoregressive, Distribution
 from jaxdlb.networks.config import NetworkConfig
-from jaxdlb.networks.distributions import HEADS, ActionDistribution, Categorical, Dirichlet, SquashedNormal
+from jaxdlb.networks.distributions import ActionDistribution
+from jaxdlb.networks.heads import HEADS, Categorical, Dirichlet, SquashedNormal
 
 __all__ = [
     "HEADS",

@@ -14,7 +14,8 @@ from jaxdlb.checks import check_choice
 from jaxdlb.game import Game
 from jaxdlb.networks.autoregressive import Autoregressive, Distribution, num_shifts
 from jaxdlb.networks.config import AUTO, NetworkConfig
-from jaxdlb.networks.distributions import HEADS, ActionDistribution
+from jaxdlb.networks.distributions import ActionDistribution
+from jaxdlb.networks.heads import HEADS
 from jaxdlb.networks.torsos import MLP, TORSOS, Affine, Embedding, Features
 
 _HEAD_SCALE = 0.01  # initial scores near 0, so that all legal choices are about equally likely

@@ -18,7 +18,8 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from jaxdlb import spaces
 from jaxdlb.mechanics import chance
-from jaxdlb.networks.distributions import LEAST, NEVER, ActionDistribution, Categorical, outer
+from jaxdlb.networks.distributions import ActionDistribution, outer
+from jaxdlb.networks.heads import LEAST, NEVER, Categorical
 
 
 def num_shifts(action_spaces: Sequence[spaces.Space]) -> int:
