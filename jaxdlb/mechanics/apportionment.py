@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
-FEW = 24  # up to this many entries, comparing all remainders in pairs is faster than bisecting between them
+FEW = 6  # up to this many entries, passing by each of them is faster than bisecting between them
 
 
 def split(
@@ -20,8 +20,8 @@ def split(
     base, rest = _divided(total[..., None] * weights, jnp.maximum(whole, 1))
     left = jnp.where(whole > 0, total[..., None] - jnp.sum(base, axis=-1, keepdims=True), 0)
     is_first = jnp.arange(weights.shape[-1]) == jnp.asarray(first)[..., None]
-    largest = _largest_in_pairs if weights.shape[-1] <= FEW else _largest_by_bisection
-    return base + largest(rest, left, is_first)
+    with_largest = _with_largest_by_one if weights.shape[-1] <= FEW else _with_largest_by_bisection
+    return with_largest(base, rest, left, is_first)
 
 
 def _divided(
@@ -37,17 +37,33 @@ def _divided(
     return guess + off, rest - off * divisor
 
 
-def _largest_in_pairs(rest: Int[Array, "*B A"], left: Int[Array, "*B 1"], is_first: Bool[Array, "*B A"]) -> Array:
-    """1 for the `left` largest entries of `rest`, and 0 for the others, by how many come before each."""
-    index = jnp.arange(rest.shape[-1])
-    place = jnp.where(is_first, -1, index)
-    before = place[..., None, :] < place[..., :, None]
-    this, other = rest[..., :, None], rest[..., None, :]
-    num_before = jnp.sum((other > this) | ((other == this) & before), axis=-1, dtype=jnp.int32)
-    return (num_before < left).astype(jnp.int32)
+def _with_largest_by_one(
+    base: Int[Array, "*B A"], rest: Int[Array, "*B A"], left: Int[Array, "*B 1"], is_first: Bool[Array, "*B A"]
+) -> Int[Array, "*B A"]:
+    """`base`, and one more for the `left` largest entries of `rest`.
+
+    Each entry has a unit until as many others as there are units have come before it. What the loop carries lies in
+    memory: XLA would work out anew, for everything that reads the amounts, whatever they are made of.
+    """
+    num_entries = rest.shape[-1]
+    place = jnp.broadcast_to(jnp.where(is_first, -1, jnp.arange(num_entries)), rest.shape)
+
+    def pass_by(amounts: tuple[Array, Array], one: Int[Array, ""]) -> tuple[tuple[Array, Array], None]:
+        amount, open_units = amounts
+        other, its_place = (jax.lax.dynamic_index_in_dim(each, one, -1) for each in (rest, place))
+        before = (other > rest) | ((other == rest) & (its_place < place))
+        still_open = open_units - before.astype(jnp.int32)
+        lost = (open_units > 0) & (still_open <= 0)
+        return (amount - lost.astype(jnp.int32), still_open), None
+
+    start = base + (left > 0).astype(jnp.int32), jnp.broadcast_to(left, rest.shape)
+    (amounts, _), _ = jax.lax.scan(pass_by, start, jnp.arange(num_entries))
+    return amounts
 
 
-def _largest_by_bisection(rest: Int[Array, "*B A"], left: Int[Array, "*B 1"], is_first: Bool[Array, "*B A"]) -> Array:
+def _with_largest_by_bisection(
+    base: Int[Array, "*B A"], rest: Int[Array, "*B A"], left: Int[Array, "*B 1"], is_first: Bool[Array, "*B A"]
+) -> Int[Array, "*B A"]:
     """The same, by halving the range of the smallest remainder that is among the largest."""
 
     def narrow(ends: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -58,9 +74,14 @@ def _largest_by_bisection(rest: Int[Array, "*B A"], left: Int[Array, "*B 1"], is
 
     ends = jnp.zeros_like(left), jnp.max(rest, axis=-1, keepdims=True) + 1
     least, _ = jax.lax.while_loop(lambda ends: jnp.any(ends[1] - ends[0] > 1), narrow, ends)
-    above, equal = rest > least, rest == least
-    among_equal = left - jnp.sum(above, axis=-1, keepdims=True)
-    first_is_equal = jnp.any(is_first & equal, axis=-1, keepdims=True)
-    others = jnp.cumsum(equal & ~is_first, axis=-1)
-    chosen = equal & jnp.where(is_first, among_equal > 0, others + first_is_equal <= among_equal)
-    return (above | chosen).astype(jnp.int32)
+    place = jnp.where(is_first, -1, jnp.arange(rest.shape[-1]))
+
+    def hand_out(now: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        amount, equal, among_equal = now
+        its_place = jnp.where(equal, place, rest.shape[-1])
+        foremost = (its_place == jnp.min(its_place, axis=-1, keepdims=True)) & (among_equal > 0)
+        return amount + foremost.astype(jnp.int32), equal & ~foremost, among_equal - 1
+
+    above = (rest > least).astype(jnp.int32)
+    start = base + above, rest == least, left - jnp.sum(above, axis=-1, keepdims=True)
+    return jax.lax.while_loop(lambda now: jnp.any(now[2] > 0), hand_out, start)[0]

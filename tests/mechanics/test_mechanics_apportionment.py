@@ -1,4 +1,4 @@
-"""The largest-remainder rule against a plain reading of it, by both ways to find the largest remainders."""
+"""The largest-remainder rule against a plain reading of it, by both ways to hand out what is left."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +8,7 @@ from reference.edge import split as plain_split
 from jaxdlb.mechanics import apportionment
 
 
-@pytest.mark.parametrize("few", [0, 1000], ids=["by bisection", "in pairs"])
+@pytest.mark.parametrize("few", [0, 1000], ids=["by bisection", "one by one"])
 @pytest.mark.parametrize("num_entries", [1, 2, 3, 9, 40])
 @pytest.mark.parametrize("most", [1, 3, 2**15], ids=["nothing", "ties", "shares"])
 def test_it_divides_as_the_rule_says(few, num_entries, most, monkeypatch):
@@ -25,7 +25,7 @@ def test_it_divides_as_the_rule_says(few, num_entries, most, monkeypatch):
     assert parts.tolist() == expected
 
 
-@pytest.mark.parametrize("few", [0, 1000], ids=["by bisection", "in pairs"])
+@pytest.mark.parametrize("few", [0, 1000], ids=["by bisection", "one by one"])
 def test_of_equal_claims_the_first_comes_first_and_then_the_least_index(few, monkeypatch):
     monkeypatch.setattr(apportionment, "FEW", few)
     weights = jnp.array([1, 1, 1, 1, 0])

@@ -10,6 +10,7 @@ from jaxdlb.games.edge import service
 from jaxdlb.games.edge.types import Action, Params, State
 from jaxdlb.mechanics import chance, heartbeats, transit
 from jaxdlb.mechanics.apportionment import split
+from jaxdlb.mechanics.loops import while_any
 
 _INPUTS, _BANDWIDTH, _INPUTS_START, _BANDWIDTH_START = range(4)  # folded into a step's key
 _WHOLE = 2**15  # the weight of a share of 1
@@ -153,9 +154,19 @@ def whole_inputs(rates: Float[Array, " N"], params: Params) -> Int[Array, " N"]:
         jnp.round(jnp.clip(rates, -1.0, most.astype(jnp.float32))).astype(jnp.int32), params.input_min, most
     )
     limit = rate.shape[0] * jnp.minimum(params.mean_input_limit, most)  # a mean above the most limits nothing
-    above = rate - params.input_min
-    scaled = params.input_min + split(limit - rate.shape[0] * params.input_min, above)
-    return jnp.where((limit > 0) & (jnp.sum(rate) > limit), scaled, rate)
+    return while_any(_exceeds, _scaled_down, (limit, params.input_min), rate)
+
+
+def _exceeds(limits: tuple[Int[Array, ""], Int[Array, ""]], rate: Int[Array, " N"]) -> Bool[Array, ""]:
+    limit, _ = limits
+    return (limit > 0) & (jnp.sum(rate) > limit)
+
+
+def _scaled_down(limits: tuple[Int[Array, ""], Int[Array, ""]], rate: Int[Array, " N"]) -> Int[Array, " N"]:
+    """Rates whose sum is the limit, if it was above; each keeps its part of what is above the least."""
+    limit, least = limits
+    scaled = least + split(limit - rate.shape[0] * least, rate - least)
+    return jnp.where(_exceeds(limits, rate), scaled, rate)
 
 
 def hear(

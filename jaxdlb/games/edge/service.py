@@ -7,6 +7,7 @@ is Erlang's, and the m-th gets L_m = λ(B_{m−1} − B_m). An instance is remov
 where T_I ≥ 8 · T_c; below, the model lets cold starts run without bound.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -14,10 +15,11 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Float, Int
 
+from jaxdlb.mechanics import batches
+
 _LONGEST = 60.0  # L · T_I beyond this gives a life without end anyhow
 _LEAST_SERVED = 1e-6  # a node that serves a smaller share of its requests serves none
-_FEW_EXPECTED = 0.5  # below so many requests within T, the gap between them is summed as a series
-_SERIES = (1 / 2, 1 / 3, 1 / 8, 1 / 30, 1 / 144, 1 / 840)  # (k + 1) / (k + 2)!, with alternating signs
+_NONE_EXPECTED = 1e-30  # requests within T; at 0 the mean gap between them is 0 / 0
 
 
 @struct.dataclass
@@ -45,6 +47,13 @@ def perform(
     One pass over m = 1 … `most`. Weights of the stationary law are relative to the likeliest state so far: growth falls
     and removal rises with m, so the law has one peak. Both probabilities are within 10⁻⁶ of float64.
     """
+    nodes = jnp.broadcast_arrays(rate, warm_time, cold_time, idle_time, instances)
+    fares = batches.in_one_row(functools.partial(_walk, most), *(each.ravel() for each in nodes))
+    return jax.tree.map(lambda each: each.reshape(nodes[0].shape), fares)
+
+
+def _walk(most: int, rate: Number, warm_time: Number, cold_time: Number, idle_time: Number, instances: Any) -> Service:
+    """One pass over m = 1 … `most`."""
     traffic, time = rate * warm_time, idle_time + warm_time
 
     def visit(walk: "_Walk", m: Float[Array, ""]) -> tuple["_Walk", None]:
@@ -93,14 +102,14 @@ class _Walk:
         idle_time: Number,
     ) -> "_Walk":
         """The walk one instance further; sums stay as they are where the node has no such instance."""
-        whole = m + traffic * self.busy
-        requests = rate * self.busy * (m - traffic * self.idle) / whole  # L_m
-        busy, idle = traffic * self.busy / whole, m / whole
-        stretch = jnp.expm1(jnp.minimum(requests * idle_time, _LONGEST))
+        share = 1 / (m + traffic * self.busy)
+        requests = rate * self.busy * (m - traffic * self.idle) * share  # L_m
+        busy, idle = traffic * self.busy * share, m * share
+        stretch = jnp.exp(jnp.minimum(requests * idle_time, _LONGEST)) - 1
         removal = self.removal + 1 / (idle_time + stretch * time * _parted(requests * time))
         peak = self.growth >= removal
-        shrink = jnp.where(peak, removal / self.growth, 1.0)
-        weight = jnp.where(peak, 1.0, self.weight * self.growth / removal)
+        ratio = jnp.minimum(self.growth, removal) / jnp.maximum(self.growth, removal)
+        shrink, weight = jnp.where(peak, ratio, 1.0), jnp.where(peak, 1.0, self.weight * ratio)
         growth = rate * busy / (1 + rate * busy * cold_time)
 
         def kept(new: Number, old: Number) -> Number:
@@ -120,9 +129,10 @@ class _Walk:
 
 
 def _parted(y: Number) -> Number:
-    """(1 − e^{−y})/y − e^{−y}: the mean gap of at most T between requests at y per T, times its probability, over T."""
-    small = jnp.zeros_like(y)
-    for coefficient in reversed(_SERIES):
-        small = y * (coefficient - small)
-    y = jnp.maximum(y, _FEW_EXPECTED)
-    return jnp.where(y > _FEW_EXPECTED, (1 - jnp.exp(-y)) / y - jnp.exp(-y), small)
+    """(1 − e^{−y})/y − e^{−y}: the mean gap of at most T between requests at y per T, times its probability, over T.
+
+    Where y is small the difference cancels, but then it stands beside 1 in a life.
+    """
+    y = jnp.maximum(y, _NONE_EXPECTED)
+    none_comes = jnp.exp(-y)
+    return (1 - none_comes) / y - none_comes
