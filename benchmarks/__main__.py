@@ -22,15 +22,20 @@ PICTURE = "throughput.png"
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One benchmark: its module, its arguments, and what it is about."""
+    """One benchmark: its name, what it is about, its arguments, and its module if that is not called the same."""
 
     name: str
     title: str
     arguments: tuple[str, ...] = ()
+    module: str | None = None
+
+    @property
+    def launch(self) -> list[str]:
+        return ["-m", f"benchmarks.{self.module or self.name}", *self.arguments]
 
     @property
     def command(self) -> str:
-        return " ".join(["python -m", f"benchmarks.{self.name}", *self.arguments])
+        return " ".join(["python", *self.launch])
 
 
 PARTS = (
@@ -44,6 +49,16 @@ PARTS = (
             *("--num-nodes", "8", "16", "64", "256", "--num-envs", "4", "16", "64", "256", "1024", "4096"),
             *("--policy", "random", "--consume", "reward", "observation"),
         ),
+    ),
+    Part(
+        "edge",
+        "Throughput of the edge, each environment with a network of its own",
+        (
+            *("--game", "edge", "--size", "max_instances=30", "--param", "instances=30"),
+            *("--num-nodes", "2", "5", "8", "64", "--num-envs", "8", "32", "256", "2048"),
+            *("--policy", "random", "--consume", "reward"),
+        ),
+        module="games",
     ),
     Part("learners", "An update of MAPPO"),
     Part("forms", "What the less obvious forms of the code gain"),
@@ -91,6 +106,7 @@ def targets(results: Results) -> list[Target]:
         for size in results["growth"]
         if size["num_nodes"] == 1024
     ]
+    found += _of_the_edge(results["edge"])
     for update in results["learners"]:
         name = f"{update['network']}, N = {update['num_nodes']}"
         share, rate = update["shares"]["game"]["median"], update["of_matmul_rate"]["median"]
@@ -117,11 +133,25 @@ def targets(results: Results) -> list[Target]:
 
 def _best_rates(races: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """By policy, the node-slices a second of the rack with the number of environments that suits it best."""
-    best: dict[str, float] = {}
-    for race in races:
-        rate = race["jax_node_rounds_per_second"]["median"]
-        best[race["policy"]] = max(rate, best.get(race["policy"], 0.0))
-    return best
+    return _best([(race["policy"], race["jax_node_rounds_per_second"]) for race in races])
+
+
+def _of_the_edge(results: Sequence[Mapping[str, Any]]) -> list[Target]:
+    """Steps a second beside those of DFaaS' own environment, whose caches are warm, and what a node costs."""
+    best = _best([(size["num_nodes"], size["node_rounds_per_second"]) for size in results])
+    return [
+        *(
+            Target(f"steps/s of the edge over the {theirs:,} of its source, N = {n}", best[n] / n / theirs, bound, True)
+            for n, theirs, bound in ((2, 6760, 300.0), (5, 2240, 200.0))
+        ),
+        Target("cost of a node of the edge at N = 64 over N = 8", best[8] / best[64], 3.0, False),
+    ]
+
+
+def _best(rates: Sequence[tuple[Any, Mapping[str, float]]]) -> dict[Any, float]:
+    """By name, the greatest of the medians: with as many environments as suit it best."""
+    names = dict.fromkeys(name for name, _ in rates)
+    return {name: max(rate["median"] for each, rate in rates if each == name) for name in names}
 
 
 _RATES = {"mlp": 50.0, "pointer": 35.0}  # percent
@@ -130,7 +160,7 @@ _RATES = {"mlp": 50.0, "pointer": 35.0}  # percent
 def run(part: Part, folder: Path) -> tuple[str, dict[str, Any]]:
     """What a benchmark prints, and what it writes as JSON."""
     path = folder / f"{part.name}.json"
-    command = [sys.executable, "-m", f"benchmarks.{part.name}", *part.arguments, "--json", str(path)]
+    command = [sys.executable, *part.launch, "--json", str(path)]
     done = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"benchmarks: {part.command} failed; nothing was written")

@@ -42,6 +42,10 @@ RESULTS = {
         for envs in (4, 64)
         for consume in ("reward", "observation")
     ],
+    "edge": [
+        {"num_nodes": n, "num_envs": envs, "node_rounds_per_second": spread(rate)}
+        for n, envs, rate in ((2, 32, 6760e3), (2, 256, 6760e2), (5, 32, 2240e2), (8, 32, 4e6), (64, 8, 1e6))
+    ],
     "learners": [
         {
             "network": network,
@@ -87,6 +91,9 @@ def test_the_page_holds_every_table_under_its_command(page):
         "| million node-slices/s of the rack, N = 16, random | ≥ 1.2 | 2.1 | yes |",
         "| million node-slices/s of the rack, N = 16, noop | ≥ 1.2 | 1 | no |",
         "| cost of a node at N = 1,024 over N = 16 | ≤ 2 | 2.5 | no |",
+        "| steps/s of the edge over the 6,760 of its source, N = 2 | ≥ 300 | 500 | yes |",
+        "| steps/s of the edge over the 2,240 of its source, N = 5 | ≥ 200 | 20 | no |",
+        "| cost of a node of the edge at N = 64 over N = 8 | ≤ 3 | 4 | no |",
         "| game in an update, mlp, N = 8 | ≤ 15% | 2% | yes |",
         "| optimising over its matmul rate, mlp, N = 8 | ≥ 50% | 70% | yes |",
         "| optimising over its matmul rate, pointer, N = 8 | ≥ 35% | 30% | no |",
