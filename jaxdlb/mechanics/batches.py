@@ -16,7 +16,7 @@ def in_one_row(function: Callable[..., Result], *arrays: Shaped[Array, "... R"])
 
     Under `vmap` the places of the whole batch stand on one axis, the last. On a CPU, XLA makes vectors of that axis
     alone, and a network of two nodes would fill two of sixteen places. `function` returns a pytree of arrays with the
-    same last axis and may not close over traced arrays; there is no reverse-mode derivative.
+    same last axis and may not close over traced arrays. Derivatives are those of `function` itself.
     """
 
     @custom_vmap
@@ -30,7 +30,13 @@ def in_one_row(function: Callable[..., Result], *arrays: Shaped[Array, "... R"])
         result = in_one_row(function, *map(_joined, batches))
         return jax.tree.map(lambda row: _parted(row, axis_size), result), jax.tree.map(lambda row: True, result)
 
-    return run(*arrays)
+    differentiable = jax.custom_jvp(run)
+
+    @differentiable.defjvp
+    def differentiate(rows: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Result, Result]:
+        return run(*rows), jax.jvp(function, rows, tangents)[1]
+
+    return differentiable(*arrays)
 
 
 def _joined(batch: Shaped[Array, "E ... R"]) -> Shaped[Array, "... ER"]:

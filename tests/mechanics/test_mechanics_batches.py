@@ -40,3 +40,14 @@ def test_an_axis_in_the_middle_is_found_too():
 def test_alone_it_is_the_function():
     columns, factor = jnp.arange(6.0).reshape(2, 3), jnp.arange(3.0)
     np.testing.assert_array_equal(run(columns, factor)["sum"], columns.sum(0))
+
+
+def test_derivatives_are_those_of_the_function_alone_and_in_batches():
+    columns, factor = jnp.arange(12.0).reshape(2, 2, 3), jnp.arange(3.0)
+
+    def total(columns, factor):
+        return jnp.sum(jnp.sin(run(columns, factor)["scaled"]))
+
+    together = jax.jit(jax.vmap(jax.grad(total), (0, None)))(columns, factor)
+    np.testing.assert_allclose(together, factor * jnp.cos(columns * factor), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(jax.grad(total)(columns[1], factor), together[1], rtol=1e-5, atol=1e-6)

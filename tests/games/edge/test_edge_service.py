@@ -53,3 +53,17 @@ def test_float32_is_as_exact_as_double_precision(most, longest):
 def test_without_instances_everything_is_rejected():
     served = fares((10, 0.5, 1.25, 60, 0), 5)
     assert (float(served.reject_prob), float(served.cold_prob), float(served.pool_size)) == (1.0, 0.0, 0.0)
+
+
+def test_rejections_have_the_slope_of_the_exact_model_in_the_rate():
+    rate, rest = np.array([5.0, 40.0, 55.0, 60.0, 80.0]), (0.5, 1.25, 60.0)
+
+    def lost(rate):
+        return rate * perform(rate, *(jnp.float32(each) for each in rest), jnp.int32(30), 30).reject_prob
+
+    slopes = jax.jit(jax.vmap(jax.grad(lost)))(jnp.asarray(rate, jnp.float32))
+    exact = [
+        (sum(sign * at * plain_service(at, *rest, 30)[0] for sign, at in ((1, each + 1e-4), (-1, each - 1e-4)))) / 2e-4
+        for each in rate
+    ]
+    np.testing.assert_allclose(slopes, exact, rtol=1e-3, atol=1e-5)
