@@ -96,10 +96,11 @@ def mean_of(metric: str) -> Callable[[Sums], float]:
 
 @dataclasses.dataclass(frozen=True)
 class Lengths:
-    """How long the episodes of an evaluation are by default, in steps."""
+    """How long the episodes of an evaluation are by default, in steps, and how much of one its pictures show."""
 
     num_rounds: int
     warmup: int = 0  # steps at the start that are not counted
+    recorded: int = 200  # steps that the pictures of a game show
 
 
 @runtime_checkable

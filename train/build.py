@@ -175,10 +175,11 @@ def named_with_options(entry: Any, key: str) -> tuple[str, dict[str, Any]]:
 
 
 def lengths(evaluation: Any, entry: Entry) -> Lengths:
-    """How long episodes are: as the evaluation's settings say, or as the game asks."""
+    """How long episodes are, and their pictures: as the evaluation's settings say, or as the game asks."""
     num_rounds = entry.lengths.num_rounds if evaluation.num_rounds is None else evaluation.num_rounds
     warmup = entry.lengths.warmup if evaluation.warmup is None else evaluation.warmup
-    return Lengths(num_rounds, warmup)
+    recorded = entry.lengths.recorded if evaluation.recorded_rounds is None else evaluation.recorded_rounds
+    return Lengths(num_rounds, warmup, recorded)
 
 
 def check(settings: Any) -> None:
@@ -194,7 +195,7 @@ def check(settings: Any) -> None:
     each = lengths(evaluation, entry)
     with named("evaluation", evaluation):
         check_sizes(evaluation.num_episodes, each.num_rounds, each.warmup)
-        check_size("recorded_rounds", evaluation.recorded_rounds, 1)
+        check_size("recorded_rounds", each.recorded, 1)
         if evaluation.held_out_episodes is not None:
             check_size("held_out_episodes", evaluation.held_out_episodes, 0)
         check_size("held_out_rounds", evaluation.held_out_rounds, 1)

@@ -200,7 +200,8 @@ def figures(
     if "animation" in asked:
         made["animation"] = ("The learned policy and the best heuristic, animated", _animation(scenario, recordings))
     if "timeline" in asked:
-        played = over_time(scenario, shown, settings.seed, num_rounds=settings.recorded_rounds)
+        num_rounds = build.lengths(settings, scenario.entry).recorded
+        played = over_time(scenario, shown, settings.seed, num_rounds=num_rounds)
         made |= timelines(scenario, played)
     return made
 
@@ -214,11 +215,11 @@ def of_checkpoints(folder: Path, scenario: Scenario, settings: Any) -> dict[str,
     """The game's own figures of the learned policy at the checkpoints in a folder: the first, the best, and others."""
     known, best = checkpoint.steps(folder), checkpoint.best_step(folder)
     between = np.linspace(0, len(known) - 1, min(_PANELS, len(known))).round().astype(int)
-    recordings = {}
+    recordings, num_rounds = {}, build.lengths(settings, scenario.entry).recorded
     for step in sorted({best, *(known[place] for place in between)}):
         policy = learned(folder, scenario, settings, step)[settings.actions[0]][0]
         name = f"update {step}" + (", best" if step == best else "")
-        recordings[name] = record(scenario, policy, settings.seed, settings.recorded_rounds)
+        recordings[name] = record(scenario, policy, settings.seed, num_rounds)
     drawn = _of_game(scenario, recordings)
     return {f"checkpoints_{name}": (f"{caption}: checkpoints", figure) for name, (caption, figure) in drawn.items()}
 
@@ -227,7 +228,8 @@ def _recordings(scenario: Scenario, settings: Any, policies: Sequence[Policy]) -
     """What the pictures of a game show; nothing where it has no viewer."""
     if scenario.entry.viewer is None:
         return {}
-    return {each.name: record(scenario, each, settings.seed, settings.recorded_rounds) for each in policies}
+    num_rounds = build.lengths(settings, scenario.entry).recorded
+    return {each.name: record(scenario, each, settings.seed, num_rounds) for each in policies}
 
 
 def _of_game(scenario: Scenario, recordings: Mapping[str, Recording]) -> dict[str, tuple[str, Any]]:

@@ -24,7 +24,7 @@ ENTRY = Entry(
     shorthands=SHORTHANDS,
     recorded=Recorded,
     viewer=_viewer,
-    lengths=Lengths(288),  # a day, all of which counts
+    lengths=Lengths(288, recorded=288),  # a day, all of which counts
     fresh=with_fresh_news,
     baseline="local",
     inputs=lambda state: state.input_rate,
