@@ -106,6 +106,7 @@ class EvaluationSettings:
         None  # that score each checkpoint; 0: its training utility does; null: 128 agents' worth
     )
     held_out_rounds: int = 1000  # rounds of each, at most as many as an episode has
+    held_out_greedy: bool = False  # whether agents are greedy there; else they draw, as in training
     recorded_rounds: int | None = None  # rounds that the pictures of a game show; null: as many as the game asks
     sweep: SweepSettings = dataclasses.field(default_factory=SweepSettings)
 

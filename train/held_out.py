@@ -49,7 +49,8 @@ class HeldOut:
         """
         game = self.scenario.game
         actor = build_actor(game, self.network, self.share_parameters)
-        learned = (LearnedPolicy(game, actor, each) for each in _by_seed(variables, self.num_seeds))
+        greedy = self.settings.held_out_greedy
+        learned = (LearnedPolicy(game, actor, each, greedy=greedy) for each in _by_seed(variables, self.num_seeds))
         policies = [*map(self.fixed.beside, learned)]
         key = jax.random.fold_in(jax.random.key(self.settings.seed), _HELD_OUT)
         samples = evaluate_all(game, policies, self.scenario.train, key, **self.sizes)

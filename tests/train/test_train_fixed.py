@@ -13,7 +13,7 @@ from command_line import ROUNDS, TINY, assert_refused, once
 import jaxdlb
 from jaxdlb import checkpoint
 from jaxdlb.evaluation.rollouts import evaluate_all
-from jaxdlb.networks import build_actor
+from jaxdlb.networks import build_actor, suited
 from jaxdlb.policies.fixed import Accompanied
 from jaxdlb.policies.learned import variable_shapes
 from jaxdlb.recording import record
@@ -63,6 +63,24 @@ def test_each_checkpoint_is_scored_by_what_its_team_does(run):
     team, alone = evaluate_all(scenario.game, [policy, policy.learned], scenario.train, key, **scored.sizes)
     assert float(np.mean(team["utility"])) == pytest.approx(row["utility"], rel=1e-6)
     assert float(np.mean(alone["utility"])) != pytest.approx(row["utility"], rel=1e-3)
+
+
+def test_checkpoints_may_be_scored_by_greedy_agents(run):
+    _, settings, located = evaluate.from_run([f"checkpoint={run}"], evaluate.EvaluateSettings)
+    scenario = build.scenario(settings.game)
+    (policy,) = checkpoint.load_policies(located.folder)
+    network = suited(scenario.game, build.network(settings.network))
+    drawn, greedy = (
+        held_out.HeldOut(scenario, network, True, 1, asked, policy.fixed)(policy.learned.variables)[0]["utility"]
+        for asked in (settings.evaluation, dataclasses.replace(settings.evaluation, held_out_greedy=True))
+    )
+    assert drawn == pytest.approx(checkpoint.read_about(located.folder, checkpoint.best_step(located.folder))["utility"])
+    sizes = held_out.HeldOut(scenario, network, True, 1, settings.evaluation).sizes
+    key = jax.random.fold_in(jax.random.key(settings.evaluation.seed), held_out._HELD_OUT)
+    surest = dataclasses.replace(policy, learned=dataclasses.replace(policy.learned, greedy=True))
+    (expected,) = evaluate_all(scenario.game, [surest], scenario.train, key, **sizes)
+    assert greedy == pytest.approx(float(np.mean(expected["utility"])), rel=1e-6)
+    assert greedy != pytest.approx(drawn, rel=1e-3)
 
 
 def test_as_many_checkpoints_are_kept_as_asked_for_and_the_games_figures_show_several(run, monkeypatch):
