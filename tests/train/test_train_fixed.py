@@ -74,7 +74,8 @@ def test_checkpoints_may_be_scored_by_greedy_agents(run):
         held_out.HeldOut(scenario, network, True, 1, asked, policy.fixed)(policy.learned.variables)[0]["utility"]
         for asked in (settings.evaluation, dataclasses.replace(settings.evaluation, held_out_greedy=True))
     )
-    assert drawn == pytest.approx(checkpoint.read_about(located.folder, checkpoint.best_step(located.folder))["utility"])
+    best = checkpoint.read_about(located.folder, checkpoint.best_step(located.folder))
+    assert drawn == pytest.approx(best["utility"])
     sizes = held_out.HeldOut(scenario, network, True, 1, settings.evaluation).sizes
     key = jax.random.fold_in(jax.random.key(settings.evaluation.seed), held_out._HELD_OUT)
     surest = dataclasses.replace(policy, learned=dataclasses.replace(policy.learned, greedy=True))
