@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
+from jaxdlb.checks import LARGEST_INT
 from jaxdlb.games.edge import service
 from jaxdlb.games.edge.types import Action, Params, State
 from jaxdlb.mechanics import chance, heartbeats, transit
@@ -153,13 +154,14 @@ def whole_inputs(rates: Float[Array, " N"], params: Params) -> Int[Array, " N"]:
     rate = jnp.clip(
         jnp.round(jnp.clip(rates, -1.0, most.astype(jnp.float32))).astype(jnp.int32), params.input_min, most
     )
-    limit = rate.shape[0] * jnp.minimum(params.mean_input_limit, most)  # a mean above the most limits nothing
+    # a mean above the most limits nothing; one below the least, as both may be drawn, is as if it were the least
+    mean = jnp.maximum(jnp.minimum(params.mean_input_limit, most), params.input_min)
+    limit = jnp.where(params.mean_input_limit > 0, rate.shape[0] * mean, LARGEST_INT)
     return while_any(_exceeds, _scaled_down, (limit, params.input_min), rate)
 
 
 def _exceeds(limits: tuple[Int[Array, ""], Int[Array, ""]], rate: Int[Array, " N"]) -> Bool[Array, ""]:
-    limit, _ = limits
-    return (limit > 0) & (jnp.sum(rate) > limit)
+    return jnp.sum(rate) > limits[0]
 
 
 def _scaled_down(limits: tuple[Int[Array, ""], Int[Array, ""]], rate: Int[Array, " N"]) -> Int[Array, " N"]:

@@ -1,5 +1,6 @@
 """The reference network, what is refused of others, and random ones."""
 
+import dataclasses
 import re
 import warnings
 
@@ -90,6 +91,12 @@ def test_inputs_are_whole_and_within_their_bounds_and_their_mean_within_its_limi
     assert whole_inputs(jnp.array([80.0, 90.0, 70.0]), above_all).tolist() == [80, 90, 70]
     free = GAME.default_params(input_max=90, mean_input_limit=0)
     assert whole_inputs(jnp.array([80.0, 1e30, 90.4]), free).tolist() == [80, 90, 90]
+
+
+def test_a_limit_that_was_drawn_below_the_least_is_the_least():
+    params = GAME.default_params(input_max=90, mean_input_limit=50)
+    drawn = dataclasses.replace(params, input_min=jnp.int32(60))
+    assert jax.jit(whole_inputs)(jnp.array([80.0, 70.0, 0.0]), drawn).tolist() == [60, 60, 60]
 
 
 def test_random_graphs_are_unions_of_cycles():
