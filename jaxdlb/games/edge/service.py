@@ -53,7 +53,7 @@ def perform(
 
 
 def _walk(most: int, rate: Number, warm_time: Number, cold_time: Number, idle_time: Number, instances: Any) -> Service:
-    """One pass over m = 1 … `most`."""
+    """`perform` of nodes in one row."""
     traffic, time = rate * warm_time, idle_time + warm_time
 
     def visit(walk: "_Walk", m: Float[Array, ""]) -> tuple["_Walk", None]:
