@@ -6,34 +6,35 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
-from jaxtyping import Array, Shaped
+from jaxtyping import Array, PyTree, Shaped
 
 Result = TypeVar("Result")
 
 
-def in_one_row(function: Callable[..., Result], *arrays: Shaped[Array, "... R"]) -> Result:
+def in_one_row(function: Callable[..., Result], *arrays: PyTree[Shaped[Array, "... R"]]) -> Result:
     """`function` of arrays whose last axis is in common, where each place on that axis is treated by itself.
 
     Under `vmap` the places of the whole batch stand on one axis, the last. On a CPU, XLA makes vectors of that axis
-    alone, and a network of two nodes would fill two of sixteen places. `function` returns a pytree of arrays with the
-    same last axis and may not close over traced arrays. Derivatives are those of `function` itself.
+    alone, and a network of two nodes would fill two of sixteen places. `function` takes and returns pytrees of arrays
+    with the same last axis and may not close over traced arrays. Derivatives are those of `function` itself.
     """
 
     @custom_vmap
-    def run(*rows: Array) -> Result:
+    def run(*rows: PyTree) -> Result:
         return function(*rows)
 
     @run.def_vmap
-    def run_batch(axis_size: int, in_batched: list[bool], *rows: Array) -> tuple[Result, Any]:
-        each = zip(rows, in_batched, strict=True)
-        batches = [row if batched else jnp.broadcast_to(row, (axis_size, *row.shape)) for row, batched in each]
-        result = in_one_row(function, *map(_joined, batches))
+    def run_batch(axis_size: int, in_batched: list[PyTree], *rows: PyTree) -> tuple[Result, Any]:
+        def batch(row: Array, batched: bool) -> Array:
+            return _joined(row if batched else jnp.broadcast_to(row, (axis_size, *row.shape)))
+
+        result = in_one_row(function, *jax.tree.map(batch, rows, tuple(in_batched)))
         return jax.tree.map(lambda row: _parted(row, axis_size), result), jax.tree.map(lambda row: True, result)
 
     differentiable = jax.custom_jvp(run)
 
     @differentiable.defjvp
-    def differentiate(rows: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[Result, Result]:
+    def differentiate(rows: tuple[PyTree, ...], tangents: tuple[PyTree, ...]) -> tuple[Result, Result]:
         return run(*rows), jax.jvp(function, rows, tangents)[1]
 
     return differentiable(*arrays)

@@ -23,6 +23,7 @@ _NUMBERS = np.uint32(2**31)  # counters for numbers are above those for keys, so
 _HALF_CELL = 2.0**-24  # half the distance between two uniform numbers, once they are stretched to [−1, 1)
 
 Words = UInt32[Array, "..."]
+KeyWords = tuple[Words, Words]  # of keys
 
 
 def check_key(name: str, key: Any) -> None:
@@ -33,7 +34,7 @@ def check_key(name: str, key: Any) -> None:
         raise ValueError(f"{name} is {shown(key)}; it must be one key, such as jax.random.key(0)")
 
 
-def threefry(key: tuple[Words, Words], counter: tuple[Words, Words]) -> tuple[Words, Words]:
+def threefry(key: KeyWords, counter: tuple[Words, Words]) -> tuple[Words, Words]:
     """The hash of each counter under each key, two words from two words; shapes broadcast."""
     schedule = (*key, key[0] ^ key[1] ^ _PARITY)
     x, y = counter[0] + schedule[0], counter[1] + schedule[1]
@@ -48,7 +49,7 @@ def threefry(key: tuple[Words, Words], counter: tuple[Words, Words]) -> tuple[Wo
 
 def fold_in(key: PRNGKeyArray, data: int | Int[Array, ""]) -> PRNGKeyArray:
     """A key from a key and a number below 2³¹; for Threefry keys, the same key that `jax.random.fold_in` gives."""
-    words = threefry(_words(key), (jnp.uint32(0), jnp.asarray(data).astype(jnp.uint32)))
+    words = threefry(key_words(key), (jnp.uint32(0), jnp.asarray(data).astype(jnp.uint32)))
     return jax.random.wrap_key_data(jnp.stack(words), impl="threefry2x32")
 
 
@@ -64,6 +65,15 @@ def uniforms(key: PRNGKeyArray, num: int, size: int) -> list[Float[Array, " size
 def uniform_rows(key: PRNGKeyArray, num: int, size: int) -> Float[Array, "num size"]:
     """The arrays of `uniforms` as rows of one array, which compiles several times faster if there are dozens."""
     return jnp.stack(_pairs(key, (num + 1) // 2, size), axis=1).reshape(-1, size)[:num]
+
+
+def uniform_rows_of(key: KeyWords, num: int, entries: Int[Array, " P"]) -> Float[Array, "num P"]:
+    """For each of P entries the numbers that `uniform_rows` has in its column, each under the key of which it is given.
+
+    The two words of the keys, uint32 [P], come from `key_words`; `num` is even.
+    """
+    evens, odds = _hashed_under(key, num // 2, entries.astype(jnp.uint32))
+    return jnp.stack([evens, odds], axis=1).reshape(num, -1)
 
 
 def uniforms_of(key: PRNGKeyArray, num: int, entries: Int[np.ndarray, "*S"]) -> list[Float[Array, "*S"]]:
@@ -94,12 +104,19 @@ def _hashed(
     key: PRNGKeyArray, num_pairs: int, entries: UInt32[Array, "..."]
 ) -> tuple[Float[Array, "P ..."], Float[Array, "P ..."]]:
     """The two uniform numbers from each hash, for these entries."""
+    return _hashed_under(key_words(key), num_pairs, entries)
+
+
+def _hashed_under(
+    key: KeyWords, num_pairs: int, entries: UInt32[Array, "..."]
+) -> tuple[Float[Array, "P ..."], Float[Array, "P ..."]]:
     pair = _NUMBERS + jnp.arange(num_pairs, dtype=jnp.uint32).reshape(-1, *[1] * entries.ndim)
-    words = threefry(_words(key), (entries, pair))
+    words = threefry(key, (entries, pair))
     evens, odds = ((word >> 8).astype(jnp.float32) * 2.0**-24 for word in words)
     return evens, odds
 
 
-def _words(key: PRNGKeyArray) -> tuple[UInt32[Array, ""], UInt32[Array, ""]]:
+def key_words(key: PRNGKeyArray) -> tuple[UInt32[Array, ""], UInt32[Array, ""]]:
+    """The two words of a key."""
     data = jax.random.key_data(key)
     return data[0], data[-1]

@@ -1,0 +1,17 @@
+"""In-place vertical scaling: CPU limits of pods, set while they run, under a shared budget."""
+
+from jaxdlb.game import Entry, Lengths
+from jaxdlb.games.pods.game import Pods
+from jaxdlb.games.pods.heuristics import HEURISTICS
+from jaxdlb.games.pods.types import Action, Params, State
+from jaxdlb.games.pods.views import Observation
+
+ENTRY = Entry(
+    game=Pods,
+    params=Params,
+    heuristics=HEURISTICS,
+    lengths=Lengths(60, recorded=60),  # an episode, all of which counts
+    inputs=None,
+)
+
+__all__ = ["ENTRY", "Action", "Observation", "Params", "Pods", "State"]
