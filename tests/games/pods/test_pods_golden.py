@@ -82,7 +82,8 @@ def test_requests_violate_at_their_objective_or_as_they_are_dropped(play):
 def test_utilities_and_rewards_are_the_stated_costs(play):
     after = play()
     assert after["own_utility"] == near([-0.548, -0.374, -0.282])
-    assert after["reward"] == near([-1.204 / 3] * 3)
+    assert after["reward"] == near([-0.401333] * 3)
+    assert play(selfishness=1)["reward"] == near([-0.548, -0.374, -0.282])
 
 
 def test_the_newest_row_of_the_history_is_as_stated(play):

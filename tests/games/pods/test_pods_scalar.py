@@ -197,6 +197,8 @@ def test_who_leaves_is_emptied_and_who_joins_starts_anew_within_the_budget():
     p = reference.rules(3, **given)
     cluster = reference.reset(p)
     assert [pod.limit for pod in cluster.pods] == near([350, 350, 0])
+    first = cluster.pods[1].rows
+    assert first == [[near(350), 0, 0, 0, 0, 1, 1]] * 2
     cluster, facts = reference.step(p, cluster, [0] * 3, [[(0.5, 1000)], [(0.5, 1000)], []])
     assert facts["metrics"]["evictions"] == 1 and facts["metrics"]["held"] == 1
     assert facts["metrics"]["pods_present"] == 2
@@ -206,6 +208,7 @@ def test_who_leaves_is_emptied_and_who_joins_starts_anew_within_the_budget():
     assert (stays.limit, new.limit) == near((350 - 300 * share, 400 - 350 * share))
     assert new.tokens == near(0.1 * new.limit)
     assert new.rows == [[new.limit, 0, near(0), 0, stays.percent / 100, 1, 1]] * 2
+    assert stays.rows == [first[1], reference.row(p, cluster, 1)]
     seen = reference.observation(p, cluster)
     assert seen[0] == [0] * 19
     assert seen[2][-5:] == [1, 50, 1000, 0.25, 2]
@@ -219,7 +222,11 @@ def test_nobody_is_below_its_minimum_once_all_fit():
 
 @pytest.mark.parametrize(
     ("reward", "own"),
-    [("marlise_1", [-1, -1, 0, 0]), ("marlise_2", [0.5, 2, 2.2, 0]), ("marlise_4", [0.5, 0, 0, 0])],
+    [
+        ("marlise_1", [-1, -1, 0, 0]),
+        *[(f"marlise_{kind}", [0.5, 2, 2.2, 0]) for kind in (2, 3)],
+        *[(f"marlise_{kind}", [0.5, 0, 0, 0]) for kind in (4, 5)],
+    ],
 )
 def test_the_own_part_of_a_reward_of_marlise(reward, own):
     """At 20, 30, 36 and 70 percent, after 15; nobody answers, so that the shared part is the same for all."""
@@ -229,7 +236,8 @@ def test_the_own_part_of_a_reward_of_marlise(reward, own):
     facts = reference.step(p, cluster, [0] * 4, [[(0, each)] for each in work])[1]
     response = [(each / 100) for each in work]
     assert facts["mean_response"] == near(response)
-    shared = 1 - 5 * (2 * sum(response) - 0.01) if reward != "marlise_4" else -10 * sum(response) / 4
+    weighted, plain = 1 - 5 * (2 * sum(response) - 0.01), -10 * sum(response) / 4
+    shared = {"marlise_1": weighted, "marlise_2": weighted, "marlise_4": plain}.get(reward, 1 + plain)
     assert facts["reward"] == near([shared + each / 2 for each in own])
 
 
