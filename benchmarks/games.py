@@ -87,7 +87,7 @@ class Variant:
 
 
 def random_choice(key: PRNGKeyArray, itself: Int[Array, " N"], game: Game) -> PyTree:
-    """An action of all agents: choices uniform over nodes, shares uniform over the simplex.
+    """An action of all agents: choices uniform over nodes, shares over the simplex, entries over their box.
 
     An agent may choose every node or nothing at all, and an illegal choice is played as the no-op; so a choice uniform
     over all nodes is uniform over the legal ones, and no mask need be read. Illegal shares stay with the agent.
@@ -101,22 +101,31 @@ def random_choice(key: PRNGKeyArray, itself: Int[Array, " N"], game: Game) -> Py
     )
 
 
-def _num_uniforms(head: spaces.Discrete | spaces.Simplex) -> int:
+def _num_uniforms(head: spaces.Space) -> int:
     return 1 if isinstance(head, spaces.Discrete) else head.size
 
 
-def _drawn(head: spaces.Discrete | spaces.Simplex, numbers: Any) -> Shaped[Array, "N ..."]:
-    """A choice from one uniform number, shares from as many as there are entries (exponentials over their sum)."""
+def _drawn(head: spaces.Space, numbers: Any) -> Shaped[Array, "N ..."]:
+    """A choice from one uniform number, shares and entries of a box from one each (shares: exponentials over their sum)."""
     if isinstance(head, spaces.Discrete):
         return (numbers[0] * head.num_choices).astype(jnp.int32)
+    if isinstance(head, spaces.Box):
+        return head.low + (head.high - head.low) * jnp.stack([*numbers], axis=-1)
     exponentials = -jnp.log1p(-jnp.stack([*numbers], axis=-1))
     return exponentials / jnp.sum(exponentials, axis=-1, keepdims=True)
 
 
 def no_operation(key: PRNGKeyArray, itself: Int[Array, " N"], game: Game) -> PyTree:
-    """Every agent names itself in every head, or gives itself all: it keeps its tasks and asks nobody."""
-    heads = spaces.leaves(game.action_space)
-    return _action(game, [itself if isinstance(h, spaces.Discrete) else jax.nn.one_hot(itself, h.size) for h in heads])
+    """Every agent names itself in every head, or gives itself all: it keeps its tasks and asks nobody; a box gets 0."""
+    return _action(game, [_nothing(head, itself) for head in spaces.leaves(game.action_space)])
+
+
+def _nothing(head: spaces.Space, itself: Int[Array, " N"]) -> Shaped[Array, "N ..."]:
+    if isinstance(head, spaces.Discrete):
+        return itself
+    if isinstance(head, spaces.Box):
+        return jnp.clip(jnp.zeros((*itself.shape, head.size)), head.low, head.high)
+    return jax.nn.one_hot(itself, head.size)
 
 
 def _action(game: Game, choices: list[Shaped[Array, "N ..."]]) -> PyTree:
@@ -352,7 +361,8 @@ def main() -> None:
     devices.prepare(spread=True)
     device = jax.devices()[0]
     options.num_envs = options.num_envs or list(NUM_ENVS.get(device.platform, NUM_ENVS_ON_ACCELERATOR))
-    games = [(num_nodes, *make(parser, options, num_nodes=num_nodes)) for num_nodes in options.num_nodes]
+    size = dataclasses.fields(GAMES[options.game].game)[0].name  # by which a game counts its agents
+    games = [(num_nodes, *make(parser, options, **{size: num_nodes})) for num_nodes in options.num_nodes]
     variants = [Variant(*pair) for pair in itertools.product(options.policy, options.consume)]
     results, skipped = [], []
     for num_nodes, game, params in games:

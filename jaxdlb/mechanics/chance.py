@@ -67,13 +67,16 @@ def uniform_rows(key: PRNGKeyArray, num: int, size: int) -> Float[Array, "num si
     return jnp.stack(_pairs(key, (num + 1) // 2, size), axis=1).reshape(-1, size)[:num]
 
 
-def uniform_rows_of(key: KeyWords, num: int, entries: Int[Array, " P"]) -> Float[Array, "num P"]:
-    """For each of P entries the numbers that `uniform_rows` has in its column, each under the key of which it is given.
+def uniform_pair(
+    key: KeyWords, entry: Int[Array, "*S"], pair: Int[Array, ""]
+) -> tuple[Float[Array, "*S"], Float[Array, "*S"]]:
+    """That entry of the arrays 2 `pair` and 2 `pair` + 1 of `uniforms`, each under a key of its own.
 
-    The two words of the keys, uint32 [P], come from `key_words`; `num` is even.
+    The two words of the keys, uint32 of the same shape, come from `key_words`.
     """
-    evens, odds = _hashed_under(key, num // 2, entries.astype(jnp.uint32))
-    return jnp.stack([evens, odds], axis=1).reshape(num, -1)
+    counter = entry.astype(jnp.uint32), _NUMBERS + pair.astype(jnp.uint32)
+    even, odd = (_uniform(word) for word in threefry(key, counter))
+    return even, odd
 
 
 def uniforms_of(key: PRNGKeyArray, num: int, entries: Int[np.ndarray, "*S"]) -> list[Float[Array, "*S"]]:
@@ -104,16 +107,14 @@ def _hashed(
     key: PRNGKeyArray, num_pairs: int, entries: UInt32[Array, "..."]
 ) -> tuple[Float[Array, "P ..."], Float[Array, "P ..."]]:
     """The two uniform numbers from each hash, for these entries."""
-    return _hashed_under(key_words(key), num_pairs, entries)
-
-
-def _hashed_under(
-    key: KeyWords, num_pairs: int, entries: UInt32[Array, "..."]
-) -> tuple[Float[Array, "P ..."], Float[Array, "P ..."]]:
     pair = _NUMBERS + jnp.arange(num_pairs, dtype=jnp.uint32).reshape(-1, *[1] * entries.ndim)
-    words = threefry(key, (entries, pair))
-    evens, odds = ((word >> 8).astype(jnp.float32) * 2.0**-24 for word in words)
+    evens, odds = map(_uniform, threefry(key_words(key), (entries, pair)))
     return evens, odds
+
+
+def _uniform(word: Words) -> Float[Array, "..."]:
+    """The upper 24 bits as a number in [0, 1)."""
+    return (word >> 8).astype(jnp.float32) * 2.0**-24
 
 
 def key_words(key: PRNGKeyArray) -> tuple[UInt32[Array, ""], UInt32[Array, ""]]:

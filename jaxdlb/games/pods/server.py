@@ -8,6 +8,8 @@ clusters is one row (`mechanics.batches.in_one_row`): one request of every pod a
 time of cumulative maxima along each pod's requests.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -39,176 +41,208 @@ class Pods:
 
 
 @struct.dataclass
-class Requests:
-    """S requests of each pod in the order in which they came; those that do not exist stand anywhere."""
-
-    arrival: Float[Array, "S P"]  # a: since the step began, below 0 of those held
-    work: Float[Array, "S P"]
-    exists: Bool[Array, "S P"]
-
-
-@struct.dataclass
-class Served:
-    """What becomes of them within the step."""
-
-    departure: Float[Array, "S P"]  # d: since the step began; beyond Δ if the request is not complete then
-    left: Float[Array, "S P"]  # work still to do at the end
-    done: Float[Array, " P"]  # work done
-    tokens: Float[Array, " P"]  # at the end
-
-
-@struct.dataclass
 class Outcome:
     """What a step makes of P pods; counts are of requests."""
 
     held: Int[Array, " P"]
-    age: Float[Array, "K P"]
+    age: Float[Array, "K P"]  # of those held, as in `Pods`
     work: Float[Array, "K P"]
     tokens: Float[Array, " P"]
-    done: Float[Array, " P"]  # CPU-ms
+    done: Float[Array, " P"]  # work, CPU-ms
     arrivals: Int[Array, " P"]
     completions: Int[Array, " P"]
     response_sum: Float[Array, " P"]  # of those complete, s
     violations: Int[Array, " P"]
     drops: Int[Array, " P"]
     is_truncated: Bool[Array, " P"]  # whether more would have come than fit in
-    response: Float[Array, "S P"]  # of each request; not a number where it is not complete
+    response: Float[Array, "S P"]  # of each request that is complete, s; NaN of the others
+
+
+@struct.dataclass
+class Request:
+    """One request of each pod, where it exists."""
+
+    exists: Bool[Array, " P"]
+    arrival: Float[Array, " P"]  # a: since the step began, below 0 of one held
+    work: Float[Array, " P"]  # to do
+
+
+@struct.dataclass
+class Served:
+    """What a step makes of one request of each pod."""
+
+    arrival: Float[Array, " P"]
+    left: Float[Array, " P"]  # work still to do at the end
+    response: Float[Array, " P"]  # of one that is complete, otherwise NaN
+
+
+@struct.dataclass
+class Tally:
+    """What is kept of the requests of each pod up to some one; every field [P]."""
+
+    work: Float[Array, " P"]  # V: of all of them
+    latest_full: Float[Array, " P"]  # M
+    latest_limit: Float[Array, " P"]  # L
+    overflow: Float[Array, " P"]  # max of c · a_j − V_j over those that are new
+    done: Float[Array, " P"]  # D
+    arrivals: Int[Array, " P"]
+    completions: Int[Array, " P"]
+    response_sum: Float[Array, " P"]
+    violations: Int[Array, " P"]
+    not_due: Int[Array, " P"]  # those that pass their objective after this step, if at all
 
 
 def play(key: chance.KeyWords, pod: Int[Array, " P"], pods: Pods, max_arrivals: int) -> Outcome:
     """Stages 3 to 6 of a step: requests come, are served, are kept or dropped, and violate their objectives.
 
-    The numbers of a pod come from its own `key` (two words, uint32 [P] each) and its index in the cluster.
+    The numbers of a pod come from its own `key` (two words, uint32 [P] each) and its index in the cluster. They are
+    drawn in the loop, since what a loop carries is computed once: elsewhere, each number would take its key anew.
     """
-    new, is_truncated = arrive(key, pod, pods, max_arrivals)
-    old = Requests(-pods.age, pods.work, jnp.arange(pods.age.shape[0])[:, None] < pods.held)
-    requests = jax.tree.map(lambda *parts: jnp.concatenate(parts), old, new)
-    served = serve(requests, pods)
-    is_complete = requests.exists & (served.departure <= pods.interval)
-    response = served.departure - requests.arrival
-    arrivals, completions = _count(new.exists), _count(is_complete)
-    kept = keep(requests, served, arrivals, completions, pods)
+    room = pods.age.shape[0]
+    scale = pods.work_mean * jnp.exp(-gammaln(1 + pods.work_shape))
+
+    def serve_held(tally: Tally, held: tuple[Int[Array, ""], Array, Array]) -> tuple[Tally, Served]:
+        place, age, work = held
+        return enter(tally, Request(place < pods.held, -age, work), pods)
+
+    def serve_new(now: tuple[Tally, Array, chance.KeyWords], index: Int[Array, ""]) -> tuple[Any, Served]:
+        tally, last, key = now
+        request = arrive(key, pod, index, last, scale, pods)
+        tally, served = enter(tally, request, pods)
+        return (tally, request.arrival, key), served
+
+    tally, old = jax.lax.scan(serve_held, no_requests(pods), (jnp.arange(room), pods.age, pods.work))
+    now = tally, jnp.zeros_like(pods.rate), key
+    (tally, last, _), new = jax.lax.scan(serve_new, now, jnp.arange(max_arrivals))
+    served = jax.tree.map(lambda *parts: jnp.concatenate(parts), old, new)
+
+    incomplete = pods.held + tally.arrivals - tally.completions
+    held = jnp.minimum(incomplete, room)
+    drops = incomplete - held
+    age, work = keep(served, tally.completions, held, pods)
     return Outcome(
-        **kept,
-        tokens=served.tokens,
-        done=served.done,
-        arrivals=arrivals,
-        completions=completions,
-        response_sum=jnp.sum(jnp.where(is_complete, response, 0.0), axis=0),
-        violations=violations(requests, served, completions + kept["held"], pods),
-        drops=pods.held + arrivals - completions - kept["held"],
-        is_truncated=is_truncated,
-        response=jnp.where(is_complete, response, jnp.nan),
+        held=held,
+        age=age,
+        work=work,
+        tokens=tokens_at_end(tally, pods),
+        done=tally.done,
+        arrivals=tally.arrivals,
+        completions=tally.completions,
+        response_sum=tally.response_sum,
+        # 6. A request dropped before it is due violates by that. Those not due are the last ones, as are those dropped.
+        violations=tally.violations + jnp.minimum(drops, tally.not_due),
+        drops=drops,
+        is_truncated=last < pods.interval,
+        response=served.response,
     )
 
 
 def arrive(
-    key: chance.KeyWords, pod: Int[Array, " P"], pods: Pods, max_arrivals: int
-) -> tuple[Requests, Bool[Array, " P"]]:
-    """3. The requests that come, [A, P], and where the last that can come still does, so that more may be left out.
+    key: chance.KeyWords,
+    pod: Int[Array, " P"],
+    index: Int[Array, ""],
+    last: Float[Array, " P"],
+    scale: Float[Array, " P"],
+    pods: Pods,
+) -> Request:
+    """3. The request after the one that came at `last`: where it comes too late for this step, it does not exist.
 
-    Of 2A uniform numbers U the first A make gaps −ln(1 − U)/λ and the last A works w̄ · E^θ / Γ(1 + θ), E = −ln(1 − U):
-    where no rate depends on what is held, every policy meets the same requests under the same key.
+    Of two uniform numbers U, which depend on nothing but the key, the pod and the `index`, one makes the gap
+    −ln(1 − U)/λ and one the work w̄ · E^θ / Γ(1 + θ) with E = −ln(1 − U); `scale` is w̄ / Γ(1 + θ). So where rates do not depend on what is held,
+    every policy meets the same requests under the same key.
     """
-    gap, size = jnp.split(-jnp.log1p(-chance.uniform_rows_of(key, 2 * max_arrivals, pod)), 2)
-    gap = jnp.where(pods.rate > 0, gap / jnp.maximum(pods.rate, _TINY), _BEYOND)
-    mean = pods.work_mean * jnp.exp(-gammaln(1 + pods.work_shape))
-    work = mean * jnp.exp(pods.work_shape * jnp.log(jnp.maximum(size, _TINY)))
-    arrival = jax.lax.scan(_add, jnp.zeros_like(pods.rate), gap)[1]
-    comes = arrival < pods.interval
-    return Requests(arrival, work, comes), comes[-1]
+    gap, size = (-jnp.log(1 - u) for u in chance.uniform_pair(key, pod, index))
+    arrival = last + jnp.where(pods.rate > 0, gap / jnp.maximum(pods.rate, _TINY), _BEYOND)
+    work = scale * jnp.exp(pods.work_shape * jnp.log(jnp.maximum(size, _TINY)))
+    return Request(arrival < pods.interval, arrival, work)
 
 
-def _add(total: Array, more: Array) -> tuple[Array, Array]:
-    return total + more, total + more
+def no_requests(pods: Pods) -> Tally:
+    """The tally before the first request."""
+    nothing, none = jnp.zeros_like(pods.limit), jnp.zeros_like(pods.held)
+    never = jnp.full_like(pods.limit, -_BEYOND)
+    return Tally(
+        work=nothing,
+        latest_full=never,
+        latest_limit=never,
+        overflow=never,
+        done=nothing,
+        arrivals=none,
+        completions=none,
+        response_sum=nothing,
+        violations=none,
+        not_due=none,
+    )
 
 
-@struct.dataclass
-class _Bucket:
-    """What the closed form keeps of the requests of each pod up to some one."""
+def enter(tally: Tally, request: Request, pods: Pods) -> tuple[Tally, Served]:
+    """4. The next request of each pod in the closed form of the token bucket, first in first out.
 
-    work: Float[Array, " P"]  # W: of all of them
-    latest_full: Float[Array, " P"]  # M
-    latest_limit: Float[Array, " P"]  # L
-    left: Float[Array, " P"]
-    overflow: Float[Array, " P"]  # min of V_j − c · a_j over those that are new
+    With a_k, w_k arrival and work of request k, those held first, c = x′, C = b · c and T = min(tokens, C),
 
-
-def serve(requests: Requests, pods: Pods) -> Served:
-    """4. First in first out by the token bucket: with a_k, w_k arrival and work of request k, those held first,
-
-        W_k = w_1 + … + w_k,   V_k = W_k − w_k,   c = x′,   C = b · c,   T = min(tokens, C)
+        W_k = w_1 + … + w_k,   V_k = W_k − w_k
         M_k = max over j ≤ k of max(a_j, 0) − V_j / p,   L_k = max over j ≤ k of max(a_j, 0) − V_j / c
         d_k = max(W_k / p + M_k, (W_k − C) / c + L_k, (W_k − T) / c)
-        left_k = W_k − clip(min(p (Δ − M_k), c (Δ − L_k) + C, T + c Δ), V_k, W_k)
-        tokens = min(C, T + c Δ − D, min over new j of C + c (Δ − a_j) − (D − V_j)),   D = Σ (w_k − left_k)
+        left_k = w_k − clip(min(p (Δ − M_k), c (Δ − L_k) + C, T + c Δ) − V_k, 0, w_k),   D = Σ (w_k − left_k)
 
     These are the three bounds on the work done by any time: full speed since a request came to an empty pod, a full
-    bucket and the limit since then, and what the bucket began with and the limit from the start.
+    bucket and the limit since then, and what the bucket began with and the limit from the start. A request is complete
+    if d_k ≤ Δ, and violates its objective s (6.) if 0 < a_k + s ≤ Δ and d_k > a_k + s.
     """
     full, limit, end = pods.max_usage, jnp.maximum(pods.limit, _TINY), pods.interval
     size = pods.burst * pods.limit
     content = jnp.minimum(pods.tokens, size)
-
-    def enter(bucket: _Bucket, request: Requests) -> tuple[_Bucket, tuple[Array, Array]]:
-        before, begins = bucket.work, jnp.maximum(request.arrival, 0.0)
-        work = before + jnp.where(request.exists, request.work, 0.0)
-        latest_full = _latest(request.exists, bucket.latest_full, begins - before / full)
-        latest_limit = _latest(request.exists, bucket.latest_limit, begins - before / limit)
-        within_bucket = jnp.maximum((work - size) / limit + latest_limit, (work - content) / limit)
-        departure = jnp.maximum(work / full + latest_full, within_bucket)
-        able = jnp.minimum(limit * (end - latest_limit) + size, content + limit * end)
-        left = work - jnp.clip(jnp.minimum(full * (end - latest_full), able), before, work)
-        is_new = request.exists & (request.arrival >= 0)
-        overflow = -_latest(is_new, -bucket.overflow, limit * request.arrival - before)
-        return _Bucket(work, latest_full, latest_limit, bucket.left + left, overflow), (departure, left)
-
-    nothing = jnp.zeros_like(limit)
-    empty = _Bucket(nothing, nothing - _BEYOND, nothing - _BEYOND, nothing, nothing + _BEYOND)
-    bucket, (departure, left) = jax.lax.scan(enter, empty, requests)
-    done = bucket.work - bucket.left
-    tokens = jnp.minimum(content + limit * end, size + limit * end + bucket.overflow) - done
-    return Served(departure, left, done, jnp.clip(tokens, 0.0, size))
+    exists, before, begins = request.exists, tally.work, jnp.maximum(request.arrival, 0.0)
+    own = jnp.where(exists, request.work, 0.0)
+    work = before + own
+    latest_full = _latest(exists, tally.latest_full, begins - before / full)
+    latest_limit = _latest(exists, tally.latest_limit, begins - before / limit)
+    within_bucket = jnp.maximum((work - size) / limit + latest_limit, (work - content) / limit)
+    departure = jnp.maximum(work / full + latest_full, within_bucket)
+    able = jnp.minimum(limit * (end - latest_limit) + size, content + limit * end)
+    # Its own work less what is done of it: of a sum, a small request behind large ones would lose its digits.
+    done = jnp.clip(jnp.minimum(full * (end - latest_full), able) - before, 0.0, own)
+    is_new, is_complete = exists & (request.arrival >= 0), exists & (departure <= end)
+    response, due = departure - request.arrival, request.arrival + pods.slo
+    violates = exists & (due > 0) & (due <= end) & (departure > due)
+    tally = Tally(
+        work=work,
+        latest_full=latest_full,
+        latest_limit=latest_limit,
+        overflow=_latest(is_new, tally.overflow, limit * request.arrival - before),
+        done=tally.done + done,
+        arrivals=tally.arrivals + is_new,
+        completions=tally.completions + is_complete,
+        response_sum=tally.response_sum + jnp.where(is_complete, response, 0.0),
+        violations=tally.violations + violates,
+        not_due=tally.not_due + (exists & (due > end)),
+    )
+    return tally, Served(request.arrival, own - done, jnp.where(is_complete, response, jnp.nan))
 
 
 def _latest(exists: Array, so_far: Array, this: Array) -> Array:
     return jnp.where(exists, jnp.maximum(so_far, this), so_far)
 
 
-def keep(
-    requests: Requests, served: Served, arrivals: Int[Array, " P"], completions: Int[Array, " P"], pods: Pods
-) -> dict[str, Array]:
-    """5. `held`, and `age` and `work` of those held, [K, P]: the oldest that are not complete, as many as there is room.
+def tokens_at_end(tally: Tally, pods: Pods) -> Float[Array, " P"]:
+    """min(C, T + c Δ − D, min over new requests j of C + c (Δ − a_j) − (D − V_j)), in the terms of `enter`."""
+    size, filled = pods.burst * pods.limit, pods.limit * pods.interval
+    content = jnp.minimum(pods.tokens, size)
+    return jnp.clip(jnp.minimum(content + filled, size + filled - tally.overflow) - tally.done, 0.0, size)
 
-    Those that are complete are the first ones; of the rest, those held before stand before the new ones.
-    """
-    room = pods.age.shape[0]
-    held = jnp.minimum(pods.held + arrivals - completions, room)
-    rank = completions + jnp.arange(room)[:, None]
-    slot = jnp.where(rank < pods.held, rank, room + rank - pods.held)
-    is_kept = jnp.arange(room)[:, None] < held
-    slot = jnp.where(is_kept, slot, 0)
+
+def keep(
+    served: Served, completions: Int[Array, " P"], held: Int[Array, " P"], pods: Pods
+) -> tuple[Float[Array, "K P"], Float[Array, "K P"]]:
+    """5. Ages of the `held`, oldest first, and their work still to do; what is complete stands before all of them."""
+    place = jnp.arange(pods.age.shape[0])[:, None]
+    rank = completions + place
+    slot = jnp.where(rank < pods.held, rank, len(place) + rank - pods.held)  # new ones stand behind all slots
+    slot = jnp.where(place < held, slot, 0)
 
     def take(each: Float[Array, "S P"]) -> Float[Array, "K P"]:
-        return jnp.where(is_kept, jnp.take_along_axis(each, slot, axis=0, mode="promise_in_bounds"), 0.0)
+        return jnp.take_along_axis(each, slot, axis=0, mode="promise_in_bounds")
 
-    age = jnp.where(is_kept, pods.interval - take(requests.arrival), 0.0)
-    return {"held": held, "age": age, "work": take(served.left)}
+    age, work = pods.interval - take(served.arrival), take(served.left)
+    return jnp.where(place < held, age, 0.0), jnp.where(place < held, work, 0.0)
 
-
-def violations(
-    requests: Requests, served: Served, num_stay: Int[Array, " P"], pods: Pods
-) -> Int[Array, " P"]:
-    """6. Requests whose age reaches their objective in this step, and those dropped that had not violated before.
-
-    `num_stay` is how many of the oldest are complete or kept: the others are dropped.
-    """
-    due = requests.arrival + pods.slo
-    violates = (due > 0) & (due <= pods.interval) & (served.departure > due)
-    slots, room = jnp.arange(len(due))[:, None], pods.age.shape[0]
-    rank = jnp.where(slots < room, slots, slots - room + pods.held)
-    return _count(requests.exists & (violates | ((rank >= num_stay) & (due > pods.interval))))
-
-
-def _count(these: Bool[Array, "S P"]) -> Int[Array, " P"]:
-    return jnp.sum(these, axis=0, dtype=jnp.int32)

@@ -72,11 +72,11 @@ def _minus_mean(step: Step, params: Params) -> Float[Array, ""]:
 def _marlise(
     own: Callable[[Step, Params], Float[Array, " N"]], shared: Callable[[Step, Params], Float[Array, ""]]
 ) -> Callable[[Step, Params], tuple[Float[Array, " N"], Float[Array, ""]]]:
-    """Half the own part plus what all share, 0 of absent pods; and the mean over pods present."""
+    """Half the own part, which absent pods have none of, plus what all share; and the mean over pods present."""
 
     def reward(step: Step, params: Params) -> tuple[Float[Array, " N"], Float[Array, ""]]:
         capped = step.replace(response=jnp.minimum(step.response, _SLOWEST))
-        each = jnp.where(step.present, own(capped, params) / 2 + shared(capped, params), 0.0)
+        each = jnp.where(step.present, own(capped, params) / 2, 0.0) + shared(capped, params)
         return each, _mean(each, step.present)
 
     return reward
