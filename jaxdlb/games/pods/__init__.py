@@ -2,7 +2,9 @@
 
 from jaxdlb.game import Entry, Lengths
 from jaxdlb.games.pods.game import Pods
+from jaxdlb.games.pods.generator import SHORTHANDS
 from jaxdlb.games.pods.heuristics import HEURISTICS
+from jaxdlb.games.pods.recorded import Recorded
 from jaxdlb.games.pods.types import Action, Params, State
 from jaxdlb.games.pods.views import Observation
 
@@ -10,8 +12,9 @@ ENTRY = Entry(
     game=Pods,
     params=Params,
     heuristics=HEURISTICS,
+    shorthands=SHORTHANDS,
+    recorded=Recorded,
     lengths=Lengths(60, recorded=60),  # an episode, all of which counts
-    inputs=None,
 )
 
-__all__ = ["ENTRY", "Action", "Observation", "Params", "Pods", "State"]
+__all__ = ["ENTRY", "Action", "Observation", "Params", "Pods", "Recorded", "State"]

@@ -1,15 +1,37 @@
 """Parameters of pods: the reference cluster, with any of its fields replaced."""
 
+import dataclasses
 import math
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxdlb import parameters
-from jaxdlb.checks import check_type
+from jaxdlb.checks import Interval, check_type
 from jaxdlb.games.pods.types import Params
+from jaxdlb.parameters import Shorthand
 
 _ROUNDING = 1e-6  # relative, of sums in float32
+_PRIORITIES = (1.0, 0.5, 0.1)  # of classes
+
+
+def with_classes(params: Params, classes: Any) -> Params:
+    """Pods of so many classes of priority, by turns: 1, 0.5 and 0.1."""
+    place = jnp.arange(params.priority.shape[0]) % jnp.asarray(classes, jnp.int32)
+    return dataclasses.replace(params, priority=jnp.asarray(_PRIORITIES)[place])
+
+
+SHORTHANDS = {
+    "classes": Shorthand(
+        allowed=Interval(1, len(_PRIORITIES), integer=True),
+        default=1,
+        sets=("priority",),
+        apply=with_classes,
+        optional=True,
+        meaning="so many classes of priority, which pods have by turns: 1, 0.5 and 0.1",
+    ),
+}
 
 
 def make_params(game: Any, **fields: Any) -> Params:
@@ -19,7 +41,7 @@ def make_params(game: Any, **fields: Any) -> Params:
         ValueError: an unknown field, an entry out of range or of the wrong length, or anything else that `validate`
             refuses.
     """
-    params = parameters.make(Params, game, fields)
+    params = parameters.make(Params, game, fields, SHORTHANDS)
     validate(params, game)
     return params
 

@@ -70,15 +70,16 @@ def _peak_usage(observation: Observation, params: Params, steps: Any, target: An
 
 
 def _headroom(
-    observation: Observation, params: Params, steps: Any, target: Any, margin: Any, full: Any
+    observation: Observation, params: Params, fading: Any, target: Any, margin: Any, full: Any
 ) -> Float[Array, " N"]:
-    """The mean usage of the last steps / target, and a margin; where usage is near the limit, the last usage alone.
+    """A mean of past usage, each row weighing `fading` as much as the next, over the target, and a margin.
 
-    Usage is noisy while the pod keeps up, and says nothing but "more" while it does not.
+    Usage is noisy while the pod keeps up; while it does not, where usage is above `full` of the limit, it says nothing
+    but "more", and the last usage counts alone if it is greater.
     """
     row, usage = newest(observation.own), histories(observation.own)[..., Row.USAGE]
-    counted = _last(usage, steps)
-    mean = jnp.sum(jnp.where(counted, usage, 0.0), axis=1) / jnp.maximum(jnp.sum(counted, axis=1), 1)
+    weight = jnp.float32(fading) ** jnp.arange(usage.shape[1])[::-1]
+    mean = jnp.sum(weight * usage, axis=1) / jnp.sum(weight)
     level = jnp.where(row[:, Row.RATIO] >= full, jnp.maximum(mean, row[:, Row.USAGE]), mean)
     return level / target + margin
 
@@ -226,6 +227,7 @@ _ALLOWED = {
     "step": AMOUNT,
     "target": POSITIVE,
     "steps": POSITIVE_COUNT,
+    "fading": PROBABILITY,
     "percentile": _SHARE,
     "margin": AMOUNT,
     "half_life": POSITIVE,
@@ -258,8 +260,8 @@ def _make_peak_usage(steps: Any = 3, target: Any = 0.6) -> Policy:
     return Heuristic("peak_usage", _peak_usage, _numbers(steps=steps, target=target))
 
 
-def _make_headroom(steps: Any = 3, target: Any = 0.7, margin: Any = 50.0, full: Any = 0.9) -> Policy:
-    return Heuristic("headroom", _headroom, _numbers(steps=steps, target=target, margin=margin, full=full))
+def _make_headroom(fading: Any = 0.5, target: Any = 0.7, margin: Any = 50.0, full: Any = 0.9) -> Policy:
+    return Heuristic("headroom", _headroom, _numbers(fading=fading, target=target, margin=margin, full=full))
 
 
 def _make_vpa(percentile: Any = 0.9, margin: Any = 1.15, half_life: Any = 86_400.0) -> Policy:
@@ -293,7 +295,7 @@ HEURISTICS: Mapping[str, Family] = {
     "headroom": Family(
         _make_headroom,
         box=lambda game: {
-            "steps": Span(1.0, float(game.history)),
+            "fading": Span(0.0, 1.0),
             "target": Span(0.3, 1.2),
             "margin": Span(0.0, 300.0),
             "full": Span(0.5, 1.0),
