@@ -46,7 +46,7 @@ class Params:
         Interval(0, 3), 1.0
     )
     max_usage: Float[Array, " N"] = parameter(MILLICORES, 1000.0)  # p: the most CPU it can use at once, mc
-    burst: Float[Array, ""] = parameter(Interval(0, 10), 0.1)  # b: seconds' worth of its limit that an idle pod saves up
+    burst: Float[Array, ""] = parameter(Interval(0, 10), 0.1)  # b: seconds' worth of limit that an idle pod saves up
     slo: Float[Array, " N"] = parameter(SECONDS, 0.25)  # s: objective of response times, s
     priority: Float[Array, " N"] = parameter(POSITIVE_PROBABILITY, 1.0)  # ϖ: weight of its violations
 
