@@ -106,7 +106,7 @@ def _num_uniforms(head: spaces.Space) -> int:
 
 
 def _drawn(head: spaces.Space, numbers: Any) -> Shaped[Array, "N ..."]:
-    """A choice from one uniform number, shares and entries of a box from one each (shares: exponentials over their sum)."""
+    """A choice from one uniform number; shares (exponentials over their sum) and entries of a box from one each."""
     if isinstance(head, spaces.Discrete):
         return (numbers[0] * head.num_choices).astype(jnp.int32)
     if isinstance(head, spaces.Box):

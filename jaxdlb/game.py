@@ -218,7 +218,10 @@ class Game(Protocol[Params, State, Observation, Action_contra]):
         ...
 
     def true_observation(self, state: State, params: Params) -> Observation:
-        """The observation as it would be if no news were ever stale; only for policies of the kind `oracle`."""
+        """The observation as it would be if no news were ever stale; only for policies of the kind `oracle`.
+
+        It may have further fields, of what nobody observes, whose leading axis is the agent too.
+        """
         ...
 
 

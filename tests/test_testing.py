@@ -128,6 +128,56 @@ class OtherTruth(Ticking):
         return timestep.replace(observation=timestep.observation.replace(own=jnp.zeros((2, 5))))
 
 
+class Apart(Ticking):
+    """A game whose true observation may be another than what is observed."""
+
+    def _timestep(self, state, params, *rest):
+        timestep = super()._timestep(state, params, *rest)
+        return timestep.replace(observation=Ticking.true_observation(self, state, params))
+
+
+@struct.dataclass
+class Blind:
+    """What workers see, without what they may do."""
+
+    own: Float[Array, "N F"]
+
+
+@broken("true_observation has no legal, which the observation has")
+class BlindOracle(Apart):
+    def true_observation(self, state, params):
+        return Blind(super().true_observation(state, params).own)
+
+
+@struct.dataclass
+class Told(ticking.Observation):
+    """And what an oracle is told besides."""
+
+    ahead: Float[Array, "..."]
+
+
+@dataclasses.dataclass(frozen=True)
+class Telling(Apart):
+    """An oracle is told of each worker how many pieces are left to all."""
+
+    def true_observation(self, state, params):
+        seen = super().true_observation(state, params)
+        return Told(seen.own, seen.legal, ahead=self.told(jnp.sum(state.left)))
+
+    def told(self, left):
+        return jnp.full(self.num_agents, left, jnp.float32)
+
+
+def test_an_oracle_may_be_told_more_than_is_observed():
+    check_game(Telling(num_workers=2, capacity=2))
+
+
+@broken("observation.ahead has shape [1]; its leading axis must be the 2 agents")
+class TellingNobodyInParticular(Telling):
+    def told(self, left):
+        return jnp.full(1, left, jnp.float32)
+
+
 @broken("global_state is int32[5]; it must be float32 [G]")
 class WholeGlobalState(Ticking):
     def global_state(self, state, params):

@@ -20,7 +20,7 @@ class Bins:
     growth: float  # of one edge over the one before; at most 1.02 for percentiles within 1%
 
     @functools.cached_property
-    def edges(self) -> Float[np.ndarray, " B+1"]:
+    def edges(self) -> Float[np.ndarray, " E"]:
         """The ends of all bins, as if the first and the last were closed: float64."""
         return self.least * np.exp(np.arange(self.num + 1) * math.log(self.growth))
 
@@ -28,7 +28,9 @@ class Bins:
         """A histogram of nothing."""
         return jnp.zeros(self.num, jnp.int32)
 
-    def count(self, histogram: Int[Array, " B"], values: Float[Array, "*S"], counts: Bool[Array, "*S"]) -> Int[Array, " B"]:
+    def count(
+        self, histogram: Int[Array, " B"], values: Float[Array, "*S"], counts: Bool[Array, "*S"]
+    ) -> Int[Array, " B"]:
         """`histogram` with those values that count."""
         per_unit = 1 / math.log(self.growth)
         place = jnp.floor(jnp.log(jnp.maximum(values, self.least) / self.least) * per_unit).astype(jnp.int32)

@@ -110,8 +110,8 @@ def check_ranges(game: Game, params: Any, shorthands: Shorthands) -> None:
         drawn = ranges.sampler(params, {path: (low, high)}, shorthands, validate=game.validate)(key)
         claim_alike(params, drawn, f"the parameters and those with {path} drawn from a range must match")
         game.validate(drawn)
-        value = np.asarray(_at(drawn, path), np.float64)
-        within = np.all((value >= np.float32(low)) & (value <= np.float32(high)))
+        value = np.asarray(_at(drawn, path))
+        within = np.all((value >= value.dtype.type(low)) & (value <= value.dtype.type(high)))
         claim(within, f"{path} drawn from the range {low:g} to {high:g} is {value}")
     for name, each in shorthands.items():
         bounds = (each.default, each.default)
@@ -204,7 +204,7 @@ def _ends(field: Field, game: Game) -> tuple[float, float]:
     allowed, value = field.declaration.within(game), np.asarray(field.value, np.float64)
     least, most = float(value.min()), float(value.max())
     low = allowed.low if math.isfinite(allowed.low) else least - 1
-    high = allowed.high if math.isfinite(allowed.high) and allowed.high < LARGEST_INT else 2 * abs(most) + 3
+    high = allowed.high if allowed.high < LARGEST_INT else min(2 * abs(most) + 3, allowed.high)
     if allowed.low_open and low == allowed.low:
         low += (least - low) / 2
     if allowed.high_open and high == allowed.high:

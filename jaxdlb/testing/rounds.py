@@ -73,8 +73,7 @@ def check_types(game: Game, params: Any) -> None:
     _check_observation(game, timestep.observation)
     whole = jax.eval_shape(game.global_state, state, params)
     claim(whole.ndim == 1 and whole.dtype == jnp.float32, f"global_state is {_shape(whole)}; it must be float32 [G]")
-    true = jax.eval_shape(game.true_observation, state, params)
-    claim_alike(timestep.observation, true, "the observation and true_observation must match")
+    _check_truth(game, timestep.observation, jax.eval_shape(game.true_observation, state, params))
     _check_step(game, params)
 
 
@@ -205,6 +204,17 @@ def _check_observation(game: Game, observation: Any) -> None:
         shape = (game.num_agents, *_choices(space))
         right = (mask.shape, mask.dtype) == (shape, jnp.bool_)
         claim(right, f"observation.legal is {_shape(mask)} for {space}; it must be bool{list(shape)}")
+
+
+def _check_truth(game: Game, observation: Any, true: Any) -> None:
+    """An oracle's view has all that the observation has, and further fields if the game gives it more."""
+    claim(dataclasses.is_dataclass(true), "true_observation must be a dataclass")
+    fields = [field.name for field in dataclasses.fields(observation)]
+    lacking = [name for name in fields if not hasattr(true, name)]
+    claim(not lacking, f"true_observation has no {', '.join(lacking)}, which the observation has")
+    both = ({name: getattr(each, name) for name in fields} for each in (observation, true))
+    claim_alike(*both, "the observation and true_observation must match")
+    _check_observation(game, true)
 
 
 def _choices(space: Space) -> tuple[int, ...]:

@@ -25,7 +25,7 @@ def small(name, choice=0):
     counts = {
         size: min(each.default, int(each.allowed.low) + 2)
         for size, each in declared.items()
-        if isinstance(each.allowed, Interval) and each.allowed.integer
+        if isinstance(each.allowed, Interval) and each.allowed.integer and each.default is not None
     }
     return make(name, **names, **counts)
 

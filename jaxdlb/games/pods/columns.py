@@ -1,11 +1,9 @@
 """What a step of pods reports, and what tables make of it."""
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxdlb.game import Column, Sums, Verdict, mean_of

@@ -1,6 +1,7 @@
 """The stages of a step of the pods but for rewards and views; each is a pure function on arrays."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
@@ -151,7 +152,7 @@ def serve(
         work=state.work.T,
     )
     first, second = chance.key_words(key)
-    index = jnp.arange(num_pods, dtype=jnp.uint32)
+    index = jnp.arange(num_pods)
     return in_one_row(
         lambda first, second, index, pods: server.play((first, second), index, pods, max_arrivals),
         each(first),
@@ -186,11 +187,11 @@ def fit(limit: Float[Array, " N"], present: Bool[Array, " N"], params: Params) -
     return limit - slack * jnp.minimum(excess / jnp.maximum(jnp.sum(slack), 1e-6), 1.0)
 
 
-def start_demand(key: PRNGKeyArray, num_pods: int, params: Params) -> Array:
+def start_demand(key: PRNGKeyArray, num_pods: int, params: Params) -> Any:
     """The state of the law of demand at reset."""
     return params.demand.start(chance.fold_in(key, _DEMAND), num_pods)
 
 
-def advance_demand(key: PRNGKeyArray, state: State, step: Int[Array, ""], params: Params) -> Array:
+def advance_demand(key: PRNGKeyArray, state: State, step: Int[Array, ""], params: Params) -> Any:
     """Its state in the coming `step`."""
     return params.demand.advance(chance.fold_in(key, _DEMAND), state.demand, step)

@@ -32,8 +32,8 @@ class Pods:
 
     State: `State`. CPU is in millicores (mc), work in CPU-ms: 1 mc does 1 CPU-ms in a second.
 
-    Observation (`views.Observation`), with the agent as the leading axis: `own` float32 [N, 7H + 5], a history of H rows
-    (columns `Row`) and what stays the same (columns `Facts`); `legal`: who is present.
+    Observation (`views.Observation`), with the agent as the leading axis: `own` float32 [N, 7H + 5], a history of H
+    rows (columns `Row`) and what stays the same (columns `Facts`); `legal`: who is present.
 
     Action, by `action`: `delta`, a change of the limit in step sizes, float32 [N, 1] within [−1, 1]; `instant`, the
     limit as a share of the greatest, float32 [N, 1] within [0, 1]; `discrete`, one of n changes, and `levels`, one of n

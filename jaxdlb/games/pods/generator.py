@@ -91,6 +91,7 @@ def _check_arrivals(params: Params, game: Any) -> None:
     for i in np.flatnonzero(expected > game.max_arrivals * (1 + _ROUNDING))[:1]:
         most = game.max_arrivals / (float(params.interval) * peak)
         raise ValueError(
-            f"rate[{i}] is {float(params.rate[i]):g}; it must be at most {most:g} with max_arrivals {game.max_arrivals}, "
-            f"since up to {expected[i]:g} requests come in a step: max_arrivals {math.ceil(expected[i])} would do"
+            f"rate[{i}] is {float(params.rate[i]):g}; it must be at most {most:g} with max_arrivals "
+            f"{game.max_arrivals}, since up to {expected[i]:g} requests come in a step: max_arrivals "
+            f"{math.ceil(expected[i])} would do"
         )

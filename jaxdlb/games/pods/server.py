@@ -148,8 +148,8 @@ def arrive(
     """3. The request after the one that came at `last`: where it comes too late for this step, it does not exist.
 
     Of two uniform numbers U, which depend on nothing but the key, the pod and the `index`, one makes the gap
-    −ln(1 − U)/λ and one the work w̄ · E^θ / Γ(1 + θ) with E = −ln(1 − U); `scale` is w̄ / Γ(1 + θ). So where rates do not depend on what is held,
-    every policy meets the same requests under the same key.
+    −ln(1 − U)/λ and one the work w̄ · E^θ / Γ(1 + θ) with E = −ln(1 − U); `scale` is w̄ / Γ(1 + θ). So where rates do
+    not depend on what is held, every policy meets the same requests under the same key.
     """
     gap, size = (-jnp.log(1 - u) for u in chance.uniform_pair(key, pod, index))
     arrival = last + jnp.where(pods.rate > 0, gap / jnp.maximum(pods.rate, _TINY), _BEYOND)
@@ -245,4 +245,3 @@ def keep(
 
     age, work = pods.interval - take(served.arrival), take(served.left)
     return jnp.where(place < held, age, 0.0), jnp.where(place < held, work, 0.0)
-

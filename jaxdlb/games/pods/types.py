@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
@@ -27,8 +26,12 @@ WORK = Interval(1e-3, 1e7)  # CPU-ms
 SECONDS = Interval(1e-3, 1e4)
 
 
-def _third_of_a_core_each(game: Any) -> np.ndarray:
-    return np.float64(1000 * game.num_pods / 3)
+def _third_of_a_core_each(game: Any) -> float:
+    return 1000 * game.num_pods / 3
+
+
+def _as_there_is_room_for(game: Any) -> float:
+    return min(15.0, game.max_arrivals / min(game.num_pods, 4))  # the greatest demand by default
 
 
 @struct.dataclass(kw_only=True)
@@ -37,7 +40,10 @@ class Params:
     CPU-ms of work in a second; times are in seconds, unless they are said to be in steps.
     """
 
-    rate: Float[Array, " N"] = parameter(Interval(0, 1e6), 15.0)  # r: requests a second at demand factor 1
+    # r: requests a second at demand factor 1
+    rate: Float[Array, " N"] = parameter(
+        Interval(0, 1e6), per_size("15, or what max_arrivals has room for", _as_there_is_room_for)
+    )
     demand: Demand = law(DEMAND_LAWS)  # how the factors on the rates vary
     # φ: requests a second that each held one keeps from coming: 1 / think time of users who wait for their answers
     feedback: Float[Array, " N"] = parameter(Interval(0, 1e6), 0.0)
@@ -46,7 +52,7 @@ class Params:
         Interval(0, 3), 1.0
     )
     max_usage: Float[Array, " N"] = parameter(MILLICORES, 1000.0)  # p: the most CPU it can use at once, mc
-    burst: Float[Array, ""] = parameter(Interval(0, 10), 0.1)  # b: seconds' worth of its limit that an idle pod saves up
+    burst: Float[Array, ""] = parameter(Interval(0, 10), 0.1)  # b: seconds' worth of limit that an idle pod saves up
     slo: Float[Array, " N"] = parameter(SECONDS, 0.25)  # s: objective of response times, s
     priority: Float[Array, " N"] = parameter(POSITIVE_PROBABILITY, 1.0)  # ϖ: weight of its violations
 

@@ -12,7 +12,7 @@ from jaxdlb.games.pods.types import Params, State
 
 
 class Row(enum.IntEnum):
-    """Columns of a row of the history: the seven numbers of MARLISE, unscaled; CPU in mc, usage over limit as a ratio."""
+    """Columns of a row of the history: the seven numbers of MARLISE, unscaled; CPU in mc, usage / limit a ratio."""
 
     LIMIT = 0
     USAGE = 1
