@@ -6,6 +6,7 @@ They see what agents see, and act for all of them: the budget is what is availab
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
@@ -70,43 +71,53 @@ def _peak_usage(observation: Observation, params: Params, steps: Any, target: An
 
 
 def _headroom(
-    observation: Observation, params: Params, fading: Any, target: Any, margin: Any, full: Any
+    observation: Observation, params: Params, fading: Any, target: Any, margin: Any, full: Any, bias: Any
 ) -> Float[Array, " N"]:
-    """A mean of past usage, each row weighing `fading` as much as the next, over the target, and a margin.
+    """A mean of past usage over the target, and a margin, both times priority^bias, as far as the budget goes.
 
-    Usage is noisy while the pod keeps up; while it does not, where usage is above `full` of the limit, it says nothing
-    but "more", and the last usage counts alone if it is greater.
+    Each row of the past weighs `fading` as much as the next: usage is noisy while the pod keeps up. While it does not,
+    where usage is above `full` of the limit, usage says nothing but "more", and the last counts alone if it is greater.
     """
     row, usage = newest(observation.own), histories(observation.own)[..., Row.USAGE]
     weight = jnp.float32(fading) ** jnp.arange(usage.shape[1])[::-1]
     mean = jnp.sum(weight * usage, axis=1) / jnp.sum(weight)
     level = jnp.where(row[:, Row.RATIO] >= full, jnp.maximum(mean, row[:, Row.USAGE]), mean)
-    return level / target + margin
+    present = _present(observation)
+    return _filled((level / target + margin) * jnp.where(present, row[:, Row.PRIORITY], 1.0) ** bias, observation)
 
 
 def _water_filling(observation: TrueObservation, params: Params, target: Any, z: Any) -> Float[Array, " N"]:
-    """What each pod needs; where that exceeds the budget, a common level times the priority is the most above the least.
+    """What each pod needs, as far as the budget goes.
 
-    A pod needs what comes to it in the mean, and what it holds, within a step, over the target, and z deviations.
+    That is what comes to it in the mean, and what it holds, within a step, over the target, and z deviations.
     """
-    present, demand = _present(observation), observation.demand
+    demand = observation.demand
     mean = demand[:, Demand.RATE] * demand[:, Demand.WORK_MEAN]
     deviation = jnp.sqrt(demand[:, Demand.RATE] * demand[:, Demand.WORK_SQUARE] / params.interval)
     need = (mean + demand[:, Demand.WORK_HELD] / params.interval) / target + z * deviation
-    known, priority = facts(observation.own), newest(observation.own)[:, Row.PRIORITY]
-    least = known[:, Facts.MIN_LIMIT]
+    return _filled(need, observation)
+
+
+def _filled(need: Float[Array, " N"], observation: Observation) -> Float[Array, " N"]:
+    """What each pod needs, within its bounds; where that exceeds the budget, at most a common level times the priority.
+
+    Nobody gets less than its least. The level is found by bisection.
+    """
+    known, present = facts(observation.own), _present(observation)
+    least, budget = known[:, Facts.MIN_LIMIT], _budget(observation)
     need = jnp.clip(need, least, known[:, Facts.MAX_LIMIT])
-    budget, shares = _budget(observation), jnp.where(present, priority, 1.0)
+    priority = jnp.where(present, newest(observation.own)[:, Row.PRIORITY], 1.0)
 
-    def filled(level: Float[Array, ""]) -> Float[Array, " N"]:
-        return jnp.minimum(need, jnp.maximum(least, level * shares))
+    def up_to(level: Float[Array, ""]) -> Float[Array, " N"]:
+        return jnp.minimum(need, jnp.maximum(least, level * priority))
 
-    low, high = jnp.float32(0.0), jnp.max(need / shares)
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        fits = jnp.sum(filled(middle)) <= budget
-        low, high = jnp.where(fits, middle, low), jnp.where(fits, high, middle)
-    return jnp.where(jnp.sum(need) > budget, filled(low), need)
+    def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
+        middle = (ends[0] + ends[1]) / 2
+        fits = jnp.sum(up_to(middle)) <= budget
+        return jnp.where(fits, middle, ends[0]), jnp.where(fits, ends[1], middle)
+
+    level, _ = jax.lax.fori_loop(0, _BISECTIONS, halve, (jnp.float32(0.0), jnp.max(need / priority)))
+    return jnp.where(jnp.sum(need) > budget, up_to(level), need)
 
 
 @struct.dataclass
@@ -233,6 +244,7 @@ _ALLOWED = {
     "half_life": POSITIVE,
     "z": AMOUNT,
     "full": PROBABILITY,
+    "bias": AMOUNT,
 }
 
 
@@ -260,8 +272,11 @@ def _make_peak_usage(steps: Any = 3, target: Any = 0.6) -> Policy:
     return Heuristic("peak_usage", _peak_usage, _numbers(steps=steps, target=target))
 
 
-def _make_headroom(fading: Any = 0.5, target: Any = 0.7, margin: Any = 50.0, full: Any = 0.9) -> Policy:
-    return Heuristic("headroom", _headroom, _numbers(fading=fading, target=target, margin=margin, full=full))
+def _make_headroom(
+    fading: Any = 0.5, target: Any = 0.9, margin: Any = 150.0, full: Any = 0.95, bias: Any = 0.5
+) -> Policy:
+    options = _numbers(fading=fading, target=target, margin=margin, full=full, bias=bias)
+    return Heuristic("headroom", _headroom, options)
 
 
 def _make_vpa(percentile: Any = 0.9, margin: Any = 1.15, half_life: Any = 86_400.0) -> Policy:
@@ -299,6 +314,7 @@ HEURISTICS: Mapping[str, Family] = {
             "target": Span(0.3, 1.2),
             "margin": Span(0.0, 300.0),
             "full": Span(0.5, 1.0),
+            "bias": Span(0.0, 2.0),
         },
     ),
     "vpa": Family(

@@ -90,7 +90,7 @@ class Recorded:
         )
 
     @functools.cached_property
-    def _counts(self) -> tuple[Float[np.ndarray, " T"], Float[np.ndarray, " T"]]:
+    def _counts(self) -> tuple[Float[np.ndarray, " _"], Float[np.ndarray, " _"]]:
         """The counts to train on, and those held out."""
         if not self.path:
             raise ValueError("path is not given; it must be the path of a CSV file")
@@ -114,7 +114,9 @@ class Recorded:
         """
         sizes, num_pods = self._sizes, params.rate.shape[0]
         if len(sizes.cpu) < num_pods:
-            raise ValueError(f"sizes is {self.sizes!r}; it must have a row for each of {num_pods} pods, not {len(sizes.cpu)}")
+            raise ValueError(
+                f"sizes is {self.sizes!r}; it must have a row for each of {num_pods} pods, not {len(sizes.cpu)}"
+            )
         cpu = sizes.cpu[:num_pods]
         if not np.any(cpu):
             raise ValueError(f"{self.sizes}: cpu_milli is 0 in its first {num_pods} rows; one must be above 0")
