@@ -13,6 +13,7 @@ from jaxdlb import parameters, ranges, spaces
 SIZES = {
     "dlb": {"num_nodes": 3},
     "rack": {"num_nodes": 3, "max_tasks": 64, "max_cores": 2, "max_io_cores": 1, "max_arrivals": 8},
+    "pods": {"num_pods": 3, "queue_capacity": 4, "max_arrivals": 6, "percentiles": True},
 }
 NUM_ROUNDS = 20
 
@@ -33,14 +34,14 @@ def at_its_ends(game, params):
 
 
 def played(game):
-    """A function from parameters to rewards, observations and global states of rounds played at random."""
+    """A function from parameters to rewards, metrics, observations and global states of rounds played at random."""
 
     def play(params):
         def step(carry, key):
             state, timestep = carry
             action = spaces.sample(game.action_space, key, timestep.observation.legal)
             state, timestep = game.step(key, state, action, params)
-            made = timestep.reward, timestep.metrics["utility"], timestep.observation, game.global_state(state, params)
+            made = timestep.reward, timestep.metrics, timestep.observation, game.global_state(state, params)
             return (state, timestep), made
 
         keys = jax.random.split(jax.random.key(0), NUM_ROUNDS)

@@ -42,7 +42,7 @@ class Played:
 
 
 def random_cluster(game: Pods, draws: np.random.Generator) -> Any:
-    """Parameters of all kinds: idle or overloaded, any bucket, a budget that binds or does not, pods that come and go."""
+    """Parameters of all kinds: idle or overloaded, any bucket, a budget that binds or not, pods that come and go."""
     pods = game.num_pods
     least = draws.uniform(20, 100, pods)
     most = least * draws.choice([1.0, 3.0, 20.0], pods)

@@ -13,6 +13,7 @@ from jaxdlb.mechanics.batches import in_one_row
 from jaxdlb.mechanics.churn import churn
 
 _DEMAND, _CHURN = range(2)  # folded into a step's key
+_LEAST = 1e-15  # mc; its square too is a number, as derivatives need
 
 
 def factors(num_choices: int) -> Float[Array, " n"]:
@@ -72,7 +73,7 @@ def ask(
 def _proportional(
     asked: Float[Array, " N"], free: Float[Array, ""], step: Int[Array, ""], params: Params
 ) -> Float[Array, " N"]:
-    return asked * (free / jnp.sum(asked))
+    return asked * (free / jnp.maximum(jnp.sum(asked), _LEAST))
 
 
 def _by_priority(
@@ -95,7 +96,7 @@ def _cyclic_order(step: Int[Array, ""], num_pods: int) -> Int[Array, " N"]:
 
 def _in_order(asked: Float[Array, " N"], free: Float[Array, ""], order: Int[Array, " N"]) -> Float[Array, " N"]:
     """To each in that order what it asks for, or what is left."""
-    in_order = asked[order]
+    in_order = jnp.minimum(asked[order], free)  # beside numbers far above the budget, its digits would be lost
     before = jnp.cumsum(in_order) - in_order
     return jnp.zeros_like(asked).at[order].set(jnp.clip(free - before, 0.0, in_order))
 
@@ -179,12 +180,13 @@ def stay(
 def fit(limit: Float[Array, " N"], present: Bool[Array, " N"], params: Params) -> Float[Array, " N"]:
     """Limits whose sum is within the budget: what exceeds it is given up in proportion to what is above the least.
 
-    Those of absent pods are 0. Since the budget covers the least of all, no pod falls below its own.
+    Those of absent pods are 0. Since the budget covers the least of all, no pod falls below its own. What is left to
+    each is computed, not what is taken, which may be many times the budget and then has not all of its digits.
     """
-    limit = jnp.where(present, limit, 0.0)
-    excess = jnp.maximum(jnp.sum(limit) - params.budget, 0.0)
-    slack = jnp.where(present, jnp.maximum(limit - params.min_limit, 0.0), 0.0)
-    return limit - slack * jnp.minimum(excess / jnp.maximum(jnp.sum(slack), 1e-6), 1.0)
+    limit, least = (jnp.where(present, each, 0.0) for each in (limit, params.min_limit))
+    above = jnp.maximum(limit - least, 0.0)
+    left = jnp.maximum(params.budget - jnp.sum(least), 0.0) / jnp.maximum(jnp.sum(above), _LEAST)
+    return jnp.where(jnp.sum(limit) > params.budget, least + above * left, limit)
 
 
 def start_demand(key: PRNGKeyArray, num_pods: int, params: Params) -> Any:

@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxdlb.mechanics import chance
 
 _TINY = 1e-30  # far below what a uniform number gives, and its logarithm is finite
-_BEYOND = 3e38  # all times and amounts
+_LEAST = 1e-15  # of rates and limits that something is divided by: its square too is a number, as derivatives need
 
 
 @struct.dataclass
@@ -81,9 +81,9 @@ class Tally:
     """What is kept of the requests of each pod up to some one; every field [P]."""
 
     work: Float[Array, " P"]  # V: of all of them
-    latest_full: Float[Array, " P"]  # M
-    latest_limit: Float[Array, " P"]  # L
-    overflow: Float[Array, " P"]  # max of c · a_j − V_j over those that are new
+    latest_full: Float[Array, " P"]  # M; 0 before the first, which has V = 0
+    latest_limit: Float[Array, " P"]  # L; likewise
+    overflow: Float[Array, " P"]  # max of c · a_j − V_j over those that are new; 0 where it limits nothing
     done: Float[Array, " P"]  # D
     arrivals: Int[Array, " P"]
     completions: Int[Array, " P"]
@@ -152,7 +152,9 @@ def arrive(
     not depend on what is held, every policy meets the same requests under the same key.
     """
     gap, size = (-jnp.log(1 - u) for u in chance.uniform_pair(key, pod, index))
-    arrival = last + jnp.where(pods.rate > 0, gap / jnp.maximum(pods.rate, _TINY), _BEYOND)
+    too_late = 2 * pods.interval  # what comes later does not matter, and has to be finite
+    arrival = jnp.where(pods.rate > 0, last + gap / jnp.maximum(pods.rate, _LEAST), too_late)
+    arrival = jnp.minimum(arrival, too_late)
     work = scale * jnp.exp(pods.work_shape * jnp.log(jnp.maximum(size, _TINY)))
     return Request(arrival < pods.interval, arrival, work)
 
@@ -160,12 +162,11 @@ def arrive(
 def no_requests(pods: Pods) -> Tally:
     """The tally before the first request."""
     nothing, none = jnp.zeros_like(pods.limit), jnp.zeros_like(pods.held)
-    never = jnp.full_like(pods.limit, -_BEYOND)
     return Tally(
         work=nothing,
-        latest_full=never,
-        latest_limit=never,
-        overflow=never,
+        latest_full=nothing,
+        latest_limit=nothing,
+        overflow=nothing,
         done=nothing,
         arrivals=none,
         completions=none,
@@ -189,7 +190,7 @@ def enter(tally: Tally, request: Request, pods: Pods) -> tuple[Tally, Served]:
     bucket and the limit since then, and what the bucket began with and the limit from the start. A request is complete
     if d_k ≤ Δ, and violates its objective s (6.) if 0 < a_k + s ≤ Δ and d_k > a_k + s.
     """
-    full, limit, end = pods.max_usage, jnp.maximum(pods.limit, _TINY), pods.interval
+    full, limit, end = pods.max_usage, jnp.maximum(pods.limit, _LEAST), pods.interval
     size = pods.burst * pods.limit
     content = jnp.minimum(pods.tokens, size)
     exists, before, begins = request.exists, tally.work, jnp.maximum(request.arrival, 0.0)
