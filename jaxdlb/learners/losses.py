@@ -3,10 +3,20 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+_MOST_LOG_RATIO = 20.0
+
 
 def masked_mean(x: Float[Array, "*B"] | Bool[Array, "*B"], mask: Bool[Array, "*B"]) -> Float[Array, ""]:
     """The mean of `x` where `mask` is true; 0 if it is true nowhere."""
     return jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1)
+
+
+def bounded_log_ratio(log_ratio: Float[Array, "*B"]) -> Float[Array, "*B"]:
+    """Logarithms of probability ratios within ±20, far beyond where a loss clips, so that ratios stay finite.
+
+    The density of a narrow normal falls by more than float32 holds where its mean moves by a few deviations.
+    """
+    return jnp.clip(log_ratio, -_MOST_LOG_RATIO, _MOST_LOG_RATIO)
 
 
 def clipped_policy_loss(

@@ -296,6 +296,7 @@ class MAPPO:
         distribution = unroll(self.network.actor, params.actor, memories.actor, seen, batch.first)
         entropy = losses.masked_mean(distribution.entropy(), batch.decides)
         log_ratios = self.fixed.silenced(self.credit.log_prob(distribution, batch.action) - batch.log_prob)
+        log_ratios = losses.bounded_log_ratio(log_ratios)
         advantage = batch.advantage
         if self.config.normalise_advantages:
             advantage = losses.standardise(advantage, self.credit.counted(batch.decides))
