@@ -2,12 +2,15 @@
 
 from jaxdlb.learners.config import Hyperparameters, IPPOConfig, MAPPOConfig
 from jaxdlb.learners.consensus import Consensus, ConsensusConfig
+from jaxdlb.learners.ddpg import DDPGConfig
 from jaxdlb.learners.dqn import DQNConfig
 from jaxdlb.learners.mappo import MAPPO, LearnerState
 from jaxdlb.learners.off_policy import OffPolicy, OffPolicyState
 from jaxdlb.learners.population import Evolution, PopulationBasedTraining
 from jaxdlb.learners.registry import LEARNERS, LearnerEntry, check_suits
 from jaxdlb.learners.rollout import Rollout, Steps
+from jaxdlb.learners.sac import SACConfig
+from jaxdlb.learners.td3 import TD3Config
 from jaxdlb.learners.training import make, train
 
 __all__ = [
@@ -15,6 +18,7 @@ __all__ = [
     "MAPPO",
     "Consensus",
     "ConsensusConfig",
+    "DDPGConfig",
     "DQNConfig",
     "Evolution",
     "Hyperparameters",
@@ -26,7 +30,9 @@ __all__ = [
     "OffPolicyState",
     "PopulationBasedTraining",
     "Rollout",
+    "SACConfig",
     "Steps",
+    "TD3Config",
     "check_suits",
     "make",
     "train",

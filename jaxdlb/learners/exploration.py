@@ -3,6 +3,8 @@
 Whatever an environment draws depends on the key and its index, not on how many environments there are.
 """
 
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -43,18 +45,30 @@ def uniform_choice(number: Float[Array, "*B"], legal: Bool[Array, "*B A"]) -> In
     return jnp.argmax(rank > wanted[..., None], axis=-1).astype(jnp.int32)
 
 
-def gaussian(noise: Float[Array, "E N S"], normals: Float[Array, "E N S"], sigma: Scalar) -> Float[Array, "E N S"]:
+def normals(key: PRNGKeyArray, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    """Standard normal numbers."""
+    return chance.normals(key, 1, math.prod(shape))[0].reshape(shape)
+
+
+Noise = Float[Array, "E N S"]
+
+
+def gaussian(noise: Noise, normals: Noise, sigma: Scalar, theta: Scalar) -> Noise:
     """Noise that remembers nothing: σ times standard normal numbers."""
     return sigma * normals
 
 
-def ornstein_uhlenbeck(
-    noise: Float[Array, "E N S"], normals: Float[Array, "E N S"], sigma: Scalar, theta: Scalar
-) -> Float[Array, "E N S"]:
+def ornstein_uhlenbeck(noise: Noise, normals: Noise, sigma: Scalar, theta: Scalar) -> Noise:
     """The noise a step later: x − θ x + σ times standard normal numbers (Uhlenbeck and Ornstein 1930)."""
     return noise - theta * noise + sigma * normals
 
 
-def emptied(noise: Float[Array, "E N S"], first: Bool[Array, " E"]) -> Float[Array, "E N S"]:
+NOISES: Mapping[str, Callable[[Array, Array, Scalar, Scalar], Array]] = {
+    "gaussian": gaussian,
+    "ou": ornstein_uhlenbeck,
+}
+
+
+def emptied(noise: Noise, first: Bool[Array, " E"]) -> Noise:
     """The noise, with zeros wherever an episode begins."""
     return jnp.where(first[:, None, None], 0.0, noise)

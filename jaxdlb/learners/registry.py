@@ -7,10 +7,13 @@ from typing import Any
 from jaxdlb import spaces
 from jaxdlb.catalogue import Catalogue
 from jaxdlb.game import Entry, Game
-from jaxdlb.learners import consensus, dqn, mappo
+from jaxdlb.learners import consensus, deterministic, dqn, mappo, sac
 from jaxdlb.learners.config import IPPOConfig, MAPPOConfig
 from jaxdlb.learners.consensus import ConsensusConfig
+from jaxdlb.learners.ddpg import DDPGConfig
 from jaxdlb.learners.dqn import DQNConfig
+from jaxdlb.learners.sac import SACConfig
+from jaxdlb.learners.td3 import TD3Config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +54,9 @@ LEARNERS: Catalogue[LearnerEntry] = Catalogue(
         "ippo": LearnerEntry(IPPOConfig, mappo.make, _SIZES, _POLICIES),
         "consensus": LearnerEntry(ConsensusConfig, consensus.make, _SIZES),
         "dqn": LearnerEntry(DQNConfig, dqn.make, acts_in=(spaces.Discrete,)),
+        "ddpg": LearnerEntry(DDPGConfig, deterministic.make, acts_in=(spaces.Box,)),
+        "td3": LearnerEntry(TD3Config, deterministic.make, acts_in=(spaces.Box,)),
+        "sac": LearnerEntry(SACConfig, sac.make, acts_in=(spaces.Box,)),
     },
     group="jaxdlb.learners",
     of=LearnerEntry,
