@@ -6,7 +6,7 @@ optimisers on a batch of joint transitions.
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -120,6 +120,7 @@ class Exploring(NamedTuple):
     warm: Bool[Array, ""]  # until then actions are uniform among legal ones
 
 
+@runtime_checkable
 class Algorithm(Protocol):
     """What tells one learner from a replay buffer from another: pure functions of their arguments."""
 

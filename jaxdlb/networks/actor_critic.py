@@ -190,7 +190,7 @@ class OverAgents:
         itself, carry = jnp.eye(self.num_agents, dtype=bool), self.initial_carry(())
         if self.shared:
             return self.module.init(key, carry, features, itself)
-        # One agent after the other: jaxlib 0.10.2 may block all threads of a CPU in batches of the QR decompositions from
+        # One after the other: jaxlib 0.10.2 may block all threads of a CPU in batches of the QR decompositions from
         # which networks start, and several networks are started in one program.
         each = (jax.random.split(key, self.num_agents), carry, features, itself)
         return jax.lax.map(lambda agent: self.module.init(*agent), each)
