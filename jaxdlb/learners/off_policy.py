@@ -26,7 +26,7 @@ from jaxdlb.networks.normalisation import Moments
 from jaxdlb.parameters import parameter
 from jaxdlb.policies.learned import PolicyVariables
 
-LEARNING_RATE = Interval(0, 0.1)  # Adam moves each weight by about as much in a step: beyond, nothing is learned
+LEARNING_RATE = Interval(0, 0.125)  # Adam moves each weight by about as much in a step: beyond, nothing is learned
 _TRANSITIONS = 768  # of single agents in a batch, unless told otherwise
 
 
