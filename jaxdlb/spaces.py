@@ -42,6 +42,10 @@ class Discrete:
         """For each agent, one of its legal choices with equal probability: int32 [N]. Each agent must have one."""
         return jax.random.categorical(key, jnp.where(legal, 0.0, -jnp.inf)).astype(jnp.int32)
 
+    def decides(self, legal: Bool[Array, "*B A"]) -> Bool[Array, "*B"]:
+        """Which agents have a choice."""
+        return jnp.sum(legal, axis=-1) > 1
+
     def contains(self, action: Shaped[Any, "..."], legal: Shaped[Any, "N A"]) -> Bool[Array, " N"]:
         """Which agents' choices are whole numbers that stand for a legal choice.
 
@@ -72,6 +76,10 @@ class Box:
         """Uniform entries for agents that may act, 0 for the others: float32 [N, size]."""
         uniform = jax.random.uniform(key, (*legal.shape, self.size), minval=self.low, maxval=self.high)
         return jnp.where(legal[..., None], uniform, 0.0)
+
+    def decides(self, legal: Bool[Array, "*B"]) -> Bool[Array, "*B"]:
+        """Which agents have a choice: those that may act."""
+        return legal
 
     def contains(self, action: Shaped[Any, "..."], legal: Shaped[Any, " N"]) -> Bool[Array, " N"]:
         """Which agents' entries are all within the bounds or, if the agent may not act, all 0.
@@ -109,6 +117,10 @@ class Simplex:
         logarithms = jnp.where(legal, -jax.random.gumbel(key, legal.shape), -jnp.inf)
         return jnp.where(legal, jax.nn.softmax(logarithms), 0.0)
 
+    def decides(self, legal: Bool[Array, "*B A"]) -> Bool[Array, "*B"]:
+        """Which agents have a choice."""
+        return jnp.sum(legal, axis=-1) > 1
+
     def contains(self, action: Shaped[Any, "..."], legal: Shaped[Any, "N A"]) -> Bool[Array, " N"]:
         """Which agents' shares are ≥ 0, 0 if not legal, and sum to 1 within 10⁻⁴ (to 0 if nothing is legal).
 
@@ -140,6 +152,12 @@ def sample(action_space: Any, key: PRNGKeyArray, legal: PyTree) -> Any:
     return jax.tree.map(
         lambda space, key, mask: space.sample(key, jnp.asarray(mask)), action_space, keys, legal, is_leaf=_is_space
     )
+
+
+def decides(action_space: Any, legal: PyTree) -> Bool[Array, "*B N"]:
+    """Which agents have a choice in at least one space of `action_space`; any leading batch axes are allowed."""
+    each = jax.tree.map(lambda space, mask: space.decides(mask), action_space, legal, is_leaf=_is_space)
+    return functools.reduce(jnp.logical_or, jax.tree.leaves(each))
 
 
 def contains(action_space: Any, action: Any, legal: PyTree) -> Bool[Array, " N"]:

@@ -14,7 +14,7 @@ from jaxdlb.checks import LARGEST_INT, Interval, check_array, check_choice, chec
 from jaxdlb.evaluation.rollouts import check_sizes
 from jaxdlb.game import Entry, Game, Lengths
 from jaxdlb.games import GAMES
-from jaxdlb.learners import LEARNERS, LearnerEntry
+from jaxdlb.learners import LEARNERS, LearnerEntry, check_suits
 from jaxdlb.networks import NetworkConfig
 from jaxdlb.parameters import declarations
 from jaxdlb.policies import Family, Policy, find_family, make_heuristic
@@ -91,6 +91,7 @@ def learner(settings: Any, scenario: Scenario) -> Any:
         ValueError: a hyper-parameter that is not allowed, or sizes that do not fit together.
     """
     chosen, entry = settings.learner, LEARNERS.find(settings.learner.name)
+    check_suits(entry, scenario.game)
     with named("learner", chosen):
         check_size("num_seeds", chosen.num_seeds, 1)
         given = {name: value for name, value in _fields_of(entry.config, chosen).items() if value is not None}

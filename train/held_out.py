@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from jaxdlb.evaluation.rollouts import evaluate_all
-from jaxdlb.networks import NetworkConfig, build_actor
+from jaxdlb.networks import STOCHASTIC, NetworkConfig, build_actor
 from jaxdlb.policies.fixed import NOBODY, Fixed
 from jaxdlb.policies.learned import LearnedPolicy
 
@@ -31,6 +31,7 @@ class HeldOut:
     num_seeds: int
     settings: Any  # those of the evaluation
     fixed: Fixed = NOBODY  # agents that do not learn, and are played as in training
+    heads: str = STOCHASTIC  # the kind of the actor's
 
     @functools.cached_property
     def sizes(self) -> dict[str, Any]:
@@ -48,7 +49,7 @@ class HeldOut:
         `variables` are what `learner.policy_variables` gives, with a leading axis of seeds where there are several.
         """
         game = self.scenario.game
-        actor = build_actor(game, self.network, self.share_parameters)
+        actor = build_actor(game, self.network, self.share_parameters, self.heads)
         greedy = self.settings.held_out_greedy
         learned = (LearnedPolicy(game, actor, each, greedy=greedy) for each in _by_seed(variables, self.num_seeds))
         policies = [*map(self.fixed.beside, learned)]

@@ -10,6 +10,7 @@ from jaxtyping import PyTree
 from omegaconf import DictConfig, OmegaConf
 
 from jaxdlb import checkpoint, evaluation, writing
+from jaxdlb.networks import STOCHASTIC
 from jaxdlb.policies.fixed import Fixed, find
 
 from . import (
@@ -241,13 +242,14 @@ def _train_with_fresh_news(plan: Plan, folder: Path, signals: Signals) -> None:
 def _train(plan: Plan, folder: Path, listening: Sequence[loggers.Logger], heard: dict[str, Any]) -> None:
     population = plan.population
     shared = getattr(population.learner.config, "share_parameters", True)
+    heads = getattr(population.learner.config, "heads", STOCHASTIC)
     game, found_as = plan.scenario.game, plan.settings.game.name
-    fixed = build.fixed(plan.settings)
-    about = checkpoint.describe(game, plan.network, shared, population.num_seeds, found_as=found_as, fixed=fixed)
+    noted = {"found_as": found_as, "fixed": build.fixed(plan.settings), "heads": heads}
+    about = checkpoint.describe(game, plan.network, shared, population.num_seeds, **noted)
     held_out = None
     if plan.settings.evaluation.held_out_episodes != 0:
         evaluation = plan.settings.evaluation
-        held_out = HeldOut(plan.scenario, plan.network, shared, population.size, evaluation, _fixed(plan))
+        held_out = HeldOut(plan.scenario, plan.network, shared, population.size, evaluation, _fixed(plan), heads)
     within = folder / plan.part
     kept = plan.settings.kept_checkpoints
     with heard["signals"].deferred(), checkpoint.Writer(within / checkpoint.FOLDER, about, num_latest=kept) as writer:

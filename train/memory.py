@@ -14,7 +14,7 @@ from jaxdlb.memory import Estimate, Free
 from . import errors, loop
 
 Plan = Any  # of `launch`, which imports this
-_PER_ENVIRONMENT = ("environments", "memories")  # parts of a learner's state that grow with their number
+_PER_ENVIRONMENT = ("environments", "memories", "noise", "replay")  # parts of a state that grow with their number
 _LOOK_CLOSER = 2**16  # bytes of an agent's round: if all fitted at that, shapes need not be traced to know they fit
 _EXHAUSTED = "RESOURCE_EXHAUSTED"
 
@@ -122,7 +122,9 @@ def _settings(plan: Plan, shapes: PyTree, needed: int) -> list[_Setting]:
     population, config = plan.population, plan.population.learner.config
     state, of_one = memory.num_bytes(shapes), getattr(shapes, "members", shapes)
     grows = sum(memory.num_bytes(getattr(of_one, name, ())) for name in _PER_ENVIRONMENT)
+    kept = memory.num_bytes(getattr(of_one, "replay", ()))
     found = [
+        _Setting("learner.replay_length", getattr(config, "replay_length", 1), kept),
         _Setting("learner.num_envs", getattr(config, "num_envs", 1), needed - state + grows),
         _Setting("learner.population" if population.evolves else "learner.num_seeds", population.size, needed),
         _Setting("learner.rollout_length", getattr(config, "rollout_length", 1), needed - state),

@@ -27,7 +27,7 @@ from jaxdlb.checkpoint.packing import (
     unpack,
 )
 from jaxdlb.checks import check_path
-from jaxdlb.networks import NetworkConfig, build_actor
+from jaxdlb.networks import STOCHASTIC, NetworkConfig, build_actor, check_heads
 from jaxdlb.policies.fixed import NOBODY, Accompanied, Fixed, find
 from jaxdlb.policies.learned import LearnedPolicy, variable_shapes
 
@@ -158,15 +158,17 @@ def load_policies(
         trained_in, network = _trained_in(about["game"], game), _network(about["network"])
         acting_in = trained_in if game is None else game
         beside = _fixed(about, trained_in, acting_in).beside
+        heads = about.get("heads", STOCHASTIC)  # what is not noted draws
+        check_heads(heads)
     except CheckpointError:
         raise
     except (KeyError, TypeError, ValueError) as error:  # an argument that is not known, or one that is not allowed
         raise CheckpointError(f"step {step} of {folder} cannot be made a policy again: {error}") from None
     shared, num_seeds = about["share_parameters"], about["num_seeds"]
-    template = variable_shapes(trained_in, build_actor(trained_in, network, shared))
+    template = variable_shapes(trained_in, build_actor(trained_in, network, shared, heads))
     only_one = num_seeds == 1
     seeds = [arrays if only_one else {name: array[seed] for name, array in arrays.items()} for seed in range(num_seeds)]
-    actor = build_actor(acting_in, network, shared)
+    actor = build_actor(acting_in, network, shared, heads)
     return [
         beside(
             LearnedPolicy(

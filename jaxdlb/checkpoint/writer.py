@@ -18,7 +18,7 @@ from jaxtyping import PyTree
 from jaxdlb.checkpoint.packing import FORMAT, PathLike, alone, checksum, pack, quiet
 from jaxdlb.checkpoint.reader import steps
 from jaxdlb.checks import COUNT, POSITIVE_COUNT, check_path, check_type, check_whole, shown
-from jaxdlb.networks import NetworkConfig, suited
+from jaxdlb.networks import STOCHASTIC, NetworkConfig, suited
 
 _DELETED = ".deleted"  # in a checkpoints folder: steps on their way out, which no longer count
 _OS_ERROR = re.compile(r"os_error_code='(\d+)'")  # how tensorstore tells of the operating system's errors
@@ -184,14 +184,17 @@ def describe(
     *,
     found_as: str | None = None,
     fixed: tuple[Sequence[int], Any] = ((), None),
+    heads: str = STOCHASTIC,
 ) -> dict[str, Any]:
     """What `load_policy` must know besides the arrays, for a `Writer`'s `about`.
 
     `found_as` is the name to give `jaxdlb.make` if it is not the game's own: package.module:ENTRY. `fixed` are the
-    agents that a heuristic played all along, and that heuristic: its name, or {name: …} with options.
+    agents that a heuristic played all along, and that heuristic: its name, or {name: …} with options. `heads` is the
+    kind of the actor's heads, which is noted unless it is the one that draws.
     """
     agents, played_by = fixed
-    told = {"fixed": {"agents": list(agents), "policy": played_by}} if agents else {}
+    told: dict[str, Any] = {"fixed": {"agents": list(agents), "policy": played_by}} if agents else {}
+    told |= {} if heads == STOCHASTIC else {"heads": heads}
     return told | {
         "game": {"name": found_as or game.name, "sizes": dataclasses.asdict(game)},
         "network": dataclasses.asdict(suited(game, network)),

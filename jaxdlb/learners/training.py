@@ -8,7 +8,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 from jaxdlb.checks import POSITIVE_COUNT, check_type, check_whole, shown
 from jaxdlb.game import Game, check_is_game
 from jaxdlb.learners.environments import SampleParams
-from jaxdlb.learners.registry import LEARNERS
+from jaxdlb.learners.registry import LEARNERS, check_suits
 from jaxdlb.mechanics import chance
 from jaxdlb.networks import NetworkConfig
 
@@ -28,7 +28,8 @@ def make(
     A learner of your own is made by the `make` of its `LearnerEntry`.
 
     Raises:
-        ValueError: `config` belongs to no known learner, or the settings or the network do not fit the game.
+        ValueError: `config` belongs to no known learner, or the learner, its settings or the network do not fit the
+            game.
     """
     check_is_game(game)
     check_type("network", network, NetworkConfig, "a NetworkConfig")
@@ -38,6 +39,7 @@ def make(
     if entry is None:
         known = ", ".join(each.config.__name__ for each in LEARNERS.values())
         raise ValueError(f"config is {shown(config)}; it must be one of {known}")
+    check_suits(entry, game)
     return entry.make(game, network, config, _always(game) if sample_params is None else sample_params)
 
 

@@ -8,16 +8,20 @@ from jaxdlb.networks.actor_critic import (
     Views,
     build,
     build_actor,
+    build_critic,
     features,
     suited,
 )
 from jaxdlb.networks.autoregressive import Autoregressive, Distribution
 from jaxdlb.networks.config import NetworkConfig
 from jaxdlb.networks.distributions import ActionDistribution
+from jaxdlb.networks.head_sets import HEAD_SETS, STOCHASTIC, check_heads
 from jaxdlb.networks.heads import HEADS, Categorical, Dirichlet, SquashedNormal
 
 __all__ = [
     "HEADS",
+    "HEAD_SETS",
+    "STOCHASTIC",
     "ActionDistribution",
     "Actor",
     "ActorCritic",
@@ -32,6 +36,8 @@ __all__ = [
     "Views",
     "build",
     "build_actor",
+    "build_critic",
+    "check_heads",
     "features",
     "suited",
 ]

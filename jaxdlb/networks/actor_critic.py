@@ -15,7 +15,7 @@ from jaxdlb.game import Game
 from jaxdlb.networks.autoregressive import Autoregressive, Distribution, num_shifts
 from jaxdlb.networks.config import AUTO, NetworkConfig
 from jaxdlb.networks.distributions import ActionDistribution
-from jaxdlb.networks.heads import HEADS
+from jaxdlb.networks.head_sets import HEAD_SETS, STOCHASTIC, check_heads
 from jaxdlb.networks.torsos import MLP, TORSOS, Affine, Embedding, Features
 
 _HEAD_SCALE = 0.01  # initial scores near 0, so that all legal choices are about equally likely
@@ -62,7 +62,7 @@ Outputs = tuple[list[Array], list[Array], Any]
 
 
 class _Heads(nn.Module):
-    """The scores and free parameters from which `HEADS` make the distribution of each space.
+    """The scores and free parameters from which heads of a `kind` make the distribution of each space.
 
     If a space's entries stand for rows of `peers` and the torso embeds these rows, each is scored from its embedding,
     with weights shared by all rows; otherwise, scores are an affine map of the agent's embedding.
@@ -70,6 +70,7 @@ class _Heads(nn.Module):
 
     action_spaces: tuple[spaces.Space, ...]
     num_shifts: int
+    kind: str = STOCHASTIC
 
     @nn.compact
     def __call__(self, embedding: Embedding, itself: Bool[Array, "*B N"]) -> Outputs:
@@ -86,21 +87,24 @@ class _Heads(nn.Module):
             scored = Affine(len(pointing), scale=_HEAD_SCALE)(embedding.pairs)
             rows = iter(jnp.moveaxis(scored, -1, 0))
         return [
-            _entry_scores(space, next(rows), embedding.agent, itself)
+            _entry_scores(self._head(space), space, next(rows), embedding.agent, itself)
             if pointing and _is_over_rows(space)
-            else Affine(HEADS[type(space)].num_scores(space), scale=_HEAD_SCALE)(embedding.agent)
+            else Affine(self._head(space).num_scores(space), scale=_HEAD_SCALE)(embedding.agent)
             for space in self.action_spaces
         ]
 
     def _free(self, index: int, agent: Float[Array, "*B H"]) -> Float[Array, "*B F"]:
         """The free parameters of a head, which do not depend on what the agent sees; [*B, 0] if it has none."""
         space = self.action_spaces[index]
-        head = HEADS[type(space)]
+        head = self._head(space)
         shape = (head.num_free(space),)
         if not shape[0]:
             return jnp.zeros((*agent.shape[:-1], 0))
         values = self.param(f"free_{index}", nn.initializers.constant(head.free_start), shape)
         return jnp.broadcast_to(values, (*agent.shape[:-1], *shape))
+
+    def _head(self, space: spaces.Space) -> Any:
+        return HEAD_SETS[self.kind][type(space)]
 
 
 def _is_over_rows(space: spaces.Space) -> TypeGuard[spaces.Discrete | spaces.Simplex]:
@@ -109,6 +113,7 @@ def _is_over_rows(space: spaces.Space) -> TypeGuard[spaces.Discrete | spaces.Sim
 
 
 def _entry_scores(
+    head: Any,  # a class of `heads`
     space: spaces.Discrete | spaces.Simplex,
     rows: Float[Array, "*B P"],
     agent: Float[Array, "*B H"],
@@ -116,12 +121,13 @@ def _entry_scores(
 ) -> Float[Array, "*B A"]:
     """A score for each entry, given those of the rows; entries beyond the rows are scored from the agent's embedding.
 
-    For a choice among agents, the odds of oneself are made independent of the number of peers. For shares among agents,
-    the share that an agent keeps gets a score from its own embedding as well. Call this only within a module.
+    Where scores are odds of a choice among agents, those of oneself are made independent of the number of peers. For
+    shares among agents, the share that an agent keeps gets a score from its own embedding as well. Call this only
+    within a module.
     """
-    num_further = HEADS[type(space)].num_scores(space) - rows.shape[-1]
+    num_further = head.num_scores(space) - rows.shape[-1]
     keeps_share = space.over_agents and isinstance(space, spaces.Simplex)
-    if space.over_agents and not keeps_share:
+    if space.over_agents and head.scores_are_odds:
         rows = _corrected_for_number(rows, itself)
     if num_further + keeps_share == 0:
         return rows
@@ -140,11 +146,12 @@ class _ActorModule(nn.Module):
     torso: nn.Module
     action_spaces: tuple[spaces.Space, ...]
     num_shifts: int = 0
+    heads: str = STOCHASTIC
 
     @nn.compact
     def __call__(self, carry: Any, features: Features, itself: Bool[Array, "*B N"]) -> tuple[Any, Outputs]:
         carry, embedding = self.torso(carry, features, itself)
-        return carry, _Heads(self.action_spaces, self.num_shifts)(embedding, itself)
+        return carry, _Heads(self.action_spaces, self.num_shifts, self.heads)(embedding, itself)
 
 
 class _ValueModule(nn.Module):
@@ -183,7 +190,10 @@ class OverAgents:
         itself, carry = jnp.eye(self.num_agents, dtype=bool), self.initial_carry(())
         if self.shared:
             return self.module.init(key, carry, features, itself)
-        return jax.vmap(self.module.init)(jax.random.split(key, self.num_agents), carry, features, itself)
+        # One after the other: jaxlib 0.10.2 may block all threads of a CPU in batches of the QR decompositions from
+        # which networks start, and several networks are started in one program.
+        each = (jax.random.split(key, self.num_agents), carry, features, itself)
+        return jax.lax.map(lambda agent: self.module.init(*agent), each)
 
     def initial_carry(self, batch: tuple[int, ...]) -> Any:
         """An empty memory for each agent: zeros [*batch, N, H], or () without memory."""
@@ -242,6 +252,7 @@ class Actor:
 
     network: OverAgents
     action_spaces: tuple[spaces.Space, ...]  # in the order of the action's leaves
+    heads: str = STOCHASTIC  # their kind, one of `HEAD_SETS`
 
     @property
     def num_agents(self) -> int:
@@ -271,7 +282,7 @@ class Actor:
     def _distribution(self, outputs: Outputs, legal: PyTree, itself: Bool[Array, "*B N"]) -> Distribution:
         scores, free, shifts = outputs
         if isinstance(shifts, tuple):
-            return ActionDistribution.of(self.action_spaces, scores, free, legal)
+            return ActionDistribution.of(self.action_spaces, scores, free, legal, self.heads)
         return Autoregressive.of(self.action_spaces, scores, shifts, legal, itself)
 
 
@@ -341,21 +352,42 @@ def _has_rows_to_point_at(game: Game) -> bool:
     return True
 
 
-def build_actor(game: Game, config: NetworkConfig, share_parameters: bool = True) -> Actor:
-    """The actor for `game`.
+def build_actor(game: Game, config: NetworkConfig, share_parameters: bool = True, heads: str = STOCHASTIC) -> Actor:
+    """The actor for `game`, with heads of a kind in `HEAD_SETS`.
 
     Raises:
-        ValueError: an action space of an unknown type, or an observation without something that the network needs.
+        ValueError: an unknown kind of heads, an action space that they do not cover, choices that see each other
+            where heads draw nothing, or an observation without something that the network needs.
     """
+    check_heads(heads)
     config, action_spaces = suited(game, config), tuple(spaces.leaves(game.action_space))
     for space in action_spaces:
-        if type(space) not in HEADS:
-            known = ", ".join(kind.__name__ for kind in HEADS)
-            raise ValueError(f"{game.name} has an action in a {type(space).__name__}; networks have heads for {known}")
+        if type(space) not in HEAD_SETS[heads]:
+            known = ", ".join(kind.__name__ for kind in HEAD_SETS[heads])
+            which = "networks have heads" if heads == STOCHASTIC else f"the heads called {heads} are"
+            raise ValueError(f"{game.name} has an action in a {type(space).__name__}; {which} for {known}")
+    if config.autoregressive and heads != STOCHASTIC:
+        raise ValueError(
+            f"autoregressive is true; it must be false here, since heads called {heads} see no other choice"
+        )
     _check_observation(game, config, action_spaces)
     torso = TORSOS[config.kind](config.hidden, config.recurrent)
-    module = _ActorModule(torso, action_spaces, num_shifts(action_spaces) if config.autoregressive else 0)
-    return Actor(_over_agents(game, config, module, share_parameters), action_spaces)
+    module = _ActorModule(torso, action_spaces, num_shifts(action_spaces) if config.autoregressive else 0, heads)
+    return Actor(_over_agents(game, config, module, share_parameters), action_spaces, heads)
+
+
+def build_critic(game: Game, config: NetworkConfig, share_parameters: bool = True) -> OverAgents:
+    """A network of the kind in `config`, as wide as `critic_hidden`, that gives a value for each agent.
+
+    Whatever else than the agents' features it is to see, such as actions, is to be appended to `own`. It has no memory.
+
+    Raises:
+        ValueError: an observation without something that the network needs.
+    """
+    config = suited(game, config)
+    _check_observation(game, config, tuple(spaces.leaves(game.action_space)))
+    module = _ValueModule(TORSOS[config.kind](config.critic_hidden, False))
+    return OverAgents(module, game.num_agents, None, share_parameters, config.precision)
 
 
 def build(
@@ -398,5 +430,9 @@ def _check_observation(game: Game, config: NetworkConfig, action_spaces: tuple[s
     for space in filter(_is_over_rows, action_spaces):
         if space.over_agents and num_rows != game.num_agents:
             raise ValueError(f"peers has {num_rows} rows; with {space} they must be the {game.num_agents} agents")
-        if HEADS[type(space)].num_scores(space) < num_rows:
+        if _num_entries(space) < num_rows:
             raise ValueError(f"peers has {num_rows} rows; {space} must have an entry for each of them")
+
+
+def _num_entries(space: spaces.Discrete | spaces.Simplex) -> int:
+    return space.num_choices if isinstance(space, spaces.Discrete) else space.size

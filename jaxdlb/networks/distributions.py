@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from jaxdlb import spaces
 from jaxdlb.mechanics import chance
-from jaxdlb.networks.heads import HEADS, KINDS
+from jaxdlb.networks.head_sets import HEAD_SETS, KINDS, STOCHASTIC
 
 
 @struct.dataclass
@@ -29,12 +29,21 @@ class ActionDistribution:
 
     @classmethod
     def of(
-        cls, action_spaces: Sequence[spaces.Space], scores: Sequence[Array], free: Sequence[Array], legal: PyTree
+        cls,
+        action_spaces: Sequence[spaces.Space],
+        scores: Sequence[Array],
+        free: Sequence[Array],
+        legal: PyTree,
+        kind: str = STOCHASTIC,
     ) -> "ActionDistribution":
-        """From a network's outputs for each space, in the order of the action's leaves, and the legal masks."""
+        """From a network's outputs for each space, in the order of the action's leaves, and the legal masks.
+
+        `kind` is one of `HEAD_SETS`.
+        """
         masks, treedef = jax.tree.flatten(legal)
         inputs = zip(action_spaces, scores, free, masks, strict=True)
-        return cls(jax.tree.unflatten(treedef, [HEADS[type(space)].of(space, *rest) for space, *rest in inputs]))
+        heads = [HEAD_SETS[kind][type(space)].of(space, *rest) for space, *rest in inputs]
+        return cls(jax.tree.unflatten(treedef, heads))
 
     @property
     def decides(self) -> Bool[Array, "*B"]:
@@ -61,6 +70,18 @@ class ActionDistribution:
         per_head = jnp.split(numbers, np.cumsum(counts)[:-1])
         return jax.tree.unflatten(treedef, [head.sample(rows) for head, rows in zip(heads, per_head, strict=True)])
 
+    def sample_and_log_prob_from(self, numbers: Float[Array, " K *B"]) -> tuple[PyTree, Float[Array, "*B"]]:
+        """The action drawn from uniform numbers, and its log-probability; all heads must be normal ones.
+
+        Both are differentiable in what the network gave.
+        """
+        heads, treedef = jax.tree.flatten(self.heads, is_leaf=_is_head)
+        counts = [head.num_uniforms for head in heads]
+        per_head = jnp.split(numbers, np.cumsum(counts)[:-1])
+        drawn = [head.sample_and_log_prob(rows) for head, rows in zip(heads, per_head, strict=True)]
+        actions, log_probs = zip(*drawn, strict=True)
+        return jax.tree.unflatten(treedef, actions), _sum(list(log_probs))
+
     def mode(self) -> PyTree:
         """The action of greedy agents."""
         return self._map(lambda head: head.mode())
@@ -68,6 +89,11 @@ class ActionDistribution:
     def probabilities(self, greedy: bool = False) -> Float[Array, "..."]:
         """Of each action, by sample or by mode: an axis for each head, all of which must be choices."""
         return outer([head.probabilities(greedy) for head in self._leaves])
+
+    def value_of(self, action: PyTree) -> Float[Array, "*B"]:
+        """The value of each agent's action, summed over heads, all of which must be values."""
+        actions = jax.tree.leaves(action)
+        return _sum([head.value_of(each) for head, each in zip(self._leaves, actions, strict=True)])
 
     def log_prob(self, action: PyTree) -> Float[Array, "*B"]:
         """The log-probability of each agent's action, summed over heads."""

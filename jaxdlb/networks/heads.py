@@ -8,6 +8,9 @@ pytrees with leading axes [*B, N] and follow one protocol:
 - `mode()`: the action of a greedy agent;
 - `log_prob(action)`, `entropy()` [*B, N], in nats; both are exactly 0 for an agent that has no choice;
 - `decides`, bool [*B, N]: which agents have a choice.
+
+`scores_are_odds` says whether scores are logarithms of odds, which a larger number of alternatives changes. These are
+the heads of policies that draw; `sure_heads` has those of policies that do not, and `head_sets` gathers both.
 """
 
 import math
@@ -26,6 +29,7 @@ from jaxdlb.networks import gamma
 
 NEVER = -1e9  # finite, so that gradients of a softmax stay finite too
 _LOG_SIGMA_RANGE = (-5.0, 1.0)
+_WIDE_LOG_SIGMA_RANGE = (-5.0, 2.0)  # where it is an output of the network
 _INSIDE = 1 - 1e-6  # for a Box scaled to (−1, 1): actions further out get the log-probability at this distance
 _NODES, _WEIGHTS = np.polynomial.hermite.hermgauss(16)
 _ALPHA_LEAST, _ALPHA_MOST = 0.05, 1000.0
@@ -42,6 +46,7 @@ class Categorical:
     legal: Bool[Array, "*B N A"]
 
     free_start = 0.0
+    scores_are_odds = True
     num_uniforms = 1
 
     @staticmethod
@@ -112,6 +117,7 @@ class SquashedNormal:
     high: float = struct.field(pytree_node=False)
 
     free_start = -0.7  # σ is then about a quarter of the width of the Box
+    scores_are_odds = False
 
     @staticmethod
     def num_scores(space: spaces.Box) -> int:
@@ -179,6 +185,27 @@ class SquashedNormal:
         return jnp.where(self.legal, jnp.sum(each, axis=-1), 0.0)
 
 
+@struct.dataclass
+class StateDependentNormal(SquashedNormal):
+    """A `SquashedNormal` whose spread, too, depends on what the agent sees."""
+
+    @staticmethod
+    def num_scores(space: spaces.Box) -> int:
+        return 2 * space.size
+
+    @staticmethod
+    def num_free(space: spaces.Box) -> int:
+        return 0
+
+    @classmethod
+    def of(
+        cls, space: spaces.Box, scores: Float[Array, "*B T"], free: Float[Array, "*B 0"], legal: Bool[Array, "*B"]
+    ) -> "StateDependentNormal":
+        """Scores are the means, then log σ, clipped to [−5, 2]."""
+        mu, log_sigma = jnp.split(scores.astype(jnp.float32), 2, axis=-1)
+        return cls(mu, jnp.clip(log_sigma, *_WIDE_LOG_SIGMA_RANGE), legal, space.low, space.high)
+
+
 def _log_slope(u: Float[Array, "*B"]) -> Float[Array, "*B"]:
     """log d tanh(u)/du = log(1 − tanh² u), without cancellation."""
     return 2 * (math.log(2) - u - jax.nn.softplus(-2 * u))
@@ -192,6 +219,7 @@ class Dirichlet:
     legal: Bool[Array, "*B N S"]
 
     free_start = 0.0
+    scores_are_odds = False
 
     @staticmethod
     def num_scores(space: spaces.Simplex) -> int:
@@ -272,6 +300,7 @@ class Head(Protocol):
     """What `Categorical`, `SquashedNormal` and `Dirichlet` have in common."""
 
     free_start: float  # initial value of the free parameters
+    scores_are_odds: bool
 
     @staticmethod
     def num_scores(space: Any) -> int:
@@ -308,4 +337,3 @@ HEADS: Mapping[type, type[Head]] = {
     spaces.Box: SquashedNormal,
     spaces.Simplex: Dirichlet,
 }
-KINDS = (Categorical, SquashedNormal, Dirichlet)
