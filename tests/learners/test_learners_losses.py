@@ -47,3 +47,14 @@ def test_standardised_advantages_leave_out_agents_without_a_choice():
 
 def test_the_mean_over_nobody_is_zero():
     assert float(losses.masked_mean(jnp.ones(3), jnp.zeros(3, bool))) == 0.0
+
+
+def test_ratios_and_their_gradients_stay_finite_where_a_density_moves_beyond_float32():
+    def loss(log_ratio):
+        ratio = jnp.exp(losses.bounded_log_ratio(log_ratio))
+        advantage, decides = jnp.array([[-1.0], [1.0], [-1.0]]), jnp.ones(3, bool)
+        return losses.clipped_policy_loss(ratio, advantage, 0.2, decides)
+
+    value, gradient = jax.value_and_grad(loss)(jnp.array([[500.0], [-500.0], [0.1]]))
+    assert np.isfinite(value) and np.all(np.isfinite(gradient))
+    assert gradient[2] != 0  # what lies within is as it was
