@@ -1,12 +1,14 @@
 """The look of matplotlib axes that all pictures share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib import ticker
 from matplotlib.axes import Axes
 
-from jaxdlb.drawing.style import DOTTED, GREY, INK, LARGE, NORMAL, PALE, SMALL
+from jaxdlb.drawing.style import DOTTED, GREY, INK, LARGE, NORMAL, PALE, PAPER, SMALL
+
+_MARKERS = {50: "o", 95: "s", 99: "D"}  # of percentiles
 
 
 def plain(axes: Axes) -> None:
@@ -41,6 +43,13 @@ def times_exceeded(axes: Axes, percents: Sequence[int], unit: str, what: str, *,
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{100 * value:g}%"))
     axes.set_xlabel(f"response time, {unit}", fontsize=NORMAL, color=INK)
     axes.set_ylabel(f"{what} that took longer", fontsize=NORMAL, color=INK)
+
+
+def mark_percentiles(axes: Axes, times: Mapping[int, float], colour: str) -> None:
+    """Mark on a line of `times_exceeded` the time that each percentile is."""
+    for percent, time in times.items():
+        look: dict[str, Any] = {"marker": _MARKERS[percent], "markersize": 6.5, "markeredgecolor": PAPER}
+        axes.plot(time, 1 - percent / 100, color=colour, linestyle="", zorder=3, **look)
 
 
 def title(axes: Axes, text: str, subtitle: str, *, raised: float = 0) -> None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -83,6 +83,20 @@ def shortened(values: Shaped[np.ndarray, "T N"], most: int) -> Float[np.ndarray,
     return np.add.reduceat(np.asarray(values, np.float64), starts, axis=0) / lengths[:, None]
 
 
+class Steps(NamedTuple):
+    """A series in B bins of equal length, the last one perhaps shorter."""
+
+    values: Float[np.ndarray, " B"]
+    edges: Float[np.ndarray, " B1"]  # in steps, B1 = B + 1
+
+
+def binned(series: Shaped[np.ndarray, " T"], most: int) -> Steps:
+    """The means of a series over at most `most` bins."""
+    values = shortened(series[:, None], most)[:, 0]
+    run = math.ceil(len(series) / most)
+    return Steps(values, np.minimum(np.arange(len(values) + 1) * run, len(series)).astype(np.float64))
+
+
 def arcs(
     start: Float[np.ndarray, "M 2"], end: Float[np.ndarray, "M 2"], rise: Float[np.ndarray, " M"], num_points: int = 24
 ) -> Float[np.ndarray, "M P 2"]:
@@ -97,6 +111,12 @@ def on_arcs(
     share = np.broadcast_to(share, rise.shape)[:, None]
     middle = np.stack([(start[:, 0] + end[:, 0]) / 2, np.maximum(start[:, 1], end[:, 1]) + 2 * rise], axis=1)
     return (1 - share) ** 2 * start + 2 * share * (1 - share) * middle + share**2 * end
+
+
+def eased(share: Float[np.ndarray, "*M"]) -> Float[np.ndarray, "*M"]:
+    """The share of a path covered after a share of the time: slow at both ends."""
+    share = np.clip(share, 0, 1)
+    return np.asarray(share * share * (3 - 2 * share))
 
 
 def arrow_heads(

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxdlb.drawing import layout
 from jaxdlb.games.dlb import dynamics
 from jaxdlb.games.dlb.types import State
 from jaxdlb.mechanics.peer_view import Action
@@ -72,7 +73,7 @@ class Flights:
         requesting = self.requesting(time)
         sets_out = self.departs + np.where(self.asked & ~requesting, REQUEST, 0.0)
         arrives = np.where(requesting, self.departs + REQUEST, self.lands)
-        return eased((time - sets_out) / (arrives - sets_out))
+        return layout.eased((time - sets_out) / (arrives - sets_out))
 
 
 def replay(recording: Recording) -> Replay:
@@ -97,18 +98,12 @@ def shown_load(replayed: Replay, time: float) -> Float[np.ndarray, " N"]:
     """Loads at `time`, in rounds: those at the start of the round, changing to those at its end as tasks land."""
     round = int(time)
     before, after = replayed.load[round], replayed.load[round + 1]
-    return before + (after - before) * eased(np.asarray((time - round - 0.5) / 0.5))
+    return before + (after - before) * layout.eased(np.asarray((time - round - 0.5) / 0.5))
 
 
 def balanced(load: Float[np.ndarray, " N"], speed: Float[np.ndarray, " N"]) -> Float[np.ndarray, " N"]:
     """The same tasks, spread so that all nodes would drain at the same time."""
     return np.sum(load) * speed / np.sum(speed)
-
-
-def eased(share: Float[np.ndarray, "*M"]) -> Float[np.ndarray, "*M"]:
-    """The share of a path covered after a share of the time: slow at both ends."""
-    share = np.clip(share, 0, 1)
-    return np.asarray(share * share * (3 - 2 * share))
 
 
 @jax.jit

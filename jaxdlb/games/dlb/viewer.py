@@ -19,6 +19,7 @@ from jaxdlb.checks import check_size
 from jaxdlb.drawing import animation as animated
 from jaxdlb.drawing import layout
 from jaxdlb.drawing.axes import plain
+from jaxdlb.drawing.figures import heading
 from jaxdlb.drawing.style import (
     AGES,
     BAR,
@@ -85,7 +86,7 @@ def heat_maps(recordings: Mapping[str, Recording]) -> Figure:
     bar.outline.set_visible(False)
     bar.set_label("load (tasks held)", fontsize=NORMAL, color=INK)
     bar.ax.tick_params(labelsize=SMALL, color=GREY, labelcolor=INK)
-    figure.suptitle("Loads over time", fontsize=LARGE, color=INK, fontweight="bold", x=0.01, ha="left")
+    heading(figure, "Loads over time")
     return figure
 
 

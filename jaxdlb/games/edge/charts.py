@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from matplotlib import ticker
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -16,13 +16,13 @@ from matplotlib.patches import Patch
 
 from jaxdlb.drawing import layout
 from jaxdlb.drawing.axes import plain
+from jaxdlb.drawing.figures import WIDTH, heading, legend
 from jaxdlb.drawing.style import (
     BAR,
     DASHED,
     DPI,
     GREY,
     INK,
-    LARGE,
     LOADS,
     MOST_LABELS,
     NORMAL,
@@ -33,7 +33,6 @@ from jaxdlb.drawing.style import (
 from jaxdlb.games.edge.replay import Replay, lost_share
 from jaxdlb.recording import Recording
 
-WIDTH = 8.6  # inches: a page
 MOST_PANELS = 32  # nodes of a timeline
 MOST_BINS, BINS_OF_ALL = 288, 6000  # of one panel, and of all: fewer a panel where there are many
 MOST_COLUMNS = 600  # of a heat map
@@ -72,9 +71,9 @@ def timeline(recordings: Mapping[str, Recording], replays: Mapping[str, Replay])
     _share_scale(totals)
     _legend_of_timeline(figure)
     figure.supylabel("requests per second", fontsize=NORMAL, color=INK)
-    heading = f"Requests over time: {layout.caption(next(iter(replays)))}" if alone else "Requests over time"
+    title = f"Requests over time: {layout.caption(next(iter(replays)))}" if alone else "Requests over time"
     some = f" ({len(shown)} of {most_nodes} nodes)" if len(shown) < most_nodes else ""
-    figure.suptitle(heading + some, fontsize=LARGE, color=INK, fontweight="bold", x=0.01, ha="left")
+    heading(figure, title + some)
     return figure
 
 
@@ -95,23 +94,9 @@ def _highest(replayed: Replay, bins: int) -> float:
     return max(1.0, *(float(layout.shortened(series, bins).max()) for series in both))
 
 
-class Steps(NamedTuple):
-    """A series in B bins of equal length, the last one perhaps shorter."""
-
-    values: Float[np.ndarray, " B"]
-    edges: Float[np.ndarray, " B1"]  # in steps, B1 = B + 1
-
-
-def binned(series: Shaped[np.ndarray, " T"], most: int) -> Steps:
-    """The means of a series over at most `most` bins."""
-    values = layout.shortened(series[:, None], most)[:, 0]
-    run = math.ceil(len(series) / most)
-    return Steps(values, np.minimum(np.arange(len(values) + 1) * run, len(series)).astype(np.float64))
-
-
 def _node(axes: Axes, replayed: Replay, node: int, bins: int, top: float) -> Axes:
     """The stack of what a node served and what was lost there, and the line of what came to it."""
-    came, edges = binned(replayed.input_rate[:, node], bins)
+    came, edges = layout.binned(replayed.input_rate[:, node], bins)
     stack(axes, replayed.served[:, node], replayed.lost[:, node], bins)
     axes.axhline(replayed.capacity[node], color=INK, linewidth=0.8, linestyle=DASHED)
     axes.stairs(came, edges, color=INK, linewidth=1, baseline=None, label="input")
@@ -130,15 +115,15 @@ def _label_nodes(panels: Sequence[Axes], nodes: Sequence[int], *, columns: int, 
 
 def stack(axes: Axes, served: Float[np.ndarray, " T"], lost: Float[np.ndarray, " T"], bins: int) -> None:
     """What was lost on top of what was served."""
-    below, edges = binned(served, bins)
-    above, _ = binned(served + lost, bins)
+    below, edges = layout.binned(served, bins)
+    above, _ = layout.binned(served + lost, bins)
     axes.stairs(below, edges, fill=True, color=BAR, linewidth=0, label="served")
     axes.stairs(above, edges, baseline=below, fill=True, color=VERMILION, linewidth=0, label="lost")
 
 
 def _total(axes: Axes, replayed: Replay, share: float, *, labelled: bool) -> Axes:
     """What was lost at all nodes together, and its share of what came."""
-    lost, edges = binned(replayed.lost.sum(axis=1), MOST_BINS)
+    lost, edges = layout.binned(replayed.lost.sum(axis=1), MOST_BINS)
     axes.stairs(lost, edges, fill=True, color=VERMILION, linewidth=0)
     said = "no requests" if math.isnan(share) else f"{100 * share:.1f}% lost"
     axes.set_title(f"all nodes: {said}", fontsize=SMALL, color=INK, fontweight="bold", loc="left", pad=2)
@@ -167,20 +152,6 @@ def _legend_of_timeline(figure: Figure) -> None:
     legend(figure, handles)
 
 
-def legend(figure: Figure, handles: Sequence[Any], columns: int | None = None) -> None:
-    """A legend below everything, flush left."""
-    figure.legend(
-        handles=handles,
-        loc="outside lower left",
-        ncols=columns or len(handles),
-        frameon=False,
-        fontsize=SMALL,
-        labelcolor=INK,
-        handlelength=1.8,
-        columnspacing=1.6,
-    )
-
-
 # Inputs and bandwidths, which no policy changes
 
 
@@ -201,7 +172,7 @@ def inputs(replays: Mapping[str, Replay]) -> Figure:
     ]
     figure, panels = _heat_maps("Inputs", _distinct(rows), "requests per second\nthat come to the node")
     for axes, shown in panels:
-        total, edges = binned(shown.values.sum(axis=1), MOST_COLUMNS)
+        total, edges = layout.binned(shown.values.sum(axis=1), MOST_COLUMNS)
         axes.stairs(total, edges, color=INK, linewidth=1.3, baseline=None)
         axes.axhline(shown.limit, color=GREY, linewidth=1, linestyle=DASHED)
         axes.set_ylim(0, 1.08 * max(float(total.max()), shown.limit, 1.0))
@@ -223,8 +194,10 @@ def bandwidth(replays: Mapping[str, Replay]) -> Figure:
         return _nothing("Bandwidth", "There are no links.")
     figure, panels = _heat_maps("Bandwidth", rows, "Mbit/s")
     for axes, shown in panels:
-        mean, edges = binned(shown.values.mean(axis=1), MOST_COLUMNS)
-        least, most = (binned(end, MOST_COLUMNS).values for end in (shown.values.min(axis=1), shown.values.max(axis=1)))
+        mean, edges = layout.binned(shown.values.mean(axis=1), MOST_COLUMNS)
+        least, most = (
+            layout.binned(end, MOST_COLUMNS).values for end in (shown.values.min(axis=1), shown.values.max(axis=1))
+        )
         axes.stairs(most, edges, baseline=least, fill=True, color=BAR, linewidth=0)
         axes.stairs(mean, edges, color=INK, linewidth=1.3, baseline=None)
         axes.set_ylim(0, 1.08 * float(most.max()))
@@ -286,7 +259,7 @@ def _heat_maps(title: str, rows: Sequence[Rows], unit: str) -> tuple[Figure, lis
     bar.set_label(unit, fontsize=SMALL, color=INK)
     bar.ax.tick_params(labelsize=SMALL, length=0, colors=INK)
     bar.ax.yaxis.set_major_locator(ticker.MaxNLocator(4))
-    figure.suptitle(title, fontsize=LARGE, color=INK, fontweight="bold", x=0.01, ha="left")
+    heading(figure, title)
     return figure, list(zip(grid[1], rows, strict=True))
 
 
@@ -308,6 +281,6 @@ def _heat_map(axes: Axes, rows: Rows, norm: Normalize) -> None:
 
 def _nothing(title: str, why: str) -> Figure:
     figure = Figure(figsize=(WIDTH, 1.2), dpi=DPI, layout="constrained")
-    figure.suptitle(title, fontsize=LARGE, color=INK, fontweight="bold", x=0.01, ha="left")
+    heading(figure, title)
     figure.text(0.01, 0.35, why, fontsize=NORMAL, color=INK)
     return figure

@@ -17,10 +17,10 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from jaxdlb.drawing import layout
-from jaxdlb.drawing.axes import plain, plain_numbers, times_exceeded
-from jaxdlb.drawing.style import DPI, INK, LARGE, PALE, PAPER, SMALL, line_styles
+from jaxdlb.drawing.axes import mark_percentiles, plain, plain_numbers, times_exceeded
+from jaxdlb.drawing.figures import WIDTH, heading, legend
+from jaxdlb.drawing.style import DPI, INK, PALE, SMALL, line_styles
 from jaxdlb.games.edge import dynamics, responses, service
-from jaxdlb.games.edge.charts import WIDTH, legend
 from jaxdlb.games.edge.replay import took_at_most
 from jaxdlb.games.edge.types import Params
 from jaxdlb.recording import Recording
@@ -29,7 +29,7 @@ MOST_NAMED = 6  # kinds of nodes that a legend names; the colours of more are re
 MOST_RATES = 240  # points of a curve of the service model
 BEYOND = 1.4  # rates go so much beyond the largest capacity
 SCALE = ListedColormap(colormaps["viridis_r"](np.linspace(0.12, 1, 256)))  # lightness falls all the way
-MARKED = ((50, "o"), (95, "s"), (99, "D"))  # percentiles, and how they are marked
+PERCENTILES = (50, 95, 99)
 RAREST = 1e-3  # the share of requests down to which times are shown
 
 # The service model
@@ -110,7 +110,7 @@ def service_model(recordings: Mapping[str, Recording]) -> Figure:
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=SMALL, length=0, colors=INK)
         bar.set_label("capacity of the node,\nrequests per second", fontsize=SMALL, color=INK)
-    figure.suptitle("How nodes serve requests", fontsize=LARGE, color=INK, fontweight="bold", x=0.01, ha="left")
+    heading(figure, "How nodes serve requests")
     return figure
 
 
@@ -170,9 +170,9 @@ def distribution(recordings: Mapping[str, Recording]) -> Figure:
     looks = zip(found, found.values(), line_styles(), strict=False)
     lines = [_draw_times(axes, name, times, look) for name, times, look in looks]
     axes.set(xscale="log", yscale="log", ylim=(0.8 * RAREST, 1.3), xlim=_span(list(found.values())))
-    times_exceeded(axes, [percent for percent, _ in MARKED], "seconds", "served requests", narrow=300)
+    times_exceeded(axes, PERCENTILES, "seconds", "served requests", narrow=300)
     legend(figure, lines, columns=1)
-    figure.suptitle("Response times", fontsize=LARGE, color=INK, fontweight="bold", x=0.01, ha="left")
+    heading(figure, "Response times")
     return figure
 
 
@@ -182,9 +182,7 @@ def _draw_times(axes: Axes, name: str, times: Times, look: tuple[str, str]) -> A
     longer = np.clip(1 - times.took_at_most / times.total, 0, 1) if times.total > 0 else np.full(512, np.nan)
     label = f"{layout.caption(name)}: {_summary(times)}"
     (line,) = axes.plot(responses.TIMES, longer, color=colour, linestyle=dashes, linewidth=1.8, label=label)
-    for percent, marker in MARKED:
-        at = times.percentile(percent), 1 - percent / 100
-        axes.plot(*at, marker=marker, markersize=6.5, color=colour, markeredgecolor=PAPER, zorder=3, linestyle="")
+    mark_percentiles(axes, {percent: times.percentile(percent) for percent in PERCENTILES}, colour)
     return line
 
 
@@ -199,7 +197,7 @@ def _summary(times: Times) -> str:
     """As in "p50 0.35 s, p95 1.5 s, p99 2.31 s"."""
     if not times.total > 0:
         return "no request served"
-    return ", ".join(f"p{percent} {_seconds(times.percentile(percent))}" for percent, _ in MARKED)
+    return ", ".join(f"p{percent} {_seconds(times.percentile(percent))}" for percent in PERCENTILES)
 
 
 def _seconds(time: float) -> str:

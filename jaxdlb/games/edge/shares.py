@@ -13,8 +13,9 @@ from matplotlib.patches import Patch
 
 from jaxdlb.drawing import layout
 from jaxdlb.drawing.axes import plain
-from jaxdlb.drawing.style import BAR, BLUE, DPI, INK, LARGE, NORMAL, PALE, SMALL, VERMILION
-from jaxdlb.games.edge.charts import TITLE, WIDTH, legend
+from jaxdlb.drawing.figures import WIDTH, heading, legend
+from jaxdlb.drawing.style import BAR, BLUE, DPI, INK, NORMAL, PALE, SMALL, VERMILION
+from jaxdlb.games.edge.charts import TITLE
 from jaxdlb.games.edge.replay import Replay
 
 MOST_BINS = 25
@@ -52,9 +53,7 @@ def policy(replays: Mapping[str, Replay]) -> Figure:
         axes.set_xlabel("requests per second that come to the node" if lowest else "", fontsize=SMALL, color=INK)
     legend(figure, [Patch(color=colour, label=label) for label, colour in COLOURS.items()])
     figure.supylabel("mean share of them", fontsize=NORMAL, color=INK)
-    figure.suptitle(
-        "What nodes do with their requests", fontsize=LARGE, color=INK, fontweight="bold", x=0.01, ha="left"
-    )
+    heading(figure, "What nodes do with their requests")
     return figure
 
 

@@ -1,6 +1,5 @@
 """Pictures of recorded edge networks: requests over time, the network, its nodes, response times, and an animation."""
 
-import dataclasses
 import math
 import os
 from collections.abc import Mapping
@@ -16,9 +15,10 @@ from matplotlib.patches import Patch
 from jaxdlb.drawing import animation as animated
 from jaxdlb.drawing import layout
 from jaxdlb.drawing.axes import plain
-from jaxdlb.drawing.style import BAR, DPI, INK, LARGE, NORMAL, PALE, PAPER, SMALL, VERMILION
+from jaxdlb.drawing.figures import WIDTH, heading, legend
+from jaxdlb.drawing.grid import Grid
+from jaxdlb.drawing.style import BAR, DPI, INK, NORMAL, PALE, PAPER, SMALL, VERMILION
 from jaxdlb.games.edge import charts, curves, shares
-from jaxdlb.games.edge.charts import WIDTH
 from jaxdlb.games.edge.panel import FINE_DASHES, SHARES, Moment, Panel, Scales, moment, scales_for
 from jaxdlb.games.edge.replay import Replay, lost_share, replay
 from jaxdlb.recording import Recording, check_drawable, frame_times
@@ -76,8 +76,8 @@ def network(replays: Mapping[str, Replay]) -> Figure:
     )
     _dress_bar(bar)
     bar.set_label("requests at the node that it rejects", fontsize=SMALL, color=INK)
-    charts.legend(figure, _handles(scales), columns=2)
-    figure.suptitle("The network", fontsize=LARGE, color=INK, fontweight="bold", x=0.01, ha="left")
+    legend(figure, _handles(scales), columns=2)
+    heading(figure, "The network")
     return figure
 
 
@@ -124,13 +124,13 @@ def animation(
     moments = {name: {step: moment(each, slice(step, step + 1)) for step in steps} for name, each in replays.items()}
     every = [now for shown in moments.values() for now in shown.values()]
     scales = scales_for(replays.values(), every)
-    scene = Scene(len(replays), flat=max(each.num_nodes for each in replays.values()) <= 2)
-    figure = Figure(figsize=(scene.width / 100, scene.height / 100), dpi=100, facecolor=PAPER)
+    grid, graph = _grid(len(replays), flat=max(each.num_nodes for each in replays.values()) <= 2)
+    figure = grid.figure()
     panels = [
-        Day(figure, scene, place, name, recordings[name], replays[name], moments[name], scales)
+        Day(figure, grid, graph, place, name, recordings[name], replays[name], moments[name], scales)
         for place, name in enumerate(recordings)
     ]
-    _footer(figure, scene, scales)
+    _footer(figure, grid, scales)
 
     def move(time: float) -> None:
         for panel in panels:
@@ -141,47 +141,11 @@ def animation(
     animated.write(path, figure, moving, move, times, seconds, colours=[BAR], colour_map=SHARES)
 
 
-@dataclasses.dataclass(frozen=True)
-class Scene:
-    """Where things stand in the animation, in pixels: panels two side by side, and the footer below."""
-
-    num_panels: int
-    flat: bool  # the nodes of every network stand in a row
-
-    @property
-    def columns(self) -> int:
-        return min(self.num_panels, 2)
-
-    @property
-    def side(self) -> int:
-        """The width of a panel."""
-        return ALONE if self.num_panels == 1 else BESIDE
-
-    @property
-    def graph(self) -> float:
-        """The height of a network."""
-        return self.side * (SHORTEST if self.flat else 0.9)
-
-    @property
-    def panel(self) -> float:
-        return TITLE + self.graph + STRIP + UNDER
-
-    @property
-    def width(self) -> int:
-        return LEFT + self.columns * self.side + (self.columns - 1) * GAP + RIGHT
-
-    @property
-    def height(self) -> float:
-        return MARGIN + math.ceil(self.num_panels / self.columns) * self.panel + FOOTER
-
-    def corner(self, place: int) -> tuple[float, float]:
-        """The upper left corner of a panel."""
-        row, column = divmod(place, self.columns)
-        return LEFT + column * (self.side + GAP), self.height - MARGIN - row * self.panel
-
-    def axes(self, figure: Figure, left: float, bottom: float, height: float) -> Axes:
-        """Axes as wide as a panel."""
-        return figure.add_axes((left / self.width, bottom / self.height, self.side / self.width, height / self.height))
+def _grid(num_panels: int, *, flat: bool) -> tuple[Grid, float]:
+    """Where panels stand, and the height of a network: less where the nodes of every one stand in a row."""
+    side = ALONE if num_panels == 1 else BESIDE
+    graph = side * (SHORTEST if flat else 0.9)
+    return Grid(num_panels, side, TITLE + graph + STRIP + UNDER, LEFT, GAP, RIGHT, MARGIN, FOOTER), graph
 
 
 class Day:
@@ -190,7 +154,8 @@ class Day:
     def __init__(
         self,
         figure: Figure,
-        scene: Scene,
+        grid: Grid,
+        height: float,
         place: int,
         name: str,
         recording: Recording,
@@ -199,16 +164,12 @@ class Day:
         scales: Scales,
     ) -> None:
         self._recording, self._moments, self._first = recording, moments, min(moments)
-        left, top = scene.corner(place)
-        text: dict[str, Any] = {"color": INK, "va": "center"}
-        shown = layout.caption(name, MOST_OF_A_NAME)
-        at = left / scene.width
-        figure.text(at, (top - 14) / scene.height, shown, fontsize=LARGE, fontweight="bold", **text)
-        self._status = figure.text(at, (top - 34) / scene.height, "", fontsize=NORMAL, **text)
-        graph = scene.axes(figure, left, top - TITLE - scene.graph, scene.graph)
+        left, top = grid.corner(place)
+        self._status = grid.heading(figure, place, layout.caption(name, MOST_OF_A_NAME))
+        graph = grid.axes(figure, left, top - TITLE - height, height)
         self.network = Panel(graph, replayed, scales)
-        strip = scene.axes(figure, left, top - TITLE - scene.graph - STRIP, STRIP)
-        _dress_strip(strip, replayed, labelled=place % scene.columns == 0)
+        strip = grid.axes(figure, left, top - TITLE - height - STRIP, STRIP)
+        _dress_strip(strip, replayed, labelled=place % grid.columns == 0)
         self._now = strip.axvline(0, color=INK, linewidth=1.5)
         self.artists = [*self.network.artists.values(), self._now, self._status]
 
@@ -238,7 +199,7 @@ def _dress_strip(axes: Axes, replayed: Replay, *, labelled: bool) -> None:
         axes.set_ylabel("requests\nper second", fontsize=SMALL, color=INK)
 
 
-def _footer(figure: Figure, scene: Scene, scales: Scales) -> None:
+def _footer(figure: Figure, grid: Grid, scales: Scales) -> None:
     """The legend."""
     dark: dict[str, Any] = {"linestyle": "", "marker": "o", "markersize": 9, "color": INK}
     fill = colormaps[SHARES](1.0)
@@ -253,7 +214,7 @@ def _footer(figure: Figure, scene: Scene, scales: Scales) -> None:
     figure.legend(
         handles=handles,
         loc="center left",
-        bbox_to_anchor=(8 / scene.width, 32 / scene.height),
+        bbox_to_anchor=(8 / grid.width, 32 / grid.height),
         ncols=2,
         frameon=False,
         fontsize=SMALL,

@@ -7,6 +7,14 @@ from jaxdlb.games.pods.heuristics import HEURISTICS
 from jaxdlb.games.pods.recorded import Recorded
 from jaxdlb.games.pods.types import Action, Params, State
 from jaxdlb.games.pods.views import Observation
+from jaxdlb.recording import Viewer
+
+
+def _viewer() -> Viewer:
+    from jaxdlb.games.pods import viewer
+
+    return viewer
+
 
 ENTRY = Entry(
     game=Pods,
@@ -14,6 +22,7 @@ ENTRY = Entry(
     heuristics=HEURISTICS,
     shorthands=SHORTHANDS,
     recorded=Recorded,
+    viewer=_viewer,
     lengths=Lengths(60, recorded=60),  # an episode, all of which counts
 )
 

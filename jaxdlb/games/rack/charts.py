@@ -15,16 +15,15 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from jaxdlb.drawing import layout
-from jaxdlb.drawing.axes import plain, plain_numbers, times_exceeded
+from jaxdlb.drawing.axes import mark_percentiles, plain, plain_numbers, times_exceeded
+from jaxdlb.drawing.figures import heading
 from jaxdlb.drawing.style import (
     BLUE,
     DPI,
     GREEN,
     INK,
-    LARGE,
     NORMAL,
     PALE,
-    PAPER,
     SMALL,
     line_styles,
 )
@@ -42,7 +41,7 @@ LONG_QUEUE = 20  # tasks from which on queues are drawn on a logarithmic scale, 
 WIDE_RANGE = 20  # the quotient of response times from which on their scale is logarithmic
 SERIES = ("cpu_utilisation", "io_utilisation", "cpu_queue", "io_queue", "completed", "latency")
 FEWEST_TASKS = 200  # for which the scale of shares has room: so it shows the last percentile that is marked
-MARKED = ((50, "o"), (99, "D"))  # percentiles, and how they are marked
+PERCENTILES = (50, 99)
 
 
 class Binned(NamedTuple):
@@ -123,8 +122,8 @@ def timeline(recordings: Mapping[str, Recording]) -> Figure:
         axes.xaxis.set_major_formatter(plain_numbers())
     figure.align_ylabels()
     colour_of.explain(figure, next(iter(recordings.values())))
-    heading = f"Nodes over time: {layout.caption(next(iter(recordings)))}" if alone else "Nodes over time"
-    figure.suptitle(heading, fontsize=LARGE, color=INK, fontweight="bold", x=0.01, ha="left")
+    title = f"Nodes over time: {layout.caption(next(iter(recordings)))}" if alone else "Nodes over time"
+    heading(figure, title)
     return figure
 
 
@@ -264,13 +263,14 @@ def distribution(recordings: Mapping[str, Recording]) -> Figure:
         times, share = exceeding(histogram)
         axes.plot(times * unit.per_ms, share, color=colour, linestyle=dashes, linewidth=1.8, label=label)
         if len(times):
-            _mark_percentiles(axes, histogram, unit, colour)
+            at = {percent: responses.percentile(histogram, percent) * unit.per_ms for percent in PERCENTILES}
+            mark_percentiles(axes, at, colour)
     axes.set(xscale="log", yscale="log")
     most = max(int(histogram.sum()) for histogram in totals.values())
     axes.set_ylim(0.6 / max(most, FEWEST_TASKS), 1.5)
-    times_exceeded(axes, [percent for percent, _ in MARKED], unit.name, "completed tasks", narrow=WIDE_RANGE)
+    times_exceeded(axes, PERCENTILES, unit.name, "completed tasks", narrow=WIDE_RANGE)
     figure.legend(loc="outside lower left", frameon=False, fontsize=SMALL, labelcolor=INK, handlelength=2.6)
-    figure.suptitle("Response times", fontsize=LARGE, color=INK, fontweight="bold", x=0.01, ha="left")
+    heading(figure, "Response times")
     return figure
 
 
@@ -291,19 +291,13 @@ def _typical_unit(histograms: Sequence[Float[np.ndarray, " B"]]) -> Unit:
     return unit_for(responses.percentile(np.sum(histograms, axis=0), 50))
 
 
-def _mark_percentiles(axes: Axes, histogram: Float[np.ndarray, " B"], unit: Unit, colour: str) -> None:
-    for percent, marker in MARKED:
-        at = responses.percentile(histogram, percent) * unit.per_ms
-        axes.plot(at, 1 - percent / 100, marker=marker, markersize=6.5, color=colour, markeredgecolor=PAPER, zorder=3)
-
-
 def _summary(recording: Recording, histogram: Float[np.ndarray, " B"], unit: Unit) -> str:
     """Percentiles and throughput, as in "p50 1.2 ms, p99 8.1 ms, 1.9 tasks per ms"."""
     if not histogram.sum():
         return "no task completed"
     times = [
         f"p{percent} {layout.number(responses.percentile(histogram, percent) * unit.per_ms)} {unit.name}"
-        for percent, _ in MARKED
+        for percent in PERCENTILES
     ]
     rate = histogram.sum() / _length(recording) / unit.per_ms
     return ", ".join([*times, f"{layout.number(rate)} tasks per {unit.name}"])

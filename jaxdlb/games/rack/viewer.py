@@ -1,6 +1,5 @@
 """Pictures of recorded racks: what nodes did over time, how long tasks took, and an animation of what moves."""
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,15 +13,14 @@ from matplotlib.patches import FancyBboxPatch, Patch
 
 from jaxdlb.drawing import animation as animated
 from jaxdlb.drawing import layout
+from jaxdlb.drawing.grid import Grid
 from jaxdlb.drawing.style import (
     BAR,
     BLUE,
     GREEN,
     GREY,
     INK,
-    LARGE,
     MOST_LABELS,
-    NORMAL,
     PALE,
     PAPER,
     SHADE,
@@ -82,9 +80,9 @@ def animation(
     times = frame_times(recordings, first_round, num_frames, frames_per_round)
     replays = [replay(recording, first_round, int(times[-1])) for recording in recordings.values()]
     scene = scene_for(replays, ALONE if len(replays) == 1 else BESIDE)
-    width, height = _size(len(replays), scene)
-    figure = Figure(figsize=(width / 100, height / 100), dpi=100, facecolor=PAPER)
-    panels = _panels(figure, dict(zip(recordings, replays, strict=True)), scene)
+    grid = Grid(len(replays), scene.width, TITLE + scene.height + MARGIN, LEFT, GAP, RIGHT, MARGIN, FOOTER)
+    figure = grid.figure()
+    panels = _panels(figure, grid, dict(zip(recordings, replays, strict=True)), scene)
     _footer(figure)
     elapsed = Line2D([0, 0], [1, 1], color=BAR, linewidth=8)
     figure.add_artist(elapsed)
@@ -99,35 +97,17 @@ def animation(
     animated.write(path, figure, moving, move, times, seconds, colours=[BAR, SHADE], colour_map=SHADES)
 
 
-def _columns(num_panels: int) -> int:
-    return min(num_panels, 2)
-
-
-def _size(num_panels: int, scene: Scene) -> tuple[float, float]:
-    columns = _columns(num_panels)
-    rows = math.ceil(num_panels / columns)
-    width = LEFT + columns * scene.width + (columns - 1) * GAP + RIGHT
-    return width, MARGIN + rows * (TITLE + scene.height + MARGIN) + FOOTER
-
-
-def _panels(figure: Figure, replays: Mapping[str, Replay], scene: Scene) -> list[Panel]:
+def _panels(figure: Figure, grid: Grid, replays: Mapping[str, Replay], scene: Scene) -> list[Panel]:
     """One panel a rack, two side by side, with everything drawn that does not move."""
-    width, height = _size(len(replays), scene)
     units = _units(list(replays.values()))
     panels = []
     for place, (name, replayed) in enumerate(replays.items()):
-        row, column = divmod(place, _columns(len(replays)))
-        left = LEFT + column * (scene.width + GAP)
-        top = height - MARGIN - row * (TITLE + scene.height + MARGIN)
-        text: dict[str, Any] = {"color": INK, "va": "center"}
-        shown = layout.caption(name, MOST_OF_A_NAME)
-        figure.text(left / width, (top - 14) / height, shown, fontsize=LARGE, fontweight="bold", **text)
-        status = figure.text(left / width, (top - 33) / height, "", fontsize=NORMAL, **text)
-        bottom = top - TITLE - scene.height
-        axes = figure.add_axes((left / width, bottom / height, scene.width / width, scene.height / height))
+        left, top = grid.corner(place)
+        status = grid.heading(figure, place, layout.caption(name, MOST_OF_A_NAME))
+        axes = grid.axes(figure, left, top - TITLE - scene.height, scene.height)
         axes.set(xlim=(0, scene.width), ylim=(0, scene.height))
         axes.set_axis_off()
-        _dress(axes, replayed, scene, labelled=column == 0)
+        _dress(axes, replayed, scene, labelled=place % grid.columns == 0)
         panels.append(Panel(axes, status, replayed, scene, units))
     return panels
 

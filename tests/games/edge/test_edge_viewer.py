@@ -11,6 +11,7 @@ import pytest
 from matplotlib import rcParams
 from PIL import Image
 
+from jaxdlb.drawing import layout
 from jaxdlb.games.edge import charts, curves, panel, responses, ring, shares, viewer
 from jaxdlb.games.edge.game import Edge
 from jaxdlb.games.edge.replay import game_of, lost_share, replay
@@ -192,7 +193,7 @@ def test_policies_stand_side_by_side_on_one_scale(recording):
 
 
 def test_a_long_series_is_shown_by_means_over_bins_of_equal_length():
-    shown = charts.binned(np.arange(25), 10)
+    shown = layout.binned(np.arange(25), 10)
     np.testing.assert_allclose(shown.values, [1, 4, 7, 10, 13, 16, 19, 22, 24])
     np.testing.assert_array_equal(shown.edges, [0, 3, 6, 9, 12, 15, 18, 21, 24, 25])
 
