@@ -1,10 +1,11 @@
 """Things by name; an unknown name is refused, and the message suggests the nearest known one."""
 
-import difflib
 import importlib
 import importlib.metadata
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Generic, TypeVar
+
+from jaxdlb.checks import did_you_mean
 
 Entry = TypeVar("Entry")
 
@@ -70,14 +71,3 @@ class Catalogue(Mapping[str, Entry], Generic[Entry]):
         if self._group is None:
             return {}
         return {point.name: point for point in importlib.metadata.entry_points(group=self._group)}
-
-
-def nearest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | None:
-    """The known name most similar to `name`; None if no similarity reaches `cutoff`, where 1 means equal."""
-    return next(iter(difflib.get_close_matches(str(name), list(known), n=1, cutoff=cutoff)), None)
-
-
-def did_you_mean(name: object, known: Iterable[str], written: Callable[[str], str] = str) -> str:
-    """The end of a sentence that refuses `name`: "; did you mean …?", or "" if no known name is similar."""
-    found = nearest(name, known)
-    return f"; did you mean {written(found)}?" if found is not None else ""

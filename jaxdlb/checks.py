@@ -1,8 +1,10 @@
 """Host-side checks of user input: an error is one sentence with the field, the offending entry and what is allowed."""
 
 import dataclasses
+import difflib
 import math
 import os
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -97,9 +99,21 @@ def broadcast_array(name: str, value: Any, shape: tuple[int, ...], allowed: Inte
 
 
 def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    """Raise ValueError unless `value` is one of `choices`."""
+    """Raise ValueError unless `value` is one of `choices`; the message suggests the nearest."""
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
+        hint = did_you_mean(value, choices, repr)
+        raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(choices)}{hint}")
+
+
+def nearest(name: object, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known name most similar to `name`; None if no similarity reaches `cutoff`, where 1 means equal."""
+    return next(iter(difflib.get_close_matches(str(name), list(known), n=1, cutoff=cutoff)), None)
+
+
+def did_you_mean(name: object, known: Iterable[str], written: Callable[[str], str] = str) -> str:
+    """The end of a sentence that refuses `name`: "; did you mean …?", or "" if no known name is similar."""
+    found = nearest(name, known)
+    return f"; did you mean {written(found)}?" if found is not None else ""
 
 
 def check_size(name: str, value: Any, least: int, most: int = LARGEST_INT) -> None:

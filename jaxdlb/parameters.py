@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from jaxdlb.catalogue import Catalogue, did_you_mean
+from jaxdlb.catalogue import Catalogue
 from jaxdlb.checks import (
     LARGEST_INT,
     Interval,
@@ -36,6 +36,7 @@ from jaxdlb.checks import (
     check_size,
     check_switch,
     check_whole,
+    did_you_mean,
     shown,
 )
 

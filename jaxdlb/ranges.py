@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from jaxdlb.catalogue import did_you_mean
-from jaxdlb.checks import Interval, check_array
+from jaxdlb.checks import Interval, check_array, did_you_mean
 from jaxdlb.parameters import NEVER, ONCE, SYMMETRIC, Declaration, Shorthands, annotation_of, declarations, dtype_of
 
 Params = TypeVar("Params")

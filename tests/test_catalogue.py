@@ -7,7 +7,8 @@ import pytest
 from reference import ticking
 
 import jaxdlb
-from jaxdlb.catalogue import Catalogue, did_you_mean, nearest
+from jaxdlb.catalogue import Catalogue
+from jaxdlb.checks import did_you_mean, nearest
 from jaxdlb.game import Entry
 from jaxdlb.games import GAMES
 from jaxdlb.policies import NODE_HEURISTICS, find_family

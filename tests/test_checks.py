@@ -62,6 +62,8 @@ def test_choices_and_sizes():
     check_size("count", 3, 3)
     with pytest.raises(ValueError, match=r"^kind is 'c'; it must be one of a, b$"):
         check_choice("kind", "c", ("a", "b"))
+    with pytest.raises(ValueError, match=r"^kind is 'ringg'; it must be one of ring, pairs; did you mean 'ring'\?$"):
+        check_choice("kind", "ringg", ("ring", "pairs"))
     with pytest.raises(ValueError, match=r"^count is 2; it must be an integer ≥ 3$"):
         check_size("count", 2, 3)
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from jaxdlb import __version__
-from jaxdlb.catalogue import did_you_mean
+from jaxdlb.checks import did_you_mean
 
 from .launchers import COMMAND, LAUNCHERS
 

@@ -19,7 +19,7 @@ from omegaconf.errors import (
     ValidationError,
 )
 
-from jaxdlb.catalogue import did_you_mean, nearest
+from jaxdlb.checks import did_you_mean, nearest
 
 from . import launchers, paths, plugins
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxdlb import checkpoint, evaluation
-from jaxdlb.catalogue import did_you_mean
+from jaxdlb.checks import did_you_mean
 from jaxdlb.game import Column
 
 from .build import Scenario

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from jaxdlb import checkpoint
-from jaxdlb.catalogue import did_you_mean
+from jaxdlb.checks import did_you_mean
 from jaxdlb.evaluation import sweep as sweeps
 from jaxdlb.evaluation.rollouts import evaluate_all
 from jaxdlb.evaluation.sweep import Line, Sweep

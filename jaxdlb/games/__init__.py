@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxdlb.catalogue import Catalogue, did_you_mean
-from jaxdlb.checks import check_type
+from jaxdlb.catalogue import Catalogue
+from jaxdlb.checks import check_type, did_you_mean
 from jaxdlb.game import Entry, Game, check_is_game
 from jaxdlb.games import dlb, edge, pods, rack
 from jaxdlb.policies import Policy, make_heuristic

@@ -19,8 +19,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
 
 from jaxdlb import parameters
-from jaxdlb.catalogue import did_you_mean
-from jaxdlb.checks import POSITIVE_COUNT, Interval, check_size
+from jaxdlb.checks import POSITIVE_COUNT, Interval, check_size, did_you_mean
 from jaxdlb.parameters import declarations, parameter
 
 Function = Callable[..., Any]

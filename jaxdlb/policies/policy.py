@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 from jaxtyping import PRNGKeyArray
 
-from jaxdlb.catalogue import Catalogue, did_you_mean
-from jaxdlb.checks import shown
+from jaxdlb.catalogue import Catalogue
+from jaxdlb.checks import did_you_mean, shown
 from jaxdlb.game import Game
 
 KINDS = ("heuristic", "oracle", "learned", "fresh", "optimal")  # fresh: learned, and plays, where news is fresh

@@ -31,6 +31,23 @@ def test_a_batch_of_batches_stands_in_one_row_and_gives_what_each_member_gives_a
     np.testing.assert_array_equal(together["scaled"], columns * factor[None, :, None])
 
 
+def test_pytrees_go_in_and_come_out_with_what_is_batched_in_them_and_what_is_not():
+    def mix(both, factor):
+        SEEN.append((both["column"].shape, both["flag"].shape, factor[0].shape))
+        kept = jnp.where(both["flag"], both["column"] * factor[0], 0)
+        return {"sum": jnp.sum(kept, axis=0), "both": (kept, both["flag"])}
+
+    column, flag, factor = jnp.arange(24.0).reshape(4, 2, 3), jnp.array([True, False, True]), jnp.arange(12.0)
+    SEEN.clear()
+    both, factor = {"column": column, "flag": flag}, (factor.reshape(4, 3),)
+    found = jax.jit(jax.vmap(lambda *given: in_one_row(mix, *given), ({"column": 0, "flag": None}, 0)))(both, factor)
+    assert SEEN[-1] == ((2, 12), (12,), (12,))
+    kept = np.where(flag, column * factor[0][:, None], 0)
+    np.testing.assert_array_equal(found["both"][0], kept)
+    np.testing.assert_array_equal(found["both"][1], np.broadcast_to(flag, (4, 3)))
+    np.testing.assert_array_equal(found["sum"], kept.sum(1))
+
+
 def test_an_axis_in_the_middle_is_found_too():
     columns, factor = jnp.arange(24.0).reshape(2, 4, 3), jnp.arange(3.0)
     found = jax.vmap(run, (1, None), 1)(columns, factor)["scaled"]

@@ -73,6 +73,21 @@ def test_entries_by_name_are_those_of_the_arrays():
         assert jnp.array_equal(named, array[entries])
 
 
+def test_a_pair_is_one_entry_of_two_arrays_under_a_key_of_its_own():
+    keys = jax.random.split(KEY, 3)
+    first, second = (jnp.stack(words) for words in zip(*map(chance.key_words, keys), strict=True))
+    entry = jnp.array([4, 0, 29])
+    for pair in (0, 2):
+        found = jax.jit(chance.uniform_pair)((first, second), entry, jnp.int32(pair))
+        for which, number in enumerate(found):
+            arrays = [chance.uniforms(key, 6, 30)[2 * pair + which] for key in keys]
+            assert number.tolist() == [float(array[each]) for array, each in zip(arrays, entry, strict=True)]
+
+
+def test_the_words_of_a_key_are_its_data():
+    assert [int(word) for word in chance.key_words(KEY)] == jax.random.key_data(KEY).tolist()
+
+
 def test_normal_numbers_are_the_quantiles_of_the_middles_of_cells():
     u = np.concatenate([np.arange(5) * 2.0**-24, 1 - np.arange(1, 6) * 2.0**-24, chance.uniforms(KEY, 1, 1000)[0]])
     found = np.asarray(chance.standard_normal(jnp.asarray(u, jnp.float32)))

@@ -97,8 +97,11 @@ def hostile_actions(game: Pods, draws: np.random.Generator) -> np.ndarray:
 def played(game: Pods) -> Played:
     """Random clusters, each for STEPS steps from its reset."""
     draws = np.random.default_rng(list(GAMES).index(game))
-    params = [random_cluster(game, draws) for _ in range(CLUSTERS)]
-    actions = hostile_actions(game, draws)
+    return play_all(game, [random_cluster(game, draws) for _ in range(CLUSTERS)], hostile_actions(game, draws))
+
+
+def play_all(game: Pods, params: list[Any], actions: np.ndarray) -> Played:
+    """An episode of each cluster under these actions, together in one batch."""
 
     def play(params: Any, actions: Any, key: Any) -> Any:
         def advance(state: Any, now: Any) -> Any:

@@ -65,7 +65,9 @@ def each_step(game):
             truncated = sum(len(each) == game.max_arrivals for each in arrivals)
             after, facts = reference.step(p, before, action, arrivals, running, truncated)
             if min(ends) > NEAR * p["interval"] and not is_tie(p, before, facts, after, arrivals):
-                yield (which, t), p, after, facts | {"arrivals": [len(each) for each in arrivals]}
+                counts = [len(each) for each in arrivals]
+                work = [sum(work for _, work in pod.held + new) for pod, new in zip(before.pods, arrivals, strict=True)]
+                yield (which, t), p, after, facts | {"arrivals": counts, "work": work}
 
 
 def class_of(priority):
@@ -99,6 +101,9 @@ def test_every_step_is_as_the_rules_say(game):
         able = np.maximum(facts["limit"], 1e-9) * (p["interval"] + p["burst"])  # the work that can be done in a step
         compare("work", state.work, [padded(pod.held, 1, room) for pod in pods], able[:, None])
         compare("tokens", state.tokens, [pod.tokens for pod in pods], able)
+        if not wanted["drops"] + wanted["evictions"]:
+            total = timestep.metrics["usage"] * p["interval"] + state.work.sum()
+            compare("work in all", total, sum(facts["work"]), sum(able))
         compare("age", state.age, [padded(pod.held, 0, room) for pod in pods], p["interval"])
         for name in ("limit", "usage", "percent"):
             compare(name, getattr(state, name), [getattr(pod, name) for pod in pods], 10)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import struct
+from ratios import assert_ratio
 from reference.rack_episodes import stack
 from scipy import stats
 
@@ -81,14 +82,6 @@ def play():
         case: {name: values.reshape(len(CASES), EPISODES, -1)[i] for name, values in each.items()}
         for i, case in enumerate(CASES)
     }
-
-
-def assert_ratio(numerators, denominators, expected, largest):
-    """Assert the ratio of two sums over episodes within 4.5 standard errors, which must be at most so much of it."""
-    ratio = numerators.sum() / denominators.sum()
-    error = np.std(numerators - ratio * denominators, ddof=1) * len(numerators) ** 0.5 / denominators.sum()
-    assert error <= largest * expected, "too few tasks to tell"
-    assert abs(ratio - expected) <= 4.5 * error
 
 
 def counts(case):
