@@ -29,16 +29,21 @@ METRICS = {
     "pods_present": "pods present",
     "class_arrivals": "requests that came to pods of high, medium and low priority",
     "class_violations": "violations at pods of high, medium and low priority",
+    "pod_limit": "limit of the pod during the step, mc",
+    "pod_usage": "CPU that the pod used, mc",
+    "pod_violations": "violations at the pod",
     "utility": "minus the cost a pod present, or the mean reward of MARLISE",
 }
 HISTOGRAM_METRIC = {"response_histogram": "requests completed, by response time on a logarithmic grid"}
 
 
-def nothing(percentiles: bool) -> dict[str, Array]:
+def nothing(num_pods: int, percentiles: bool) -> dict[str, Array]:
     """The metrics at reset."""
     integers = ("arrivals", "completions", "violations", "drops", "evictions", "truncated", "held", "pods_present")
     metrics = {name: jnp.int32(0) if name in integers else jnp.float32(0) for name in METRICS}
     metrics |= {name: jnp.zeros(len(CLASSES), jnp.int32) for name in ("class_arrivals", "class_violations")}
+    metrics |= {name: jnp.zeros(num_pods) for name in ("pod_limit", "pod_usage")}
+    metrics["pod_violations"] = jnp.zeros(num_pods, jnp.int32)
     return metrics | ({"response_histogram": BINS.none()} if percentiles else {})
 
 

@@ -141,7 +141,7 @@ class Pods:
             demand=dynamics.start_demand(key, pods, params),
             step=step,
         )
-        return state, self._timestep(state, nothing, columns.nothing(self.percentiles), params)
+        return state, self._timestep(state, nothing, columns.nothing(pods, self.percentiles), params)
 
     def step(
         self, key: PRNGKeyArray, state: State, action: Action, params: Params
@@ -195,6 +195,9 @@ class Pods:
             "denied": denied,
             "change": jnp.sum(change),
             "pods_present": jnp.sum(state.present),
+            "pod_limit": limit,
+            "pod_usage": usage,
+            "pod_violations": outcome.violations,
             "utility": worth,
         }
         return after, self._timestep(after, reward, metrics, params)

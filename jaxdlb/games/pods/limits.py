@@ -85,7 +85,7 @@ def limits(replays: Mapping[str, Replay]) -> Figure:
 
 def _tops(replayed: Replay) -> tuple[float, float]:
     """The budget, and the highest sum of limits and of what was denied."""
-    asked, _ = layout.binned(np.nansum(replayed.limit + replayed.denied, axis=1), charts.MOST_BINS)
+    asked, _ = layout.binned(np.nansum(replayed.limit, axis=1) + replayed.denied, charts.MOST_BINS)
     return replayed.budget, float(asked.max())
 
 
@@ -98,7 +98,7 @@ def _stack(axes: Axes, replayed: Replay, shown: Sequence[Band]) -> None:
         axes.stairs(below + limit, edges, baseline=below, fill=True, color=band.colour, linewidth=0, label=band.label)
         below = below + limit
         axes.stairs(below, edges, baseline=None, color=PAPER, linewidth=0.6)
-    denied, _ = layout.binned(np.nansum(replayed.denied, axis=1), charts.MOST_BINS)
+    denied, _ = layout.binned(replayed.denied, charts.MOST_BINS)
     top = np.where(denied > LEAST * replayed.budget, below + denied, np.nan)
     axes.stairs(top, edges, baseline=below, fill=True, label="denied", **DENIED)
     axes.axhline(replayed.budget, color=INK, linewidth=1.2, linestyle=DASHED)

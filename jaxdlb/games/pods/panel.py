@@ -107,7 +107,7 @@ def moment(replayed: Replay, time: float) -> Moment:
     following = min(step + 1, replayed.num_steps - 1)
     share = layout.eased(np.asarray((time - step - 0.5) / 0.5))
 
-    def now(series: Float[np.ndarray, "T N"]) -> Float[np.ndarray, " N"]:
+    def now(series: Float[np.ndarray, " T *N"]) -> np.ndarray:
         before, after = series[step], series[following]
         return np.where(np.isfinite(after), before + (after - before) * share, before)
 
@@ -117,7 +117,7 @@ def moment(replayed: Replay, time: float) -> Moment:
         limit=now(replayed.limit),
         usage=now(replayed.usage),
         wanted=now(replayed.wanted),
-        denied=float(np.nansum(now(replayed.denied))),
+        denied=float(now(replayed.denied)),
         held=held,
         late=late,
     )

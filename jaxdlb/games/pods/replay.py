@@ -4,12 +4,11 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxdlb.games.pods import columns, dynamics
-from jaxdlb.games.pods.types import Action, Params, State
+from jaxdlb.games.pods.types import Params, State
 from jaxdlb.recording import Recording
 
 _COLUMNS = columns.of("cost", percentiles=False)  # those used here are the same whatever the reward
@@ -19,8 +18,8 @@ _COLUMNS = columns.of("cost", percentiles=False)  # those used here are the same
 class Replay:
     """T steps of recorded pods; CPU is in mc, and requests are counted at the end of each step.
 
-    What is said of a pod is NaN in steps in which it is absent, and `usage` and requests in its last one too, since
-    they went with it.
+    What is said of a pod is NaN in steps in which it is absent, and requests in its last one too, since they went with
+    it.
     """
 
     interval: float  # seconds in a step
@@ -28,7 +27,7 @@ class Replay:
     slo: Float[np.ndarray, " N"]  # s
     present: Bool[np.ndarray, "T N"]
     limit: Float[np.ndarray, "T N"]  # in force while the step lasted
-    denied: Float[np.ndarray, "T N"]  # asked for but not granted
+    denied: Float[np.ndarray, " T"]  # asked for but not granted, by all pods
     wanted: Float[np.ndarray, "T N"]  # what the requests that come need in the mean: their rate times their mean work
     usage: Float[np.ndarray, "T N"]
     held: Float[np.ndarray, "T N"]
@@ -56,11 +55,11 @@ class Replay:
 
 
 def replay(recording: Recording) -> Replay:
-    """The recording, with limits asked for and granted again from the recorded states and actions."""
+    """What is drawn of a recording."""
     params = recording.params
     before = jax.tree.map(lambda leaf: leaf[:-1], recording.states)
     after = jax.tree.map(lambda leaf: leaf[1:], recording.states)
-    limit, denied = grants(recording)
+    metrics = recording.timesteps.metrics
     present = np.asarray(before.present)
     stayed = present & after.present
     late = _late(after, np.asarray(params.slo))
@@ -69,13 +68,13 @@ def replay(recording: Recording) -> Replay:
         budget=float(params.budget),
         slo=np.asarray(params.slo),
         present=present,
-        limit=_where(present, limit),
-        denied=_where(present, denied),
+        limit=_where(present, metrics["pod_limit"]),
+        denied=np.asarray(metrics["denied"]),
         wanted=_where(present, jax.device_get(_wanted(before, params))),
-        usage=_where(stayed, after.usage),
+        usage=_where(present, metrics["pod_usage"]),
         held=_where(stayed, after.held),
         late=_where(stayed, late),
-        metrics=recording.timesteps.metrics,
+        metrics=metrics,
     )
 
 
@@ -92,51 +91,6 @@ def _late(states: State, slo: Float[np.ndarray, " N"]) -> Int[np.ndarray, "T N"]
 @jax.jit
 def _wanted(states: State, params: Params) -> Float[Array, "T N"]:
     return jax.vmap(lambda state: dynamics.rates(state, params))(states) * params.work_mean
-
-
-def grants(recording: Recording) -> tuple[Float[np.ndarray, "T N"], Float[np.ndarray, "T N"]]:
-    """The limits that pods got in each step, and what each asked for but did not get.
-
-    A recording does not say how agents speak nor how raises are shared. So all the ways there are are played again,
-    and that is taken which agrees best with what was provisioned and with the limits that pods kept.
-    """
-    states, timesteps = recording.states, recording.timesteps
-    limits, denied = jax.device_get(
-        _every_grant(states, recording.actions, timesteps.observation.legal, recording.params)
-    )
-    kept = states.present[:-1] & states.present[1:] & ~_joins(states.present)[:, None]
-    missed = np.sum(np.abs(limits - states.limit[1:]) * kept, axis=(1, 2))
-    missed = missed + np.sum(np.abs(limits.sum(axis=2) - timesteps.metrics["provisioned"]), axis=1)
-    best = int(np.argmin(missed))
-    return limits[best], denied[best]
-
-
-def _joins(present: Bool[np.ndarray, "T1 N"]) -> Bool[np.ndarray, " T"]:
-    """Whether some pod joins at the end of each step: then all limits make room for its own."""
-    return np.any(present[1:] & ~present[:-1], axis=1)
-
-
-@jax.jit
-def _every_grant(
-    states: State, actions: Shaped[Array, "T N ..."], legal: Bool[Array, "T N ..."], params: Params
-) -> tuple[Float[Array, "W T N"], Float[Array, "W T N"]]:
-    """The limits of each step, and what was denied, in each of the W ways in which the game may be played."""
-    kinds = ("discrete", "levels") if actions.ndim == 2 else ("delta", "instant")
-
-    def set_limits(state: State, action: Action, kind: str, sharing: str) -> tuple[Array, Array]:
-        desired = dynamics.ask(kind, action, state.limit, state.present, params, legal.shape[-1])
-        limit, _ = dynamics.grant(sharing, desired, state.limit, state.step, params)
-        return limit, desired - limit
-
-    before = jax.tree.map(lambda leaf: leaf[:-1], states)
-    ways = [
-        jax.vmap(lambda state, action, kind=kind, sharing=sharing: set_limits(state, action, kind, sharing))(
-            before, actions
-        )
-        for kind in kinds
-        for sharing in dynamics.SHARINGS
-    ]
-    return jnp.stack([limit for limit, _ in ways]), jnp.stack([denied for _, denied in ways])
 
 
 def representative(replays: Iterable[Replay], most: int) -> list[int]:

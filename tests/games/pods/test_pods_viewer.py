@@ -112,14 +112,7 @@ def test_the_viewer_stands_in_the_registry():
 # What the game said
 
 
-@pytest.mark.parametrize(("action", "num_choices", "sharing"), [("discrete", 5, "cyclic"), ("levels", 7, "priority")])
-def test_limits_of_each_step_are_those_that_were_granted_whatever_the_choices(action, num_choices, sharing):
-    game = Pods(num_pods=3, action=action, num_choices=num_choices, sharing=sharing, **SIZES)
-    params = game.default_params(budget=220, priority=[0.5, 0.2, 1], **CHURN)
-    check_limits(game, played(game, params))
-
-
-def test_limits_of_each_step_are_those_that_were_granted_wherever_actions_lie_in_a_box(recording, many):
+def test_limits_of_each_step_are_those_that_were_granted(recording, many):
     check_limits(GAME, recording)
     check_limits(MANY, many)
 
@@ -131,7 +124,7 @@ def check_limits(game, recording):
     plan = jax.jit(jax.vmap(game.plan, in_axes=(0, 0, 0, 0, None)))(limit, actions, present, step, params)
     np.testing.assert_allclose(zeroed(found.limit), plan, rtol=1e-5)
     np.testing.assert_allclose(plan.sum(axis=1), metrics["provisioned"], rtol=1e-5)
-    np.testing.assert_allclose(zeroed(found.denied).sum(axis=1), metrics["denied"], rtol=1e-4, atol=1e-1)
+    np.testing.assert_allclose(found.denied, metrics["denied"], rtol=1e-4, atol=1e-1)
     assert metrics["denied"].max() > 0
 
 
@@ -139,11 +132,11 @@ def test_pods_add_up_to_what_the_game_reported_where_none_leaves(recording, repl
     metrics, present = recording.timesteps.metrics, recording.states.present
     left = np.any(present[:-1] & ~present[1:], axis=1)
     assert left.any() and not left.all()
-    for name in ("usage", "held"):
-        np.testing.assert_allclose(zeroed(getattr(replayed, name)).sum(axis=1)[~left], metrics[name][~left], rtol=1e-5)
-    for name in ("limit", "wanted", "denied"):
+    np.testing.assert_allclose(zeroed(replayed.usage).sum(axis=1), metrics["usage"], rtol=1e-5)
+    np.testing.assert_allclose(zeroed(replayed.held).sum(axis=1)[~left], metrics["held"][~left], rtol=1e-5)
+    for name in ("limit", "wanted", "usage"):
         np.testing.assert_array_equal(np.isfinite(getattr(replayed, name)), present[:-1])
-    for name in ("usage", "held", "late"):
+    for name in ("held", "late"):
         np.testing.assert_array_equal(np.isfinite(getattr(replayed, name)), present[:-1] & present[1:])
 
 
@@ -357,10 +350,10 @@ def test_bars_are_as_high_as_limits_and_usage_and_stand_only_where_a_pod_is(reco
     present = recording.states.present
     for step in range(NUM_STEPS):
         drawn, scene = drawn_at(replayed, step)
-        here, stays = present[step], present[step] & present[step + 1]
+        here = present[step]
         scale = panel.LIMITS / scene.top
         np.testing.assert_allclose(heights(drawn, "limits"), scale * replayed.limit[step, here], rtol=1e-5, atol=1e-4)
-        np.testing.assert_allclose(heights(drawn, "used"), scale * replayed.usage[step, stays], rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(heights(drawn, "used"), scale * replayed.usage[step, here], rtol=1e-5, atol=1e-4)
         ticks = corners_of(drawn, "wanted")[:, :, 1].mean(axis=1)
         np.testing.assert_allclose(ticks, scene.height(replayed.wanted[step, here]), rtol=1e-5)
         assert len(corners_of(drawn, "absent")) == np.sum(~here)
@@ -390,14 +383,14 @@ def test_blocks_find_room_within_the_bar_of_their_pod_and_never_overlap():
 
 
 def test_the_budget_is_shared_out_in_proportion_to_limits(replayed):
-    step = int(np.argmax(np.nansum(replayed.denied, axis=1)))
+    step = int(np.argmax(replayed.denied))
     drawn, scene = drawn_at(replayed, step)
     whole = panel.WHOLE_BUDGET * scene.width
     widths = np.ptp(corners_of(drawn, "shares")[:, :, 0], axis=1)
     np.testing.assert_allclose(widths, [*(whole * zeroed(replayed.limit[step]) / 400), 0], atol=1e-3)
     (denied,) = corners_of(drawn, "denied")
     assert denied[:, 0].min() == pytest.approx(whole, rel=1e-5)
-    wide = whole * np.nansum(replayed.denied[step]) / 400
+    wide = whole * replayed.denied[step] / 400
     assert np.ptp(denied[:, 0]) == pytest.approx(min(wide, scene.width - whole), rel=1e-4)
     few, _ = drawn_at(replayed, step, pods=(1,))
     others = np.ptp(corners_of(few, "shares")[:, :, 0], axis=1)
