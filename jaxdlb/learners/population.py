@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree
 
 from jaxdlb import parameters
 from jaxdlb.checks import POSITIVE_COUNT, Interval, check_size, did_you_mean
+from jaxdlb.learners import replay
 from jaxdlb.parameters import declarations, parameter
 
 Function = Callable[..., Any]
@@ -148,7 +149,10 @@ class PopulationBasedTraining:
         """A selection if one is due, then an update of every member."""
         made, everyone = state.num_updates[0], jnp.arange(self.size)
         due = (made > 0) & (made % self.evolution.interval == 0)
-        state, parent = jax.lax.cond(due, self.select, lambda state: (state, everyone), state)
+        # A loop of at most one round: other than a conditional, it leaves a state where it lies unless there is one.
+        state, parent = jax.lax.fori_loop(
+            0, due.astype(jnp.int32), lambda _, now: self.select(now[0]), (state, everyone)
+        )
         members, metrics = self.over_members(self.learner.update)(state.members)
         hyper = {f"hyperparameters/{name}": getattr(members.hyperparameters, name) for name in self.explored}
         state = dataclasses.replace(state, members=members, earned=state.earned + metrics["utility"])
@@ -209,7 +213,11 @@ def in_turn(of_one: Function) -> Function:
     It also keeps the CPU from waiting for ever: jaxlib 0.10.2 may block all its threads in batches of the QR
     decompositions from which networks start.
     """
-    return functools.partial(jax.lax.map, of_one)
+
+    def of_all(members: Any) -> Any:
+        return (replay.in_turn if hasattr(members, "replay") else jax.lax.map)(of_one, members)
+
+    return of_all
 
 
 def parents(score: Float[Array, " P"], count: int) -> Int[Array, " P"]:

@@ -6,7 +6,8 @@ L are filled, a new rollout takes the place of the oldest.
 
 import dataclasses
 import math
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +19,6 @@ from jaxdlb.mechanics import chance
 _MOST_STEPS = 2000  # in each environment, unless told otherwise
 _GIB = 2**30
 
-Stored = TypeVar("Stored")
-
 
 @struct.dataclass
 class Replay:
@@ -28,11 +27,23 @@ class Replay:
     stored: PyTree  # [L, E, …]
     position: Int[Array, ""]  # where the next rollout begins
     filled: Int[Array, ""]  # how many of the L steps hold something
+    # which of P buffers this is, where those of several members are stored as one, [P, L, E, …]
+    member: Int[Array, ""] | None = None
 
     @property
     def length(self) -> int:
         """L."""
-        return int(jax.tree.leaves(self.stored)[0].shape[0])
+        return self._sizes[0]
+
+    @property
+    def num_envs(self) -> int:
+        """E."""
+        return self._sizes[1]
+
+    @property
+    def _sizes(self) -> tuple[int, int]:
+        shape = jax.tree.leaves(self.stored)[0].shape
+        return shape[:2] if self.member is None else shape[1:3]
 
 
 def empty(example: PyTree, length: int, num_envs: int) -> Replay:
@@ -43,13 +54,17 @@ def empty(example: PyTree, length: int, num_envs: int) -> Replay:
 
 def store(replay: Replay, rollout: PyTree) -> Replay:
     """The buffer with a rollout [T, E, …] of T steps, where T divides L, in the place of the oldest T steps."""
-    written = jax.tree.map(
-        lambda old, new: jax.lax.dynamic_update_slice_in_dim(old, new, replay.position, axis=0), replay.stored, rollout
-    )
+
+    def written(old: Array, new: Array) -> Array:
+        if replay.member is None:
+            return jax.lax.dynamic_update_slice_in_dim(old, new, replay.position, axis=0)
+        start: list[Any] = [replay.member, replay.position, *[0] * (new.ndim - 1)]
+        return jax.lax.dynamic_update_slice(old, new[None], start)
+
     num_steps = jax.tree.leaves(rollout)[0].shape[0]
     return dataclasses.replace(
         replay,
-        stored=written,
+        stored=jax.tree.map(written, replay.stored, rollout),
         position=(replay.position + num_steps) % replay.length,
         filled=jnp.minimum(replay.filled + num_steps, replay.length),
     )
@@ -57,11 +72,32 @@ def store(replay: Replay, rollout: PyTree) -> Replay:
 
 def sample(replay: Replay, key: PRNGKeyArray, count: int) -> Any:
     """`count` of what is stored, [count, …], each drawn uniformly from all filled steps of all environments."""
-    num_envs = jax.tree.leaves(replay.stored)[0].shape[1]
     which_step, which_env = chance.uniforms(key, 2, count)
     step = jnp.minimum((which_step * replay.filled).astype(jnp.int32), replay.filled - 1)
-    env = jnp.minimum((which_env * num_envs).astype(jnp.int32), num_envs - 1)
-    return jax.tree.map(lambda leaf: leaf.at[step, env].get(mode="promise_in_bounds"), replay.stored)
+    env = jnp.minimum((which_env * replay.num_envs).astype(jnp.int32), replay.num_envs - 1)
+    which = (step, env) if replay.member is None else (jnp.broadcast_to(replay.member, count), step, env)
+    return jax.tree.map(lambda leaf: leaf.at[which].get(mode="promise_in_bounds"), replay.stored)
+
+
+def in_turn(of_one: Callable[..., tuple[Any, Any]], states: Any) -> tuple[Any, Any]:
+    """What `of_one` makes of each state [P, …], one after the other: a state and something else.
+
+    As `jax.lax.map`, but the buffer in a state, `replay`, is never cut out of that of all members: it is carried along
+    and written in place, while the map would copy it twice for every member.
+    """
+    whole, places = states.replay.stored, dataclasses.replace(states.replay, stored=())
+
+    def one(stored: PyTree, member: tuple[Int[Array, ""], Any, Replay]) -> tuple[PyTree, tuple[Any, Any]]:
+        number, state, place = member
+        own = dataclasses.replace(place, stored=stored, member=number)
+        state, more = of_one(dataclasses.replace(state, replay=own))
+        place = dataclasses.replace(state.replay, stored=(), member=None)
+        return state.replay.stored, (dataclasses.replace(state, replay=place), more)
+
+    numbers = jnp.arange(states.replay.position.shape[0])
+    inputs = (numbers, dataclasses.replace(states, replay=()), places)
+    stored, (states, more) = jax.lax.scan(one, whole, inputs)
+    return dataclasses.replace(states, replay=dataclasses.replace(states.replay, stored=stored)), more
 
 
 def num_bytes(example: PyTree) -> int:

@@ -13,6 +13,7 @@ import jaxdlb
 from jaxdlb import learners
 from jaxdlb.learners import DDPGConfig, DQNConfig, MAPPOConfig, SACConfig, TD3Config
 from jaxdlb.learners.off_policy import LEARNING_RATE
+from jaxdlb.learners.population import in_turn
 from jaxdlb.networks import NetworkConfig
 
 NETWORK = NetworkConfig("mlp", hidden=(4,), critic_hidden=(4,))
@@ -141,6 +142,19 @@ def test_a_population_whose_members_differ_equals_its_members_alone():
     for member in (0, 1):
         alone = jax.jit(run)(keys[member], dataclasses.replace(hyper, learning_rate=rates[member]))
         for one, other in zip(numbers(together), numbers(alone), strict=True):
+            np.testing.assert_allclose(one[member], other, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_members_in_turn_share_one_buffer_and_train_as_each_alone(kind):
+    learner = learner_of(kind, warmup_steps=4)
+    keys = jnp.stack([jax.random.key(seed) for seed in (0, 1, 2)])
+    states, update = jax.jit(in_turn(learner.init))(keys), jax.jit(in_turn(learner.update))
+    for _ in range(3):
+        states, metrics = update(states)
+    for member in range(3):
+        alone, of_alone = after(learner, 3, member)
+        for one, other in zip(numbers((states, metrics)), numbers((alone, of_alone)), strict=True):
             np.testing.assert_allclose(one[member], other, rtol=2e-5, atol=2e-5)
 
 
