@@ -16,7 +16,6 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from jaxdlb.game import Game
 from jaxdlb.learners import off_policy
-from jaxdlb.learners.losses import masked_mean
 from jaxdlb.learners.off_policy import Batch, Learned
 from jaxdlb.networks import NetworkConfig, Views, build_critic
 from jaxdlb.networks.actor_critic import OverAgents
@@ -91,19 +90,16 @@ class ActionCritics:
 def descend(
     critics: ActionCritics, learned: Learned, hyper: Any, batch: Batch, target: Float[Array, "B N"]
 ) -> tuple[Learned, dict[str, Float[Array, ""]]]:
-    """A step of all critics towards a target, on the squared errors of agents that were present.
+    """A step of all critics towards a target, on the squared errors of all agents, those that may not act too.
 
-    `hyper` has a `critic_learning_rate` and the `max_grad_norm`.
+    Others are led to where an agent may not act, and what that is worth must be known. `hyper` has a `critic_learning_rate` and the `max_grad_norm`.
     """
 
     def loss(params: PyTree) -> tuple[Float[Array, ""], dict[str, Array]]:
         taken = batch.transitions
         values = critics.values(params, taken.views, taken.action, taken.action, batch.present)
-        squares = jnp.sum(jnp.square(values - target), axis=0)
-        return (total := masked_mean(squares, batch.present)), {
-            "critic_loss": total,
-            "value": masked_mean(jnp.mean(values, axis=0), batch.present),
-        }
+        total = jnp.mean(jnp.sum(jnp.square(values - target), axis=0))
+        return total, {"critic_loss": total, "value": jnp.mean(values)}
 
     params, optimiser = learned.params["critic"], learned.optimiser["critic"]
     gradient, metrics = jax.grad(loss, has_aux=True)(params)

@@ -17,7 +17,6 @@ from jaxdlb.game import Game
 from jaxdlb.learners import exploration, off_policy, targets
 from jaxdlb.learners.environments import SampleParams
 from jaxdlb.learners.hyper import Scalar
-from jaxdlb.learners.losses import masked_mean
 from jaxdlb.learners.off_policy import (
     LEARNING_RATE,
     Batch,
@@ -31,26 +30,27 @@ from jaxdlb.networks import Actor, NetworkConfig, Views, build_actor
 from jaxdlb.parameters import parameter
 
 Values = Float[Array, "B N"]
-Errors = tuple[Float[Array, "..."], Bool[Array, "..."]]  # and which of them count
 
 
-def each_alone(value: Values, following: Values, batch: Batch) -> Errors:
-    """Q_i − (r_i + discount · what follows for i), of every agent that had a choice."""
-    target = targets.bellman(batch.transitions.reward, batch.discount, following)
-    return value - target, batch.present
+def each_alone(value: Values, following: Values, batch: Batch) -> Values:
+    """Q_i − (r_i + discount · what follows for i), [B, N], of agents without a choice too.
+
+    Others are led to where an agent has no choice, and what that is worth must be known.
+    """
+    return value - targets.bellman(batch.transitions.reward, batch.discount, following)
 
 
-def in_sum(value: Values, following: Values, batch: Batch) -> Errors:
+def in_sum(value: Values, following: Values, batch: Batch) -> Float[Array, " B"]:
     """Σ Q_i − (mean r_i + discount · Σ what follows for i), both over the agents that have a choice.
 
     This is value decomposition (Sunehag et al. 2018, arXiv:1706.05296).
     """
     present, present_next = batch.present, batch.following_present
     target = targets.team_bellman(batch.transitions.reward, batch.discount, following, present, present_next)
-    return jnp.sum(value * present, axis=-1) - target, jnp.any(present, axis=-1)
+    return jnp.sum(value * present, axis=-1) - target
 
 
-MIXERS: Mapping[str, Callable[[Array, Array, Batch], Errors]] = {"none": each_alone, "sum": in_sum}
+MIXERS: Mapping[str, Callable[[Array, Array, Batch], Array]] = {"none": each_alone, "sum": in_sum}
 
 
 @jax.tree_util.register_dataclass
@@ -143,9 +143,8 @@ class DQN:
         value = self._values(params, batch.transitions.views.agent, batch.transitions.legal).value_of(
             batch.transitions.action
         )
-        error, counted = MIXERS[self.mixer](value, following, batch)
-        loss = masked_mean(targets.huber(error), counted)
-        return loss, {"loss": loss, "value": masked_mean(value, batch.present)}
+        loss = jnp.mean(targets.huber(MIXERS[self.mixer](value, following, batch)))
+        return loss, {"loss": loss, "value": jnp.mean(value)}
 
     def _values(self, params: PyTree, view: PyTree, legal: PyTree) -> Any:
         return self.actor.apply(params, (), view, legal)[1]

@@ -68,7 +68,7 @@ def test_what_follows_is_worth_the_greatest_legal_value_by_the_slow_copy_or_by_t
     assert not np.allclose(expected_following(True), expected_following(False))
 
 
-def test_the_loss_of_each_agent_alone_is_the_mean_over_those_present():
+def test_the_loss_of_each_agent_alone_is_the_mean_over_all_those_without_a_choice_too():
     present = np.array([[True, True], [True, False], [False, True], [True, True]])
     algorithm, following = DQN(Table(), False, "none"), expected_following(False)
     loss, metrics = algorithm.loss(jnp.asarray(FAST), jnp.asarray(following), batch_of(present))
@@ -76,8 +76,8 @@ def test_the_loss_of_each_agent_alone_is_the_mean_over_those_present():
     value = FAST[1 - NEXT, action]
     error = value - (REWARD + (GAMMA**ELAPSED * DISCOUNT)[:, None] * following)
     huber = np.where(abs(error) <= 1, error**2 / 2, abs(error) - 0.5)
-    np.testing.assert_allclose(loss, huber[present].mean(), rtol=1e-6)
-    np.testing.assert_allclose(metrics["value"], value[present].mean(), rtol=1e-6)
+    np.testing.assert_allclose(loss, huber.mean(), rtol=1e-6)
+    np.testing.assert_allclose(metrics["value"], value.mean(), rtol=1e-6)
 
 
 def test_the_loss_of_the_sum_holds_it_against_the_mean_reward_of_those_present():
@@ -85,8 +85,8 @@ def test_the_loss_of_the_sum_holds_it_against_the_mean_reward_of_those_present()
     algorithm, following = DQN(Table(), False, "sum"), expected_following(False)
     loss, _ = algorithm.loss(jnp.asarray(FAST), jnp.asarray(following), batch_of(present))
     value, errors = FAST[1 - NEXT, np.array([[0, 1], [2, 2], [1, 0], [0, 2]])], []
-    for b in (0, 1, 3):  # nobody is present in the other
-        reward = np.mean(REWARD[b][present[b]])
+    for b in range(4):
+        reward = np.mean(REWARD[b][present[b]]) if present[b].any() else 0
         after = np.sum(following[b][present[3 - b]])
         errors.append(np.sum(value[b][present[b]]) - (reward + GAMMA ** ELAPSED[b] * DISCOUNT[b] * after))
     huber = [e**2 / 2 if abs(e) <= 1 else abs(e) - 0.5 for e in errors]
