@@ -212,8 +212,8 @@ def _check_truth(game: Game, observation: Any, true: Any) -> None:
     fields = [field.name for field in dataclasses.fields(observation)]
     lacking = [name for name in fields if not hasattr(true, name)]
     claim(not lacking, f"true_observation has no {', '.join(lacking)}, which the observation has")
-    both = ({name: getattr(each, name) for name in fields} for each in (observation, true))
-    claim_alike(*both, "the observation and true_observation must match")
+    seen, known = ({name: getattr(each, name) for name in fields} for each in (observation, true))
+    claim_alike(seen, known, "the observation and true_observation must match")
     _check_observation(game, true)
 
 

@@ -1,5 +1,6 @@
 """What a step is worth to each pod: its cost, or one of the rewards of MARLISE (arXiv 2507.07671)."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
@@ -75,7 +76,7 @@ def _marlise(
     """Half the own part, which absent pods have none of, plus what all share; and the mean over pods present."""
 
     def reward(step: Step, params: Params) -> tuple[Float[Array, " N"], Float[Array, ""]]:
-        capped = step.replace(response=jnp.minimum(step.response, _SLOWEST))
+        capped = dataclasses.replace(step, response=jnp.minimum(step.response, _SLOWEST))
         each = jnp.where(step.present, own(capped, params) / 2, 0.0) + shared(capped, params)
         return each, _mean(each, step.present)
 
