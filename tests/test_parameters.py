@@ -310,7 +310,7 @@ class Settings:
         ({"widths": ()}, "widths is empty; it must hold at least one entry"),
         ({"widths": (8, 0)}, "widths[1] is 0; it must be an integer ≥ 1"),
         ({"shared": 1}, "shared is 1; it must be true or false"),
-        ({"kind": "mpl"}, "kind is 'mpl'; it must be one of mlp, pointer"),
+        ({"kind": "mpl"}, "kind is 'mpl'; it must be one of mlp, pointer; did you mean 'mlp'?"),
     ],
 )
 def test_settings_refuse_in_a_sentence(fields, message):
