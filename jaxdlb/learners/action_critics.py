@@ -92,7 +92,9 @@ def descend(
 ) -> tuple[Learned, dict[str, Float[Array, ""]]]:
     """A step of all critics towards a target, on the squared errors of all agents, those that may not act too.
 
-    Others are led to where an agent may not act, and what that is worth must be known. `hyper` has a `critic_learning_rate` and the `max_grad_norm`.
+    Others are led to where an agent may not act, and what that is worth must be known.
+
+    `hyper` has a `critic_learning_rate` and the `max_grad_norm`.
     """
 
     def loss(params: PyTree) -> tuple[Float[Array, ""], dict[str, Array]]:
