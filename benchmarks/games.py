@@ -41,7 +41,7 @@ if not __package__:  # run as a file: the repository's root is not on the path y
 
 import jaxdlb
 from benchmarks import devices, report, timing
-from jaxdlb import memory, spaces
+from jaxdlb import memory, parameters, spaces
 from jaxdlb.game import Game
 from jaxdlb.games import GAMES
 from jaxdlb.mechanics import chance
@@ -325,6 +325,11 @@ def add_settings(parser: report.Parser, size: Sequence[str] = (), param: Sequenc
         )
 
 
+def agents_size(name: str) -> str:
+    """The size by which a game counts its agents: the first that it declares."""
+    return next(iter(parameters.declarations(GAMES[name].game)))
+
+
 def make(parser: report.Parser, options: argparse.Namespace, **sizes: int) -> tuple[Any, PyTree]:
     """The game and its parameters as the options say; what they refuse is answered as any wrong argument is."""
     try:
@@ -361,7 +366,7 @@ def main() -> None:
     devices.prepare(spread=True)
     device = jax.devices()[0]
     options.num_envs = options.num_envs or list(NUM_ENVS.get(device.platform, NUM_ENVS_ON_ACCELERATOR))
-    size = dataclasses.fields(GAMES[options.game].game)[0].name  # by which a game counts its agents
+    size = agents_size(options.game)
     games = [(num_nodes, *make(parser, options, **{size: num_nodes})) for num_nodes in options.num_nodes]
     variants = [Variant(*pair) for pair in itertools.product(options.policy, options.consume)]
     results, skipped = [], []

@@ -22,7 +22,14 @@ TINY_LEARNERS = (
 TINY_RACE = ("--num-nodes", "3", "--nodes", "12", "--repeats", "2", "--min-seconds", "0.001")
 TINY_GROWTH = ("--num-nodes", "2", "--nodes", "32", "--repeats", "2", "--min-seconds", "0.001")
 TINY_FORMS = ("--num-nodes", "2", "--nodes", "32", "--network", "--repeats", "2", "--min-seconds", "0.001")
-NAMES = ("games", "learners", "against_c", "against_python", "growth", "forms", "memory", "certificates", "training")
+TINY_BUFFERS = (
+    *("--learner", "ddpg", "--num-nodes", "2", "--size", "queue_capacity=4", "max_arrivals=8", "history=1"),
+    *("--repeats", "1", "--min-seconds", "0.001"),
+)
+NAMES = (
+    *("games", "learners", "buffers", "against_c", "against_python", "growth", "forms", "memory", "certificates"),
+    "training",
+)
 AS_FILE = {name: [f"benchmarks/{name}.py"] for name in (*NAMES, "near_optimal")}
 
 
@@ -193,3 +200,22 @@ def test_benchmarks_need_neither_launchers_nor_loggers():
     code = f"import sys; sys.modules.update(dict.fromkeys({absent})); import {modules}"
     finished = run("-c", code)
     assert finished.returncode == 0, finished.stderr
+
+
+def test_updates_from_a_buffer_are_taken_apart():
+    finished = run("-m", "benchmarks.buffers", *TINY_BUFFERS, "--json", "-")
+    assert finished.returncode == 0, finished.stderr
+    (result,) = json.loads(finished.stdout)["results"]
+    shares = result["shares"]
+    assert set(shares) == {"game", "acting", "buffer", "optimising", "sum"}
+    assert all(shares[part]["median"] > 0 for part in ("game", "buffer", "optimising"))
+    assert (
+        result["replay_bytes"] > 64 * 2000 * 2 * 12 * 4
+    )  # 2000 steps of 64 environments, two views of 12 numbers each
+    assert "agent-rounds/s" in finished.stderr
+
+
+def test_a_learner_whose_actions_are_not_the_games_is_refused():
+    finished = run("-m", "benchmarks.buffers", "--learner", "dqn")
+    assert finished.returncode == 2
+    assert "learner is 'dqn'; it must be one of ddpg, td3, sac in pods" in finished.stderr
