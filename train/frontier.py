@@ -13,7 +13,6 @@ stderr says what, and then nothing has been written.
 import dataclasses
 import json
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,8 +40,8 @@ class FrontierSettings(config.Settings):
     trace: str | None = None  # a file, in place of {trace} in the keys of clusters; null: these are left out
 
 
-def prepare(overrides: Sequence[str]) -> tuple[Path, list[Run]]:
-    """Check every run of the suite; writes nothing.
+def prepare(overrides: Sequence[str]) -> tuple[Path, list[Run], list[str]]:
+    """Check every run of the suite, and say which are left out; writes nothing.
 
     Raises:
         ValueError, OmegaConfBaseException: something given is wrong, in the suite or on the command line.
@@ -51,24 +50,15 @@ def prepare(overrides: Sequence[str]) -> tuple[Path, list[Run]]:
     settings = compose.settings(compose.from_conf(own, FrontierSettings), own)
     common, clusters = suites.read(settings.suite)
     names = suites.chosen(settings, clusters)
-    if settings.trace is None:
-        names = _without_trace(settings, names, clusters)
-    given = {name: [*common, *_with_trace(clusters[name], settings.trace), *rest] for name in names}
-    return suites.runs(settings.output, given, tradeoff.JSON, _training)
-
-
-def _without_trace(settings: Any, names: Sequence[str], clusters: Mapping[str, Sequence[str]]) -> list[str]:
-    """The names of clusters that need no file; of the others, a warning."""
-    left_out = [name for name in names if any(_TRACE in key for key in clusters[name])]
-    for name in left_out:
-        if settings.only is not None:
-            raise ValueError(f"trace is null; it must be given as trace=<file> for {name!r}, which only holds")
-        warnings.warn(f"{name} is left out, since no recorded demand is given (trace=<file>)", stacklevel=2)
-    return [name for name in names if name not in left_out]
-
-
-def _with_trace(keys: Sequence[str], path: str | None) -> list[str]:
-    return [key if path is None else key.replace(_TRACE, path) for key in keys]
+    left_out = [] if settings.trace else [name for name in names if any(_TRACE in key for key in clusters[name])]
+    if left_out and settings.only is not None:
+        raise ValueError(f"trace is null; it must be given as trace=<file> for {left_out[0]!r}, which only holds")
+    given = {
+        name: [*common, *(key.replace(_TRACE, settings.trace or "") for key in clusters[name]), *rest]
+        for name in names
+        if name not in left_out
+    }
+    return *suites.runs(settings.output, given, tradeoff.JSON, _training), left_out
 
 
 def _training(folder: Path, overrides: Sequence[str]) -> Callable[[], Any]:
@@ -81,9 +71,11 @@ def _training(folder: Path, overrides: Sequence[str]) -> Callable[[], Any]:
     return suites.training(folder, overrides)
 
 
-def execute(prepared: tuple[Path, list[Run]]) -> None:
+def execute(prepared: tuple[Path, list[Run], list[str]]) -> None:
     """Run what has not been run, and write what came of all of it."""
-    output, runs = prepared
+    output, runs, left_out = prepared
+    for name in left_out:
+        print(f"{name} is left out, since no recorded demand is given (trace=<file>)", file=sys.stderr)
     suites.carry_out(runs)
     results = {run.name: json.loads((run.folder / tradeoff.JSON).read_text(encoding="utf-8")) for run in runs}
     text = to_markdown(results)

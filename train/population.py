@@ -138,7 +138,7 @@ class AcrossValues(Population):
     def _each(self, method: str) -> Callable:
         """A method of the learner, of all policies at once, each at its own value: traced, so that one program does."""
         mapped = self.over_seeds(lambda pair: getattr(self._at(pair[1]), method)(pair[0]))
-        values = jnp.tile(jnp.asarray(self.values, jnp.float32), self.num_seeds // len(self.values))
+        values = np.tile(np.asarray(self.values, np.float32), self.num_seeds // len(self.values))
         return lambda of_each: mapped((of_each, values))
 
     def _at(self, value: Float[Array, ""]) -> Any:

@@ -214,20 +214,32 @@ def behind(sweep: Sweep, rows: Sequence[Comparison]) -> list[str]:
     for row in rows:
         if row.fewer.behind is not None:
             least = row.fewer.least
-            factor = Estimate(1 / least.ratio.mean, 1 / least.ratio.high, 1 / least.ratio.low)
+            factor = _inverse(least.ratio)
             where = f"at {_span(row.fewer.behind)} {spent}"
-            said.append(f"{row.beside} is ahead {where}: up to {_written(factor, 1)} times fewer {harm}")
+            doubt = _doubt(least.ratio, 1.0)
+            said.append(f"{row.beside} is ahead {where}: up to {_written(factor, 1)} times fewer {harm}{doubt}")
         elif row.less.behind is not None:
             ratio = row.less.least.ratio
-            share = Estimate(ratio.mean / (ratio.mean - 1), ratio.high / (ratio.high - 1), ratio.low / (ratio.low - 1))
-            said.append(
-                f"{row.beside} is ahead at {_span(row.less.behind)} {harm}: up to {_written(share, 100)}% less {spent}"
-            )
+            more = _inverse(Estimate(1 - ratio.mean, 1 - ratio.high, 1 - ratio.low))  # of the rule's spending to ours
+            share = Estimate(1 - more.mean, 1 - more.high, 1 - more.low)
+            where = f"at {_span(row.less.behind)} {harm}"
+            doubt = _doubt(ratio, 0.0)
+            said.append(f"{row.beside} is ahead {where}: up to {_written(share, 100)}% less {spent}{doubt}")
         elif not np.isfinite([row.fewer.median.mean, row.less.median.mean]).any():
             said.append(f"{row.beside} has no level in common with {name}")
     if not any(" is ahead " in each for each in said):
         said.append(f"no rule is ahead of {name} at any level that both reach")
     return said
+
+
+def _inverse(ratio: Estimate) -> Estimate:
+    """One over a ratio, infinite where it is 0, as where a rule leaves no harm at all."""
+    mean, low, high = (np.inf if value == 0 else 1 / value for value in (ratio.mean, ratio.high, ratio.low))
+    return Estimate(mean, low, high)
+
+
+def _doubt(estimate: Estimate, parity: float) -> str:
+    return ", which may be chance" if estimate.high >= parity else ""
 
 
 def _span(levels: tuple[float, float]) -> str:
@@ -241,7 +253,7 @@ def _found(finding: Finding, factor: float, of: str) -> str:
 
 
 def _written(estimate: Estimate, factor: float) -> str:
-    if not np.isfinite(estimate.mean):
+    if np.isnan(estimate.mean):
         return "–"
     mean, low, high = (f"{factor * value:.3g}" for value in (estimate.mean, estimate.low, estimate.high))
     return f"{mean} [{low}, {high}]"
