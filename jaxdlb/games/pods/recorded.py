@@ -90,7 +90,7 @@ class Recorded:
         )
 
     @functools.cached_property
-    def _counts(self) -> tuple[Float[np.ndarray, " T"], Float[np.ndarray, " T"]]:
+    def _counts(self) -> tuple[Float[np.ndarray, " T"], Float[np.ndarray, " H"]]:
         """The counts to train on, and those held out."""
         if not self.path:
             raise ValueError("path is not given; it must be the path of a CSV file")
