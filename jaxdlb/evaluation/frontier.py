@@ -58,6 +58,8 @@ class Comparison:
     """One policy beside another; NaN where they have no level in common."""
 
     beside: str
+    # of what is spent, and of the harm: the least of the other and of this one, where the other's is less
+    further: tuple[tuple[float, float] | None, tuple[float, float] | None]
     less: Lead  # the share by which less is spent at equal harm
     fewer: Lead  # the factor by which the harm is lower at equal spending
 
@@ -119,26 +121,32 @@ def together(lines: Sequence[Line], name: str) -> Line:
 
 
 def compare(own: Hulls, other: Hulls) -> Comparison:
-    """How one policy stands to another, at every level that the other reaches and the first one can afford.
+    """How one policy stands to another, at every level that both hulls reach.
 
-    Where the first one's hull has ended, it counts with its end: it spends less than the level allows.
+    If the first hull has ended before the other begins, it counts with its end where the other begins: it spends less,
+    or harms less, than that level allows.
     """
     (spent, harm), (other_spent, other_harm) = own.of_means, other.of_means
     if not len(spent) or not len(other_spent):
         nothing = np.array([])
-        return Comparison(other.line.name, _lead([], nothing, 0.0), _lead([], nothing, 1.0))
-    budgets = _between(max(spent[0], other_spent[0]), other_spent[-1])
-    most = other_harm[0]
-    harms = _between(max(harm[-1], other_harm[-1], _LEAST_SHARE * most), most, by_factors=True)
+        return Comparison(other.line.name, (None, None), _lead([], nothing, 0.0), _lead([], nothing, 1.0))
+    least = ((other_spent[0], spent[0]), (other_harm[-1], harm[-1]))
+    further = tuple((float(theirs), float(ours)) if theirs < ours else None for theirs, ours in least)
+    budgets = _common(spent, other_spent)
+    harms = _common(harm[::-1], other_harm[::-1], by_factors=True)
     pairs = list(zip(own.every, other.every, strict=True))
     with np.errstate(divide="ignore", invalid="ignore"):
         less = [1 - spent_at(mine, harms) / spent_at(theirs, harms) for mine, theirs in pairs]
         fewer = [harm_at(theirs, budgets) / harm_at(mine, budgets) for mine, theirs in pairs]
-    return Comparison(other.line.name, _lead(less, harms, 0.0), _lead(fewer, budgets, 1.0))
+    return Comparison(other.line.name, (further[0], further[1]), _lead(less, harms, 0.0), _lead(fewer, budgets, 1.0))
 
 
-def _between(low: float, high: float, *, by_factors: bool = False) -> Float[np.ndarray, " L"]:
-    """Levels from low to high, none if these are out of order or, by factors, not above 0."""
+def _common(own: np.ndarray, other: np.ndarray, *, by_factors: bool = False) -> Float[np.ndarray, " L"]:
+    """The levels of either axis, along which both hulls ascend, at which one is compared with the other."""
+    low, high = max(own[0], other[0]), min(own[-1], other[-1])
+    if own[-1] < other[0]:
+        return other[:1]
+    low = max(low, _LEAST_SHARE * high) if by_factors else low
     if low > high or (by_factors and low <= 0):
         return np.array([])
     return np.unique((np.geomspace if by_factors else np.linspace)(low, high, _LEVELS))
@@ -229,6 +237,10 @@ def behind(sweep: Sweep, rows: Sequence[Comparison]) -> list[str]:
             said.append(f"{row.beside} has no level in common with {name}")
     if not any(" is ahead " in each for each in said):
         said.append(f"no rule is ahead of {name} at any level that both reach")
+    for row in rows:
+        for axis, ends in zip((spent, harm), row.further, strict=True):
+            if ends is not None:
+                said.append(f"{row.beside} gets down to {ends[0]:.3g} {axis}, {name} to {ends[1]:.3g}")
     return said
 
 

@@ -94,14 +94,20 @@ def test_where_the_learned_hull_has_ended_it_counts_with_its_end():
 def test_policies_without_a_level_in_common_are_not_compared():
     found = compared(LEARNED, line("thrifty", [(0.1, 0.05)]))
     assert np.isnan([found.less.median.mean, found.fewer.largest.ratio.mean]).all()
-    assert frontier.behind(swept(LEARNED, line("thrifty", [(0.1, 0.05)])), [found])[0] == (
-        "thrifty has no level in common with learned"
-    )
+    assert frontier.behind(swept(LEARNED, line("thrifty", [(0.1, 0.05)])), [found]) == [
+        "thrifty has no level in common with learned",
+        "no rule is ahead of learned at any level that both reach",
+        "thrifty gets down to 0.1 cores, learned to 0.5",
+        "thrifty gets down to 0.05 violations, learned to 0.1",
+    ]
 
 
 def test_a_harm_of_none_at_all_is_compared_down_to_a_thousandth_of_the_highest():
     found = compared(line("learned", [(0.5, 0.4), (1.0, 0.0)], "learned"), line("rule", [(0.5, 0.8), (1.0, 0.0)]))
-    assert 0 < found.less.least.where <= 0.8e-3 * (1 + 1e-9) or found.less.largest.where >= 0.8e-3 * (1 - 1e-9)
+    own, rule = (1 - 0.5 * h / np.array([0.4, 0.8]) for h in (0.4, 0.4e-3))  # what both spend at the ends, in cores
+    ends = [1 - mine / theirs for mine, theirs in (own, rule)]
+    np.testing.assert_allclose([found.less.largest.ratio.mean, found.less.least.ratio.mean], ends)
+    np.testing.assert_allclose([found.less.largest.where, found.less.least.where], [0.4, 0.4e-3])
     assert np.isfinite(found.less.median.mean)
     np.testing.assert_allclose(found.fewer.median.mean, 2)
 
@@ -114,7 +120,8 @@ def test_where_hulls_cross_words_say_from_where_the_rule_is_ahead():
     if crossing > 0.75:
         crossing = 0.75 + (0.8 - 1.5 * 0.25 - 0.2) / (1.5 - 0.4)
     assert low == pytest.approx(crossing, abs=0.5 / 200) and high == 1.0
-    (said,) = frontier.behind(swept(LEARNED, rule), [row])
+    said, further = frontier.behind(swept(LEARNED, rule), [row])
+    assert further == "rule gets down to 0.05 violations, learned to 0.1"
     assert said.startswith("rule is ahead at 0.9") and said.endswith("times fewer violations")
     assert "up to 2 [2, 2]" in said
     text = frontier.to_text(swept(LEARNED, rule), [row])
@@ -123,17 +130,17 @@ def test_where_hulls_cross_words_say_from_where_the_rule_is_ahead():
 
 def test_a_rule_that_leaves_no_harm_at_all_is_ahead_by_any_factor_and_may_be_so_by_chance():
     rule = line("rule", [(0.5, 0.4), (1.0, 0.0)])
-    (said,) = frontier.behind(swept(LEARNED, rule), [compared(LEARNED, rule)])
+    said, _ = frontier.behind(swept(LEARNED, rule), [compared(LEARNED, rule)])
     assert said.endswith("up to inf [inf, inf] times fewer violations")
     level = line("rule", [(0.5, 0.4), (0.75, 0.2), (1.0, 0.0999)], noise=[[0.001, 0, -0.001, 0.0]])
-    (said,) = frontier.behind(swept(LEARNED, level), [compared(LEARNED, level)])
+    said, _ = frontier.behind(swept(LEARNED, level), [compared(LEARNED, level)])
     assert said.endswith("times fewer violations, which may be chance")
 
 
 def test_a_rule_that_spends_less_than_any_learned_policy_is_ahead_in_what_is_spent():
     """The harm of 0.4 costs the learned one 0.5 and the rule 0.4: a fifth less."""
     rule = line("rule", [(0.4, 0.4)])
-    (said,) = frontier.behind(swept(LEARNED, rule), [compared(LEARNED, rule)])
+    said, _ = frontier.behind(swept(LEARNED, rule), [compared(LEARNED, rule)])
     assert said == "rule is ahead at 0.4 violations: up to 20 [20, 20]% less cores"
 
 
