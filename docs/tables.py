@@ -21,7 +21,20 @@ from jaxdlb.learners import LEARNERS, Evolution
 from jaxdlb.networks import NetworkConfig
 from jaxdlb.parameters import declarations
 from jaxdlb.ranges import flat
-from train import build, certify, compare, compose, config, evaluate, inputs, render, robustness, service, simulate
+from train import (
+    build,
+    certify,
+    compare,
+    compose,
+    config,
+    evaluate,
+    frontier,
+    inputs,
+    render,
+    robustness,
+    service,
+    simulate,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 Rows = list[list[str]]
@@ -81,6 +94,9 @@ def tables() -> dict[str, Callable[[], Rows]]:
         "config evaluate": lambda: own_keys(evaluate.EvaluateSettings, evaluate.EvaluateSettings()),
         "config robustness": lambda: own_keys(robustness.RobustnessSettings, robustness.RobustnessSettings()),
         "config simulate": lambda: own_keys(simulate.SimulateSettings, simulate.SimulateSettings()),
+        "config frontier": lambda: own_keys(frontier.FrontierSettings, frontier.FrontierSettings()),
+        "config across": lambda: keys("across", config.AcrossSettings),
+        "config evaluation.frontier": lambda: keys("evaluation.frontier", config.FrontierSettings),
         "config inputs": lambda: own_keys(inputs.InputsSettings, inputs.InputsSettings()),
         "config service": lambda: settings(service.SETTINGS, key="key"),
         "config render": lambda: own_keys(render.RenderSettings, render.RenderSettings()),

@@ -106,6 +106,18 @@ def replaced(params: Any, path: str, value: Any) -> Any:
     return dataclasses.replace(params, **{first: replaced(getattr(params, first), rest, value) if rest else value})
 
 
+def fixed(params: Params, path: str, value: Any, shorthands: Shorthands | None = None) -> Params:
+    """`params` with one value, which may be traced, in every entry of what could be drawn from a range.
+
+    The path leads to a field or into a law, or names one of the `shorthands`.
+    """
+    if shorthands and path in shorthands:
+        return shorthands[path].apply(params, value)
+    owner, name, _ = _declared_at(params, path)
+    dtype = dtype_of(annotation_of(owner, name))
+    return replaced(params, path, jnp.full(jnp.shape(getattr(owner, name)), value, dtype))
+
+
 def _with_full(params: Any, path: str, value: Any) -> Any:
     owner, name, _ = _declared_at(params, path)
     dtype = dtype_of(annotation_of(owner, name))

@@ -84,6 +84,24 @@ class SweepSettings:
 
 
 @dataclasses.dataclass
+class AcrossSettings:
+    """A policy of its own for each of several values of one parameter of the game, all trained in one program."""
+
+    over: str | None = None  # the parameter, by path, that is one number or drawn; null: one policy, as the game is
+    values: list[float] = dataclasses.field(default_factory=list)  # of it, ascending
+
+
+@dataclasses.dataclass
+class FrontierSettings:
+    """What is compared of policies trained at several values of a parameter (`across.over`); in all, less is better."""
+
+    spent: str | None = None  # the column on the horizontal axis: what policies spend
+    harm: str | None = None  # the column on the vertical axis: what is the worse the less they spend
+    harms_besides: list[str] = dataclasses.field(default_factory=list)  # columns that are compared as well, by a table
+    told: list[str] = dataclasses.field(default_factory=list)  # metrics that are told of where one is above 0
+
+
+@dataclasses.dataclass
 class EvaluationSettings:
     """How policies are compared, at the end of training and by train.evaluate."""
 
@@ -109,6 +127,7 @@ class EvaluationSettings:
     held_out_greedy: bool = False  # whether agents are greedy there; else they draw, as in training
     recorded_rounds: int | None = None  # rounds that the pictures of a game show; null: as many as the game asks
     sweep: SweepSettings = dataclasses.field(default_factory=SweepSettings)
+    frontier: FrontierSettings = dataclasses.field(default_factory=FrontierSettings)
 
 
 @dataclasses.dataclass
@@ -132,6 +151,7 @@ class Settings:
     learner: LearnerSettings = MISSING
     network: Any = MISSING
     logger: LoggerSettings = MISSING
+    across: AcrossSettings = dataclasses.field(default_factory=AcrossSettings)
     evaluation: EvaluationSettings = dataclasses.field(default_factory=EvaluationSettings)
     distributed: DistributedSettings = dataclasses.field(default_factory=DistributedSettings)
     seed: int = 0  # of training

@@ -69,6 +69,11 @@ def prepare(overrides: Sequence[str]) -> Plan:
         ValueError, OmegaConfBaseException: something given is wrong.
     """
     given, settings, located = from_run(overrides, EvaluateSettings)
+    if settings.across.over is not None:
+        raise ValueError(
+            f"checkpoint is {settings.checkpoint!r}; it must be a run of one policy, and that one has policies for "
+            f"several values of {settings.across.over}, which it compares itself"
+        )
     build.check(settings)
     sweep.check(settings)
     scenario = build.scenario(settings.game)

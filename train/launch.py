@@ -32,6 +32,7 @@ from . import (
     run_folder,
     run_lock,
     sweep,
+    tradeoff,
 )
 from .distributed import Group
 from .held_out import HeldOut
@@ -134,7 +135,10 @@ def _run(plan: Plan, folder: Path, signals: Signals, program: loop.Program | Non
             _train_with_fresh_news(plan.fresh, folder, signals)
         if plan.settings.evaluation.enabled:
             _tell(listening, f"{trained}; comparing with the heuristics")
-            _evaluate(plan, folder, listening)
+            if plan.settings.across.over is None:
+                _evaluate(plan, folder, listening)
+            else:
+                tradeoff.execute(plan.settings, plan.scenario, folder, plan.cost)
     except DivergedError as error:
         _tell(listening, str(error))
         raise

@@ -17,6 +17,7 @@ LAUNCHERS: Mapping[str, str] = {
     "certify": "solves a small game exactly: how far policies are from the best, and what deviating would bring",
     "render": "draws a game as an animated GIF",
     "robustness": "trains and compares on every cluster of a suite",
+    "frontier": "trains a policy at each of several prices, and compares what it spends and misses with every rule",
     "inputs": "writes what comes to the agents of a game in an episode",
     "service": "prints how one node of a serverless network serves requests",
 }

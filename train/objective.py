@@ -75,7 +75,8 @@ def value(folder: Path, objective: Objective) -> float:
 def _sources(settings: Any, scenario: Scenario) -> list[str]:
     """Where this run will have numbers, what judges it last first."""
     held_out = settings.evaluation.held_out_episodes != 0
-    there = {"evaluation": settings.evaluation.enabled, "held_out": held_out, "training": True}
+    evaluated = settings.evaluation.enabled and settings.across.over is None
+    there = {"evaluation": evaluated, "held_out": held_out, "training": True}
     return [name for name, is_there in there.items() if is_there]
 
 

@@ -28,6 +28,7 @@ from . import (
     run_lock,
     saved_config,
     sweep,
+    tradeoff,
     writable,
 )
 from .build import Scenario
@@ -106,10 +107,11 @@ def prepare(given: DictConfig, overrides: Sequence[str], group: Group = ALONE) -
     settings = compose.settings(given, overrides)
     build.check(settings)
     sweep.check(settings)
+    tradeoff.check(settings)
     loggers.check(settings.logger)
     scenario = build.scenario(settings.game)
     fresh_news.check(settings, scenario)
-    population = population_of(settings, build.learner(settings, scenario))
+    population = population_of(settings, build.learner(settings, tradeoff.trained_on(settings, scenario)))
     num_updates = build.num_updates(settings, population.learner)
     schedule = Schedule(
         num_updates=num_updates,

@@ -1,4 +1,4 @@
-"""What trains side by side in one program: one seed or several, or the members of population-based training."""
+"""What trains side by side in one program: seeds, members of population-based training, or values of a parameter."""
 
 import dataclasses
 import functools
@@ -10,8 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from jaxdlb import ranges
 from jaxdlb.checks import check_size
+from jaxdlb.games import GAMES
 from jaxdlb.learners.population import Evolution, Mapper, PopulationBasedTraining, in_turn, side_by_side
+from jaxdlb.parameters import Shorthands
 
 from . import build, comparison
 
@@ -98,14 +101,52 @@ class Population:
 
     @functools.cached_property
     def _init(self) -> Callable[[PRNGKeyArray], PyTree]:
-        return jax.jit(self._each(self.learner.init))
+        return jax.jit(self._each("init"))
 
     @functools.cached_property
     def _update(self) -> Callable[[PyTree], tuple[PyTree, Metrics]]:
-        return jax.jit(self._each(self.learner.update))
+        return jax.jit(self._each("update"))
 
-    def _each(self, function: Callable) -> Callable:
-        return function if self.num_seeds == 1 else self.over_seeds(function)
+    def _each(self, method: str) -> Callable:
+        """A method of the learner, of all seeds at once."""
+        of_one = getattr(self.learner, method)
+        return of_one if self.num_seeds == 1 else self.over_seeds(of_one)
+
+
+@dataclasses.dataclass(frozen=True)
+class AcrossValues(Population):
+    """A learner trained at each of V ≥ 2 values of one parameter of the game, with each of S seeds, in one program.
+
+    There are `num_seeds` = S · V policies; number s · V + v is of seed s at value v. Those of one seed start alike,
+    with the same networks on the same clusters but for the parameter.
+    """
+
+    over: str = ""  # the parameter, by path
+    values: tuple[float, ...] = ()
+    shorthands: Shorthands = dataclasses.field(default_factory=dict)  # of the game, by any of which it may be named
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What differs between the policies, as JSON-compatible data."""
+        return {"over": self.over, "values": list(self.values)}
+
+    def init(self) -> PyTree:
+        """The states before the first update, [S · V, …]."""
+        seeds = side_by_side(jax.random.key(self.seed), self.num_seeds // len(self.values))
+        return self._init(seeds[jnp.arange(self.num_seeds) // len(self.values)])
+
+    def _each(self, method: str) -> Callable:
+        """A method of the learner, of all policies at once, each at its own value: traced, so that one program does."""
+        mapped = self.over_seeds(lambda pair: getattr(self._at(pair[1]), method)(pair[0]))
+        values = np.tile(np.asarray(self.values, np.float32), self.num_seeds // len(self.values))
+        return lambda of_each: mapped((of_each, values))
+
+    def _at(self, value: Float[Array, ""]) -> Any:
+        """The learner on the same clusters with another value of the parameter."""
+        base = self.learner.sample_params
+        return dataclasses.replace(
+            self.learner, sample_params=lambda key: ranges.fixed(base(key), self.over, value, self.shorthands)
+        )
 
 
 def population_of(settings: Any, learner: Any) -> Population:
@@ -115,6 +156,8 @@ def population_of(settings: Any, learner: Any) -> Population:
         ValueError: several seeds of a population, or settings of a population that are not allowed.
     """
     chosen = settings.learner
+    if settings.across.over is not None:
+        return _across_values(settings, learner)
     if chosen.population is None:
         _check_untouched(chosen.evolution)
         return Population(learner, settings.seed, chosen.num_seeds, _mapper())
@@ -128,6 +171,20 @@ def population_of(settings: Any, learner: Any) -> Population:
         evolution = build.library(Evolution, chosen.evolution)
         members = PopulationBasedTraining(learner, chosen.population, evolution, _mapper())
     return Population(members, settings.seed, 1)
+
+
+def _across_values(settings: Any, learner: Any) -> AcrossValues:
+    chosen, across = settings.learner, settings.across
+    if chosen.population is not None:
+        raise ValueError(f"learner.population is {chosen.population}; it must be null with across.over")
+    _check_untouched(chosen.evolution)
+    if not hasattr(learner, "sample_params"):
+        raise ValueError(
+            f"across.over is {across.over!r}; it must be null with {chosen.name}, which has no sample_params"
+        )
+    shorthands = GAMES.find(settings.game.name).shorthands
+    count = chosen.num_seeds * len(across.values)
+    return AcrossValues(learner, settings.seed, count, _mapper(), across.over, tuple(across.values), shorthands)
 
 
 def _check_untouched(evolution: Any) -> None:

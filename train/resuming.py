@@ -9,10 +9,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from jaxdlb import checkpoint
 
-from . import comparison, compose, config, saved_config, sweep
+from . import comparison, compose, config, saved_config, sweep, tradeoff
 
 AUTO = "auto"  # resume=./auto is a folder of that name
-FIXED = ("game", "learner", "network", "seed")  # what a resumed run cannot change
+FIXED = ("game", "learner", "network", "seed", "across")  # what a resumed run cannot change
 
 
 def automatic(given: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, Path | None]:
@@ -49,6 +49,8 @@ def is_evaluated(folder: Path, settings: Any, agent_rounds: int) -> bool:
     """Whether a run's folder holds all of the comparison that its settings ask for, after so much training."""
     if not settings.evaluation.enabled:
         return True
+    if settings.across.over is not None:
+        return tradeoff.is_written(folder, agent_rounds)
     try:
         found = json.loads((folder / comparison.JSON).read_text(encoding="utf-8"))
         told, has_price = found["settings"][comparison.TRAINED], found.get("staleness") is not None

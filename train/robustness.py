@@ -13,22 +13,18 @@ stderr says what, and then nothing has been written.
 import dataclasses
 import functools
 import json
-import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import jax
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from jaxdlb import evaluation
 from jaxdlb.evaluation import Evaluation, PolicyResult
 from jaxdlb.evaluation.numerals import written
 from jaxdlb.writing import write_whole
 
-from . import cli, compose, config, evaluate, launch, paths, resuming, writable
+from . import cli, comparison, compose, config, evaluate, suites
+from .suites import Run
 
 _OWN = ("suite", "output", "only", "checkpoint")
 _STANDING = {1: "better", 0: "level", -1: "behind"}
@@ -46,44 +42,18 @@ class RobustnessSettings(config.Settings):
     checkpoint: str | None = None  # a run's folder, whose policy is played on every cluster; null: each is trained on
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A cluster of the suite, and what is to be done for it."""
-
-    name: str
-    folder: Path
-    carry_out: Callable[[], Any] | None  # None where an evaluation is there already
-
-
 def prepare(overrides: Sequence[str]) -> tuple[Path, list[Run]]:
     """Check every run of the suite; writes nothing.
 
     Raises:
         ValueError, OmegaConfBaseException: something given is wrong, in the suite or on the command line.
     """
-    own = [text for text in overrides if text.partition("=")[0] in _OWN]
-    rest = [text for text in overrides if text not in own]
+    own, rest = suites.split(overrides, _OWN)
     settings = compose.settings(compose.from_conf(own, RobustnessSettings), own)
-    common, clusters = _suite(settings.suite)
-    wanted = list(clusters) if settings.only is None else settings.only
-    for name in wanted:
-        if name not in clusters:
-            raise ValueError(f"only holds {name!r}; it must hold names of {settings.suite}: {', '.join(clusters)}")
-    output = Path(settings.output)
-    writable.check_folder("output", output)
-    prepared = _training if settings.checkpoint is None else functools.partial(_playing, settings.checkpoint)
-    folders = {name: output / re.sub(r"[^\w.]+", "_", name) for name in wanted}
-    done = [name for name, folder in folders.items() if (folder / "evaluation.json").exists()]
-    return output, [
-        Run(name, folder, None if name in done else prepared(folder, [*common, *clusters[name], *rest]))
-        for name, folder in folders.items()
-    ]
-
-
-def _training(folder: Path, overrides: Sequence[str]) -> Callable[[], Any]:
-    """Trains and compares on a cluster, or goes on with it."""
-    given = [*overrides, f"run_dir={folder}", f"resume={resuming.AUTO}"]
-    return functools.partial(launch.execute, launch.prepare(compose.from_conf(given), given))
+    common, clusters = suites.read(settings.suite)
+    given = {name: [*common, *clusters[name], *rest] for name in suites.chosen(settings, clusters)}
+    prepared = suites.training if settings.checkpoint is None else functools.partial(_playing, settings.checkpoint)
+    return suites.runs(settings.output, given, comparison.JSON, prepared)
 
 
 def _playing(checkpoint: str, folder: Path, overrides: Sequence[str]) -> Callable[[], Any]:
@@ -92,25 +62,10 @@ def _playing(checkpoint: str, folder: Path, overrides: Sequence[str]) -> Callabl
     return functools.partial(evaluate.execute, plan)
 
 
-def _suite(path: str) -> tuple[list[str], dict[str, list[str]]]:
-    """What all runs have in common, and each cluster's own keys, by name."""
-    found = Path(path) if Path(path).exists() else paths.ROOT / path
-    try:
-        read: Any = OmegaConf.to_container(OmegaConf.load(found))
-        return list(read["common"]), {str(name): list(keys) for name, keys in read["clusters"].items()}
-    except (OSError, OmegaConfBaseException, KeyError, TypeError, AttributeError, ValueError) as error:
-        reason = type(error).__name__
-        raise ValueError(f"suite is {path!r}; it must be a YAML file with common and clusters ({reason})") from None
-
-
 def execute(prepared: tuple[Path, list[Run]]) -> None:
     """Run what has not been run, and write what came of all of it."""
     output, runs = prepared
-    for number, run in enumerate(runs):
-        print(f"{run.name} ({number + 1} of {len(runs)})", file=sys.stderr, flush=True)
-        if run.carry_out is not None:
-            run.carry_out()
-            jax.clear_caches()
+    suites.carry_out(runs)
     results = {run.name: _result(run.folder) for run in runs}
     write_whole(output / "robustness.md", to_markdown(results))
     write_whole(output / "robustness.json", json.dumps(to_json(results), indent=2) + "\n")
@@ -119,7 +74,7 @@ def execute(prepared: tuple[Path, list[Run]]) -> None:
 
 
 def _result(folder: Path) -> Evaluation:
-    return evaluation.from_json(json.loads((folder / "evaluation.json").read_text(encoding="utf-8")))
+    return evaluation.from_json(json.loads((folder / comparison.JSON).read_text(encoding="utf-8")))
 
 
 def to_markdown(results: Mapping[str, Evaluation]) -> str:

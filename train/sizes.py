@@ -66,6 +66,8 @@ def of_training(settings: Any, game: Game, config: Any) -> Iterator[Amount]:
     `config` are the learner's settings with all that is chosen for the game; those that it does not have count as 1.
     """
     seeds = {"learner.num_seeds": settings.learner.num_seeds}
+    if settings.across.over is not None:
+        seeds["the number of across.values"] = len(settings.across.values)
     played = {f"learner.{name}": getattr(config, name, 1) for name in ("num_envs", "rollout_length")} | seeds
     yield Amount("what is observed in a rollout", _sizes(game) | played, _observed(game) * math.prod(played.values()))
     for name in ("hidden", "critic_hidden"):
@@ -73,7 +75,7 @@ def of_training(settings: Any, game: Game, config: Any) -> Iterator[Amount]:
         weights = sum(widths) + sum(one * other for one, other in itertools.pairwise(widths))
         weights += _GATES * widths[-1] ** 2 if settings.network.recurrent else 0
         sizes = {f"network.{name}[{index}]": width for index, width in enumerate(widths)} | seeds
-        yield Amount("the weights of the network", sizes, _BYTES * _COPIES * weights * settings.learner.num_seeds)
+        yield Amount("the weights of the network", sizes, _BYTES * _COPIES * weights * math.prod(seeds.values()))
     rows = {"logging_interval": min(settings.logging_interval, settings.total_agent_rounds)} | seeds
     yield Amount("the metrics of an interval", rows, _BYTES * math.prod(rows.values()))
 

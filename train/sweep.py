@@ -38,36 +38,46 @@ def check(settings: Any) -> None:
     asked = settings.evaluation.sweep
     if asked.over is None:
         return
-    _check_over(settings.game, asked.over)
-    if not asked.values or list(asked.values) != sorted(set(asked.values)):
-        raise ValueError(f"{_KEY}.values is {list(asked.values)}; it must hold at least one value, in ascending order")
+    check_over(_KEY, settings.game, asked)
     if asked.up_to is not None and not asked.up_to >= asked.values[0]:
         raise ValueError(f"{_KEY}.up_to is {asked.up_to:g}; it must be at least the first value, {asked.values[0]:g}")
-    columns = _scenarios(settings)[0].game.columns
+    columns = scenarios(_KEY, settings.game, asked)[0].game.columns
     for axis in ("gain", "cost"):
-        _check_column(f"{_KEY}.{axis}", getattr(asked, axis), columns)
+        check_column(f"{_KEY}.{axis}", getattr(asked, axis), columns)
     _beside(settings)
 
 
-def _check_over(game: Any, over: str) -> None:
+def check_over(key: str, game: Any, asked: Any, least: int = 1) -> None:
+    """Raise ValueError unless a parameter of the game that is one number is asked for, and values of it ascend.
+
+    What is asked under `key` has `over` and `values`, of which there must be `least`.
+    """
+    _check_is_number(f"{key}.over", game, asked.over)
+    if len(asked.values) < least or list(asked.values) != sorted(set(asked.values)):
+        many = {1: "one value", 2: "two values"}[least]
+        raise ValueError(f"{key}.values is {list(asked.values)}; it must hold at least {many}, in ascending order")
+
+
+def _check_is_number(key: str, game: Any, over: str) -> None:
     """Raise ValueError unless `over` is a parameter of the game that is one number, for all its entries."""
     numbers = _numbers(GAMES.find(game.name), game.params)
     if over not in numbers:
         known = f"it must be one of {', '.join(numbers)}{did_you_mean(over, numbers)}"
-        raise ValueError(f"{_KEY}.over is {over!r}; {known}")
+        raise ValueError(f"{key} is {over!r}; {known}")
     shorthand = GAMES.find(game.name).shorthands.get(over)
     beside = [name for name in (shorthand.sets if shorthand else ()) if getattr(game.params, name) is not None]
     if beside:
         raise ValueError(
-            f"{_KEY}.over is {over!r} and game.params.{beside[0]} is given too; give only one, since {over} sets "
+            f"{key} is {over!r} and game.params.{beside[0]} is given too; give only one, since {over} sets "
             f"{beside[0]} (game.params.{beside[0]}=null)"
         )
     drawn = _ranges_of(game, over) is not None
     if not drawn and not isinstance(numbers[over], int | float | None):
-        raise ValueError(f"{_KEY}.over is {over!r}; it must be one number, and game.params.{over} is {numbers[over]!r}")
+        raise ValueError(f"{key} is {over!r}; it must be one number, and game.params.{over} is {numbers[over]!r}")
 
 
-def _check_column(key: str, name: str | None, columns: Mapping[str, Any]) -> None:
+def check_column(key: str, name: str | None, columns: Mapping[str, Any]) -> None:
+    """Raise ValueError unless a column that there is is named under `key`."""
     if name is None:
         raise ValueError(f"{key} is not given; it must be one of {', '.join(columns)}")
     if name not in columns:
@@ -118,17 +128,17 @@ def execute(settings: Any, learned: comparison.Learned, folder: Path) -> None:
     print(f"\n{text}")
 
 
-def _scenarios(settings: Any) -> list[Scenario]:
-    """The game and its clusters at each value.
+def scenarios(key: str, game: Any, asked: Any) -> list[Scenario]:
+    """The game and its clusters at each of the `values` of the parameter `over` that are asked for under `key`.
 
     Raises:
         ValueError: a value that is refused, or another setting of the game.
     """
-    over, scenarios = settings.evaluation.sweep.over, []
-    for index, value in enumerate(settings.evaluation.sweep.values):
-        with build.renamed(f"game.params.{over}", f"{_KEY}.values[{index}]"):
-            scenarios.append(build.scenario(_at(settings.game, over, value)))
-    return scenarios
+    found = []
+    for index, value in enumerate(asked.values):
+        with build.renamed(f"game.params.{asked.over}", f"{key}.values[{index}]"):
+            found.append(build.scenario(_at(game, asked.over, value)))
+    return found
 
 
 def _at(settings: Any, over: str, value: float) -> Any:
@@ -158,7 +168,7 @@ def _beside(settings: Any) -> dict[str, Sequence[Policy]]:
     asked, found = settings.evaluation.sweep, dict[str, Sequence[Policy]]()
     if not asked.beside:
         return found
-    scenario = _scenarios(settings)[0]
+    scenario = scenarios(_KEY, settings.game, asked)[0]
     for index, path in enumerate(asked.beside):
         key = f"{_KEY}.beside[{index}]"
         if path in asked.beside[:index]:
@@ -177,14 +187,15 @@ def _beside(settings: Any) -> dict[str, Sequence[Policy]]:
 def _play(settings: Any, learned: Mapping[str, Sequence[Policy]]) -> Sweep:
     """Every policy in the same episodes at each value; the rules are tuned for it."""
     asked, tables, names = settings.evaluation.sweep, [], []
-    for value, scenario in zip(asked.values, scenarios := _scenarios(settings), strict=True):
+    at_values = scenarios(_KEY, settings.game, asked)
+    for value, scenario in zip(asked.values, at_values, strict=True):
         print(f"{asked.over} {value:g}", file=sys.stderr, flush=True)
         rules = {name: [rule] for name, rule in comparison.labelled_heuristics(scenario, settings.evaluation).items()}
         groups = {**learned, **rules}
         tables.append(_samples(scenario, settings.evaluation, groups))
         names.append({label: group[0].name if len(group) == 1 else label for label, group in groups.items()})
     kinds = {label: group[0].kind for label, group in groups.items()}
-    headers = tuple(scenarios[0].game.columns[axis].header for axis in (asked.gain, asked.cost))
+    headers = tuple(at_values[0].game.columns[axis].header for axis in (asked.gain, asked.cost))
     lines = [
         Line(
             name=label,

@@ -75,7 +75,7 @@ def curve(
 
 def band(line: Line) -> tuple[np.ndarray, np.ndarray]:
     """The ends [V] of the intervals of the cost."""
-    low, high = _ends(np.stack([curve(line, *drawn)[1] for drawn in _resampled([line])]))
+    low, high = ends(np.stack([curve(line, *drawn)[1] for drawn in resampled([line])]))
     return low, high
 
 
@@ -129,7 +129,7 @@ def _gain_at(levels: np.ndarray, gain: np.ndarray, cost: np.ndarray) -> np.ndarr
     return np.interp(levels, cost[order], np.maximum.accumulate(gain[order]))
 
 
-def _resampled(lines: Sequence[Line]) -> list[tuple[np.ndarray, np.ndarray]]:
+def resampled(lines: Sequence[Line]) -> list[tuple[np.ndarray, np.ndarray]]:
     """Draws, with replacement, of seeds (as `curve` takes them) and of episodes: the same for all lines."""
     random = np.random.default_rng(_SEED)
     num_seeds, num_episodes = max(line.gain.shape[1] for line in lines), lines[0].gain.shape[2]
@@ -146,11 +146,11 @@ def _largest(lines: Sequence[Line], ratios: _Ratios, at: np.ndarray) -> Finding:
         if not np.isfinite(found).any():
             return Finding(Estimate(np.nan, np.nan, np.nan), np.nan)
         place = int(np.argmax(np.where(np.isfinite(found), found, -np.inf)))
-        low, high = _ends(np.array([ratios(*drawn)[place] for drawn in _resampled(lines)]))
+        low, high = ends(np.array([ratios(*drawn)[place] for drawn in resampled(lines)]))
     return Finding(Estimate(mean=float(found[place]), low=float(low), high=float(high)), float(at[place]))
 
 
-def _ends(samples: np.ndarray) -> np.ndarray:
+def ends(samples: np.ndarray) -> np.ndarray:
     """Both ends, [2, …], of the interval that holds most of the samples; NaN where one of these is."""
     tail = (1 - CONFIDENCE) / 2
     return np.quantile(samples, [tail, 1 - tail], axis=0)

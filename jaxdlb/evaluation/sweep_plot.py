@@ -13,8 +13,8 @@ from jaxdlb.drawing.style import BLUE, DASHED, DPI, GREEN, GREY, INK, NORMAL, PA
 from jaxdlb.evaluation import sweep as sweeps
 from jaxdlb.evaluation.sweep import Line, Sweep
 
+MARKERS = "osD^v<>PXhpd*"
 _LEARNED = (BLUE, VERMILION, PURPLE)
-_MARKERS = "osD^v<>PXhpd*"
 _HIGHEST = 30.0  # times the least cost: what costs more is only hinted at, at the upper edge
 
 
@@ -29,7 +29,7 @@ def frontier(sweep: Sweep) -> Figure:
     best = min(sweep.rules, key=_usual_cost, default=None)
     ranked = sorted(sweep.lines, key=_usual_cost, reverse=True)
     for place, line in enumerate(ranked):
-        _draw(axes, line, _style(line, sweep, best), _MARKERS[place % len(_MARKERS)])
+        _draw(axes, line, style(line, sweep, best), MARKERS[place % len(MARKERS)])
     costs = np.concatenate([sweeps.curve(line)[1] for line in sweep.lines])
     costs = costs[np.isfinite(costs) & (costs > 0)]
     axes.set_yscale("log")
@@ -48,8 +48,8 @@ def frontier(sweep: Sweep) -> Figure:
     title(axes, f"{cost} against {gain}", subtitle)
     plain(axes)
     handles, labels = axes.get_legend_handles_labels()
-    style: dict[str, Any] = {"frameon": False, "fontsize": SMALL, "labelcolor": INK}
-    figure.legend(handles[::-1], labels[::-1], loc="outside right center", **style)
+    legend: dict[str, Any] = {"frameon": False, "fontsize": SMALL, "labelcolor": INK}
+    figure.legend(handles[::-1], labels[::-1], loc="outside right center", **legend)
     return figure
 
 
@@ -60,7 +60,8 @@ def _usual_cost(line: Line) -> float:
     return float(np.mean(np.log(costs))) if len(costs) else np.inf
 
 
-def _style(line: Line, sweep: Sweep, best: Line | None) -> dict[str, Any]:
+def style(line: Line, sweep: Sweep, best: Line | None) -> dict[str, Any]:
+    """How a line is drawn: learned policies in colour, the `best` rule in green, other rules grey, oracles dashed."""
     if line.kind == "learned":
         place = [each.name for each in sweep.learned].index(line.name)
         return {"color": _LEARNED[place % len(_LEARNED)], "linewidth": 2.2, "zorder": 5}

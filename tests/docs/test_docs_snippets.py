@@ -29,6 +29,7 @@ from train import (
     completion,
     compose,
     evaluate,
+    frontier,
     hydra_cli,
     inputs,
     jobs,
@@ -201,6 +202,7 @@ COMMANDS = {
     "python -m train.certify": certify.prepare,
     "python -m train.compare": compare.prepare,
     "python -m train.evaluate": evaluate.prepare,
+    "python -m train.frontier": frontier.prepare,
     "python -m train.inputs": inputs.prepare,
     "python -m train.render": render.prepare,
     "python -m train.robustness": robustness.prepare,
@@ -306,7 +308,13 @@ def keys():
     composed = [compose.from_conf(["logger=wandb", f"learner={name}"]) for name in LEARNERS]
     composed += [compose.from_conf([f"game={name}"]) for name in GAMES]
     launchers = (evaluate.EvaluateSettings, render.RenderSettings, robustness.RobustnessSettings, inputs.InputsSettings)
-    for schema in (*launchers, simulate.SimulateSettings, compare.CompareSettings, certify.CertifySettings):
+    for schema in (
+        *launchers,
+        frontier.FrontierSettings,
+        simulate.SimulateSettings,
+        compare.CompareSettings,
+        certify.CertifySettings,
+    ):
         composed.append(OmegaConf.create({name: None for name in schema.__annotations__}))
     groups = {folder.relative_to(paths.CONF).as_posix() for folder in paths.CONF.rglob("*") if folder.is_dir()}
     return groups.union(*map(dotted, composed))

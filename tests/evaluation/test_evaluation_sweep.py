@@ -121,9 +121,9 @@ def test_seeds_that_differ_widen_the_interval_of_the_cost():
 def test_every_seed_of_a_line_with_fewer_seeds_is_drawn_as_often():
     few, many = line([0], [0], shape=(3, 4)), line([0], [0], shape=(5, 4))
     few = Line("few", "learned", few.gain, np.broadcast_to(np.arange(3.0)[None, :, None], (1, 3, 4)))
-    drawn = [curve(few, *each)[1][0] for each in sweep._resampled([few, many])]
+    drawn = [curve(few, *each)[1][0] for each in sweep.resampled([few, many])]
     assert np.mean(drawn) == pytest.approx(1.0, abs=4.5 * (2 / 3 / 3 / sweep.RESAMPLES) ** 0.5)
-    assert len({seeds.size for seeds, _ in sweep._resampled([few, many])}) == 1
+    assert len({seeds.size for seeds, _ in sweep.resampled([few, many])}) == 1
 
 
 def test_a_policy_that_was_not_trained_is_one_seed():

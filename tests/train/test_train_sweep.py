@@ -33,7 +33,7 @@ def scenarios(*overrides):
     """The parameters at each value, of a sweep that is found right."""
     settings = composed("game.num_nodes=3", *overrides)
     sweep.check(settings)
-    return [each.params for each in sweep._scenarios(settings)]
+    return [each.params for each in sweep.scenarios("evaluation.sweep", settings.game, settings.evaluation.sweep)]
 
 
 # What is refused
@@ -103,7 +103,9 @@ def test_the_swept_parameter_is_drawn_no_longer_and_all_others_still_are():
     given = [*SWEEP, "game.randomise.load=[0.1,0.9]", "game.randomise.migration_cost=[0,1]"]
     settings = composed("game.num_nodes=3", *given)
     sweep.check(settings)
-    for value, scenario in zip((0.3, 0.6), sweep._scenarios(settings), strict=True):
+    for value, scenario in zip(
+        (0.3, 0.6), sweep.scenarios("evaluation.sweep", settings.game, settings.evaluation.sweep), strict=True
+    ):
         first, second = (scenario.test(jax.random.key(seed)) for seed in (0, 1))
         alone = jaxdlb.make("dlb", num_nodes=3).default_params(load=value)
         np.testing.assert_allclose(first.arrival_prob, alone.arrival_prob, rtol=1e-6)
@@ -192,6 +194,9 @@ def test_the_headline_experiments_sweep_the_load_of_the_rack(name):
     settings = composed(f"experiment={name}")
     build.check(settings)
     sweep.check(settings)
-    rates = [float(each.params.arrival_rate) for each in sweep._scenarios(settings)]
+    rates = [
+        float(each.params.arrival_rate)
+        for each in sweep.scenarios("evaluation.sweep", settings.game, settings.evaluation.sweep)
+    ]
     capacity = 8 * np.linspace(0.5, 2.0, 16).sum() / 0.01
     np.testing.assert_allclose(rates, capacity * np.array(settings.evaluation.sweep.values), rtol=1e-5)
