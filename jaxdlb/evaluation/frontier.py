@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxdlb.evaluation import sweep as sweeps
-from jaxdlb.evaluation.statistics import Estimate
+from jaxdlb.evaluation.statistics import CONFIDENCE, Estimate
 from jaxdlb.evaluation.sweep import Finding, Line, Sweep
 
 _LEVELS = 201  # at which two hulls are compared
@@ -173,8 +173,10 @@ def _lead(samples: Sequence[np.ndarray], levels: np.ndarray, parity: float) -> L
 
 
 def _estimate(values: Float[np.ndarray, " R"]) -> Estimate:
-    """The first value with the interval of all others."""
-    low, high = sweeps.ends(values[1:])
+    """The first value with the interval of all others, between two of them: some are infinite where no harm is left."""
+    tail = (1 - CONFIDENCE) / 2
+    low = np.quantile(values[1:], tail, method="lower")
+    high = np.quantile(values[1:], 1 - tail, method="higher")
     return Estimate(float(values[0]), float(low), float(high))
 
 

@@ -145,9 +145,8 @@ def test_a_population_whose_members_differ_equals_its_members_alone():
             np.testing.assert_allclose(one[member], other, rtol=2e-5, atol=2e-5)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_members_in_turn_share_one_buffer_and_train_as_each_alone(kind):
-    learner = learner_of(kind, warmup_steps=4)
+def test_members_in_turn_share_one_buffer_and_train_as_each_alone():
+    learner = learner_of("numbers", warmup_steps=4)
     keys = jnp.stack([jax.random.key(seed) for seed in (0, 1, 2)])
     states, update = jax.jit(in_turn(learner.init))(keys), jax.jit(in_turn(learner.update))
     for _ in range(3):

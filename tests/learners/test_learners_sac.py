@@ -21,8 +21,8 @@ def Settings(schedule_updates, **fields):
 
 @pytest.mark.parametrize(
     ("game", "changed"),
-    [(PLAIN, {}), (CHANGING, {"share_parameters": False, "critic": "joint"})],
-    ids=["alone", "joint, each its own, agents that come and go"],
+    [(PLAIN, {}), (CHANGING, {"share_parameters": False, "critic": "mean_field"})],
+    ids=["alone", "mean field, each its own, agents that come and go"],
 )
 def test_it_finds_the_optimum_of_a_quadratic_bandit_and_the_entropy_that_it_aims_at(game, changed):
     learner, state, metrics = sac(game, **changed)
@@ -50,7 +50,7 @@ def test_the_temperature_falls_where_there_is_more_entropy_than_aimed_at_and_ris
 
 def test_log_probabilities_are_in_units_of_the_stretched_box():
     """A uniform action in units of [-1, 1] has entropy log 2, whatever the box."""
-    wide, _, _ = sac(CHANGING, share_parameters=False, critic="joint")
+    wide, _, _ = sac(CHANGING, share_parameters=False, critic="mean_field")
     assert {(box.low, box.high) for box in wide.algorithm.actor.action_spaces} == {(-1.0, 1.0)}
     assert [(box.low, box.high) for box in wide.algorithm.boxes] == [(0.0, 4.0)]
 

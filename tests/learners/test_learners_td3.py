@@ -60,11 +60,9 @@ def lost(learner, state, greedy=True):
     ("kind", "game", "changed"),
     [
         (TD3Config, PLAIN, {"share_parameters": False}),
-        (TD3Config, CHANGING, {"critic": "mean_field"}),
         (DDPGConfig, CHANGING, {}),
-        (DDPGConfig, PLAIN, {"critic": "joint"}),
     ],
-    ids=["td3, each its own", "td3, mean field, agents that come and go", "ddpg, come and go", "ddpg, joint"],
+    ids=["td3, each its own", "ddpg, agents that come and go"],
 )
 def test_it_finds_the_optimum_of_a_quadratic_bandit(kind, game, changed):
     """At random, an agent loses 1/3 + 0.8²/3 = 0.55 in the mean."""

@@ -18,6 +18,7 @@ from train import build, compose, frontier, launch, tradeoff
 ROUNDS = 4 * 8 * 3  # agent-rounds of one update of one policy
 TINY = (
     "experiment=pods_headline_quick",
+    "network=mlp",
     f"total_agent_rounds={2 * ROUNDS}",
     "logging_interval=2",
     "across.values=[0.05,0.5]",
