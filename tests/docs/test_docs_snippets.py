@@ -213,6 +213,7 @@ COMMANDS = {
         for name in (
             "games",
             "learners",
+            "buffers",
             "against_c",
             "against_python",
             "growth",
