@@ -14,6 +14,7 @@ from jaxdlb.games.dlb import DLB, Params
 from jaxdlb.learners import LEARNERS, MAPPOConfig, credit
 from jaxdlb.mechanics.arrivals import LAWS
 from jaxdlb.networks import NetworkConfig
+from jaxdlb.spaces import Box
 from train import build, cli, compose, config, launch, paths, reference
 
 
@@ -174,11 +175,15 @@ CHOICES = [
 ]
 
 
+IN_BOXES = [f"learner={name}" for name, each in LEARNERS.items() if each.acts_in == (Box,)]  # not in the default game
+
+
 @pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_under_conf_makes_a_run_that_can_be_planned(choice, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
-    plan = launch.prepare(compose.from_conf([choice]), [choice])
+    given = [choice, *(["game=pods"] if choice in IN_BOXES else [])]
+    plan = launch.prepare(compose.from_conf(given), given)
     assert plan.schedule.num_updates >= 1
     assert list(tmp_path.iterdir()) == []
 
