@@ -1,13 +1,14 @@
 """The heuristics of the edge: each says how much of its input a node sends on, and in proportion to what."""
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from jaxdlb.checks import AMOUNT, POSITIVE, PROBABILITY, check_array
+from jaxdlb.checks import AMOUNT, POSITIVE, PROBABILITY
 from jaxdlb.game import Game
 from jaxdlb.games.edge.best_response import Memory, best_response
 from jaxdlb.games.edge.optimum import LossTable, optimum, shares_of
@@ -15,6 +16,7 @@ from jaxdlb.games.edge.types import Action
 from jaxdlb.games.edge.views import Observation, Own, Peer
 from jaxdlb.mechanics import chance
 from jaxdlb.policies import Family, Policy
+from jaxdlb.policies.options import labelled, numbers, tried
 
 Spill = tuple[Float[Array, " N"], Float[Array, "N N"]]  # of each node: what it sends on, and weights of where to
 Rule = Callable[..., tuple[Any, Spill]]  # (memory, observation, **options) → (memory, spill)
@@ -123,8 +125,7 @@ class Heuristic:
 
     @property
     def name(self) -> str:
-        options = ", ".join(f"{each}={float(value):g}" for each, value in sorted(self.options.items()))
-        return f"{self.family}({options})" if options else self.family
+        return labelled(self.family, self.options)
 
     def init(self, game: Game) -> Any:
         """Nothing to remember."""
@@ -204,8 +205,7 @@ _ALLOWED = {
 }
 
 
-def _numbers(**options: Any) -> dict[str, float]:
-    return {name: float(check_array(name, value, (), _ALLOWED[name])) for name, value in options.items()}
+_numbers = functools.partial(numbers, _ALLOWED)
 
 
 def _make_local() -> Policy:
@@ -246,11 +246,6 @@ def _make_best_response(headroom: Any = 0.9, width: Any = 0.03, price: Any = 0.0
     return BestResponse("best_response", best_response, options)
 
 
-def _tried(**values: Sequence[float]) -> Callable[[Game], Mapping[str, Sequence[Any]]]:
-    """A grid that is the same for all sizes."""
-    return lambda game: values
-
-
 _HEADROOMS = (0.6, 0.7, 0.8, 0.9, 1.0)
 
 HEURISTICS: Mapping[str, Family] = {
@@ -258,14 +253,14 @@ HEURISTICS: Mapping[str, Family] = {
     "random": Family(Random),
     "spread": Family(_make_spread),
     "proportional": Family(_make_proportional),
-    "local_first": Family(_make_local_first, grid=_tried(headroom=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0))),
-    "spare_capacity": Family(_make_spare_capacity, grid=_tried(headroom=_HEADROOMS)),
+    "local_first": Family(_make_local_first, grid=tried(headroom=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0))),
+    "spare_capacity": Family(_make_spare_capacity, grid=tried(headroom=_HEADROOMS)),
     "water_level": Family(_make_water_level),
-    "aimd": Family(_make_aimd, grid=_tried(headroom=(0.4, 0.6, 0.8), increase=(5.0, 10.0), decrease=(0.5, 0.8, 0.9))),
+    "aimd": Family(_make_aimd, grid=tried(headroom=(0.4, 0.6, 0.8), increase=(5.0, 10.0), decrease=(0.5, 0.8, 0.9))),
     "best_response": Family(
         _make_best_response,
-        grid=_tried(headroom=(0.8, 0.9, 1.0), width=(0.03, 0.08), price=(0.0, 0.08), step=(0.2, 0.5)),
+        grid=tried(headroom=(0.8, 0.9, 1.0), width=(0.03, 0.08), price=(0.0, 0.08), step=(0.2, 0.5)),
     ),
-    "oracle_spare_capacity": Family(_make_oracle_spare_capacity, grid=_tried(headroom=_HEADROOMS)),
+    "oracle_spare_capacity": Family(_make_oracle_spare_capacity, grid=tried(headroom=_HEADROOMS)),
     "oracle_optimal": Family(OracleOptimal),
 }

@@ -3,7 +3,8 @@
 They see what agents see, and act for all of them: the budget is what is available and all limits together.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -11,12 +12,12 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxdlb.checks import AMOUNT, POSITIVE, POSITIVE_COUNT, PROBABILITY, Interval, check_array
-from jaxdlb.game import Game
+from jaxdlb.checks import AMOUNT, POSITIVE, POSITIVE_COUNT, PROBABILITY, Interval
 from jaxdlb.games.pods.actions import nearest
 from jaxdlb.games.pods.types import Action, Params
 from jaxdlb.games.pods.views import Demand, Facts, Observation, Row, TrueObservation, facts, histories, newest
 from jaxdlb.policies import Family, Policy, Span
+from jaxdlb.policies.options import labelled, numbers, tried
 from jaxdlb.spaces import Box, Discrete
 
 Rule = Callable[..., Float[Array, " N"]]  # (observation, params, **options) → limits, mc
@@ -131,8 +132,7 @@ class Heuristic:
 
     @property
     def name(self) -> str:
-        options = ", ".join(f"{each}={float(value):g}" for each, value in sorted(self.options.items()))
-        return f"{self.family}({options})" if options else self.family
+        return labelled(self.family, self.options)
 
     def init(self, game: Any) -> "Kind":
         """The kind of action that the game takes, and nothing else."""
@@ -181,7 +181,7 @@ class VerticalPodAutoscaler:
     @property
     def name(self) -> str:
         options = {"half_life": self.half_life, "margin": self.margin, "percentile": self.percentile}
-        return f"vpa({', '.join(f'{name}={float(value):g}' for name, value in options.items())})"
+        return labelled("vpa", options)
 
     def init(self, game: Any) -> Recommender:
         """Empty histograms."""
@@ -248,8 +248,7 @@ _ALLOWED = {
 }
 
 
-def _numbers(**options: Any) -> dict[str, float]:
-    return {name: float(check_array(name, value, (), _ALLOWED[name])) for name, value in options.items()}
+_numbers = functools.partial(numbers, _ALLOWED)
 
 
 def _make_fixed_equal() -> Policy:
@@ -287,12 +286,7 @@ def _make_oracle_water_filling(target: Any = 0.8, z: Any = 2.0) -> Policy:
     return Heuristic("oracle_water_filling", _water_filling, _numbers(target=target, z=z), kind="oracle")
 
 
-def _tried(**values: Sequence[float]) -> Callable[[Game], Mapping[str, Sequence[Any]]]:
-    """A grid that is the same for all sizes."""
-    return lambda game: values
-
-
-def _steps_tried(game: Any) -> list[int]:
+def _stepstried(game: Any) -> list[int]:
     return sorted({min(steps, game.history) for steps in (2, 3, 6)})
 
 
@@ -303,10 +297,10 @@ HEURISTICS: Mapping[str, Family] = {
     "random": Family(Random),
     "fixed_by_priority": Family(_make_fixed_by_priority),
     "usage_threshold": Family(
-        _make_usage_threshold, grid=_tried(lower=(20.0, 30.0, 40.0), upper=(50.0, 60.0, 70.0), step=(25.0, 50.0))
+        _make_usage_threshold, grid=tried(lower=(20.0, 30.0, 40.0), upper=(50.0, 60.0, 70.0), step=(25.0, 50.0))
     ),
-    "target_usage": Family(_make_target_usage, grid=_tried(target=_TARGETS)),
-    "peak_usage": Family(_make_peak_usage, grid=lambda game: {"steps": _steps_tried(game), "target": _TARGETS}),
+    "target_usage": Family(_make_target_usage, grid=tried(target=_TARGETS)),
+    "peak_usage": Family(_make_peak_usage, grid=lambda game: {"steps": _stepstried(game), "target": _TARGETS}),
     "headroom": Family(
         _make_headroom,
         box=lambda game: {
@@ -318,7 +312,7 @@ HEURISTICS: Mapping[str, Family] = {
         },
     ),
     "vpa": Family(
-        _make_vpa, grid=_tried(percentile=(0.9, 0.95, 0.98), margin=(1.15, 1.5, 2.0), half_life=(10.0, 60.0, 600.0))
+        _make_vpa, grid=tried(percentile=(0.9, 0.95, 0.98), margin=(1.15, 1.5, 2.0), half_life=(10.0, 60.0, 600.0))
     ),
     "oracle_water_filling": Family(_make_oracle_water_filling),
 }
