@@ -252,9 +252,7 @@ class OffPolicy:
         kept = replay.store(state.replay, rollout.transitions)
         steps = state.num_updates * self.config.rollout_length
         state = dataclasses.replace(state, key=key, num_updates=state.num_updates + 1, moments=moments, replay=kept)
-        learned, metrics = jax.lax.cond(
-            steps >= self.config.warmup_steps, self._descend, self._stay, state, steps, learn_key
-        )
+        learned, metrics = jax.lax.cond(steps >= self.config.warmup_steps, self._descend, self._stay, state, learn_key)
         metrics |= {"filled": kept.filled / kept.length, **jax.tree.map(jnp.mean, rollout.metrics)}
         return dataclasses.replace(state, learned=learned), metrics
 
@@ -297,9 +295,7 @@ class OffPolicy:
         moments = Views(*map(normalisation.moments_of, (seen.agent, seen.state)))
         return (following, noise), Rollout(transitions, moments, _metrics(timestep) | {"exploration": level})
 
-    def _descend(
-        self, state: OffPolicyState, steps: Int[Array, ""], key: PRNGKeyArray
-    ) -> tuple[Learned, dict[str, Array]]:
+    def _descend(self, state: OffPolicyState, key: PRNGKeyArray) -> tuple[Learned, dict[str, Array]]:
         """`gradient_steps` steps, and the means of their metrics."""
         count = self.config.gradient_steps
 
@@ -312,11 +308,9 @@ class OffPolicy:
         learned, metrics = jax.lax.scan(one, state.learned, (jax.random.split(key, count), numbers))
         return learned, jax.tree.map(jnp.mean, metrics)
 
-    def _stay(
-        self, state: OffPolicyState, steps: Int[Array, ""], key: PRNGKeyArray
-    ) -> tuple[Learned, dict[str, Array]]:
+    def _stay(self, state: OffPolicyState, key: PRNGKeyArray) -> tuple[Learned, dict[str, Array]]:
         """No step: everything as it is, and zeros for metrics."""
-        shapes = jax.eval_shape(self._descend, state, steps, key)[1]
+        shapes = jax.eval_shape(self._descend, state, key)[1]
         return state.learned, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
     def _see(self, observation: PyTree, game_state: PyTree, params: PyTree) -> Views[PyTree]:
