@@ -166,7 +166,8 @@ def metrics(entry: Entry) -> Rows:
 def columns(entry: Entry) -> Rows:
     """The columns of a game's tables."""
     found = entry.game().columns
-    return [["column", "in tables", "meaning"], *([_code(name), c.header, c.meaning] for name, c in found.items())]
+    rows = [[_code(name), "–, but warned of" if c.warning else c.header, c.meaning] for name, c in found.items()]
+    return [["column", "in tables", "meaning"], *rows]
 
 
 def recorded(entry: Entry) -> Rows:

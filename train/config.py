@@ -98,7 +98,6 @@ class FrontierSettings:
     spent: str | None = None  # the column on the horizontal axis: what policies spend
     harm: str | None = None  # the column on the vertical axis: what is the worse the less they spend
     harms_besides: list[str] = dataclasses.field(default_factory=list)  # columns that are compared as well, by a table
-    told: list[str] = dataclasses.field(default_factory=list)  # metrics that are told of where one is above 0
 
 
 @dataclasses.dataclass
