@@ -24,7 +24,8 @@ from jaxdlb.evaluation.numerals import written
 from jaxdlb.evaluation.sentences import warned
 from jaxdlb.writing import write_whole
 
-from . import cli, comparison, compose, config, evaluate, suites
+from . import cli, comparison, compose, evaluate, suites
+from .settings import Settings
 from .suites import Run
 
 _OWN = ("suite", "output", "only", "checkpoint")
@@ -32,7 +33,7 @@ _STANDING = {1: "better", 0: "level", -1: "behind"}
 
 
 @dataclasses.dataclass
-class RobustnessSettings(config.Settings):
+class RobustnessSettings(Settings):
     """Settings of the runs, and which runs there are."""
 
     suite: str = str(
