@@ -35,9 +35,11 @@ def _from_one_to_five(game: Any) -> Any:
 class Params:
     """Everything a user may sweep or randomise; every leaf is an array."""
 
-    job: Int[Array, ""] = parameter(Interval(1, MOST_TASKS, integer=True), 1000)  # J: tasks of the job
+    job: Int[Array, ""] = parameter(
+        Interval(1, MOST_TASKS, integer=True), 1000, logarithmic=True
+    )  # J: tasks of the job
     task_time: Float[Array, ""] = parameter(POSITIVE_AMOUNT, 1.0)  # t₁: time of a task of cost 1 at speed 1
-    comm_time: Float[Array, ""] = parameter(TIME, 0.2)  # c: the master is busy so long with every request
+    comm_time: Float[Array, ""] = parameter(TIME, 0.2, logarithmic=True)  # c: the master is busy so long with a request
     comm_per_task: Float[Array, ""] = parameter(TIME, 0.0)  # c₁: and so long for each task of the chunk
     latency: Float[Array, " N"] = parameter(TIME, 0.0)  # ℓ: one way between master and worker; occupies nobody
     speed: Float[Array, " N"] = parameter(  # s: tasks of cost 1 in a time t₁
