@@ -188,7 +188,7 @@ class Farm:
         return self.costs.of_each(state.start, params.noise)
 
     def global_state(self, state: State, params: Params) -> Float[Array, " G"]:
-        """The farm as a centralised critic sees it in training, float32 [9 N + 7]; see `views.global_state`."""
+        """The farm as a centralised critic sees it in training, float32 [9 N + 9]; see `views.global_state`."""
         return views.global_state(state, params)
 
     def true_observation(self, state: State, params: Params) -> Observation:

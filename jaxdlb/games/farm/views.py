@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxdlb.games.farm import dynamics
 from jaxdlb.games.farm.types import Params, Phase, State
+from jaxdlb.games.farm.utility import ideal_makespan
 
 
 class Row(enum.IntEnum):
@@ -109,9 +110,10 @@ def _total_speed(state: State) -> Float[Array, ""]:
 
 
 def global_state(state: State, params: Params) -> Float[Array, " G"]:
-    """What a centralised critic may see: nine numbers of each worker, then seven of the farm; G = 9 N + 7.
+    """What a centralised critic may see: nine numbers of each worker, then nine of the farm; G = 9 N + 9.
 
-    The last but one is the time that all speeds together need for what is not done; 0 if nobody is there.
+    Among them is the time that all speeds together need for what is not done, 0 if nobody is there. The last two are
+    the ideal makespan, in which rewards are counted, and that time in ideal makespans.
     """
     busy = state.busy
     until_back = jnp.where(busy, state.until_back, 0.0)
@@ -119,15 +121,19 @@ def global_state(state: State, params: Params) -> Float[Array, " G"]:
     each += [state.chunk_size, until_back, state.speed, rates(state, params)]
     each += [jnp.arange(busy.shape[0]) == state.decider]
     total = _total_speed(state)
-    left = state.remaining * params.task_time + jnp.sum(until_back * state.speed)
+    work = state.remaining * params.task_time + jnp.sum(until_back * state.speed)
+    left = jnp.where(total > 0, work / jnp.where(total > 0, total, 1.0), 0.0)
+    ideal = ideal_makespan(params)
     farm = [
         state.remaining,
         state.until_free,
         jnp.sum(state.waiting),
         params.comm_time,
         total,
-        jnp.where(total > 0, left / jnp.where(total > 0, total, 1.0), 0.0),
+        left,
         jnp.max(until_back),
+        ideal,
+        left / ideal,
     ]
     numbers = [jnp.stack([column.astype(jnp.float32) for column in each], axis=-1).ravel()]
     return jnp.concatenate([*numbers, jnp.stack([jnp.asarray(number, jnp.float32) for number in farm])])
