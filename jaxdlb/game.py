@@ -243,6 +243,22 @@ def measured(game: Any, state: Any, params: Any) -> dict[str, Shaped[Array, "...
 
 
 @runtime_checkable
+class TakingTurns(Protocol):
+    """What a game may have besides `Game`, if few of its agents have a choice in one step: the others cost nothing."""
+
+    @property
+    def max_deciders(self) -> int:
+        """The most agents that have more than one legal choice in one step."""
+        ...
+
+
+def max_deciders(game: Any) -> int | None:
+    """How many agents have a choice in one step at most; None where that may be all of them."""
+    most = game.max_deciders if isinstance(game, TakingTurns) else game.num_agents
+    return most if most < game.num_agents else None
+
+
+@runtime_checkable
 class Tabulating(Protocol):
     """What a game may have besides `Game`, so that tables can tell of each agent and each link in each step."""
 

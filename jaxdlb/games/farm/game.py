@@ -68,6 +68,11 @@ class Farm:
         return self.num_workers
 
     @property
+    def max_deciders(self) -> int:
+        """One request is served at a time."""
+        return 1
+
+    @property
     def dims(self) -> Mapping[str, int]:
         return {"N": self.num_workers}
 
