@@ -193,8 +193,8 @@ class Farm:
         return self.costs.of_each(state.start, params.noise)
 
     def global_state(self, state: State, params: Params) -> Float[Array, " G"]:
-        """The farm as a centralised critic sees it in training, float32 [9 N + 9]; see `views.global_state`."""
-        return views.global_state(state, params)
+        """The farm as a centralised critic sees it in training, float32 [12 N + 13]; see `views.global_state`."""
+        return views.global_state(state, params, self.costs)
 
     def true_observation(self, state: State, params: Params) -> Observation:
         """The observation with the speeds that workers have now, for oracles."""
