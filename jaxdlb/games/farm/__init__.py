@@ -2,6 +2,7 @@
 
 from jaxdlb.game import Entry, Lengths
 from jaxdlb.games.farm.game import Farm
+from jaxdlb.games.farm.generator import SHORTHANDS
 from jaxdlb.games.farm.heuristics import HEURISTICS
 from jaxdlb.games.farm.types import Action, Params, State
 from jaxdlb.games.farm.views import Observation
@@ -10,6 +11,7 @@ ENTRY = Entry(
     game=Farm,
     params=Params,
     heuristics=HEURISTICS,
+    shorthands=SHORTHANDS,
     lengths=Lengths(1_000_000),  # jobs end by themselves
 )
 
