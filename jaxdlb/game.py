@@ -79,7 +79,8 @@ class Column:
 
     `of` maps the sums of an episode to a number: a mean for an endless game, otherwise perhaps a total or a quotient;
     NaN if there is nothing to divide by. Policies are judged by the utility, and also by each column with a `verdict`;
-    a `bound`, if there is one, is shown with them.
+    a `bound`, if there is one, is shown with them. A column with a `warning` ought to be 0, and is in no table: where a
+    policy's mean is above 0, the warning stands below the table with that number.
     """
 
     header: str  # "name" or "name, unit"
@@ -87,6 +88,7 @@ class Column:
     of: Callable[[Sums], float]
     verdict: Verdict | None = None
     bound: Bound | None = None
+    warning: str = ""  # what is wrong where it is above 0, as in "Tasks were lost"
 
 
 def mean_of(metric: str) -> Callable[[Sums], float]:

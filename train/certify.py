@@ -30,16 +30,17 @@ from jaxdlb.theory.certificate import Certificate
 from jaxdlb.theory.chain import Chain, Common
 from jaxdlb.writing import write_whole
 
-from . import build, cli, comparison, compose, config, players, provenance, run_folder, small, writable
+from . import build, cli, comparison, compose, players, provenance, run_folder, small, writable
 from .build import Scenario
 from .countdown import Countdown
+from .settings import Settings
 
 FOLDER = "certificates"  # in a run's folder
 SMALL = "certified"  # after a game's name: the file in conf/game/ that is certified where nothing is said
 
 
 @dataclasses.dataclass
-class CertifySettings(config.Settings):
+class CertifySettings(Settings):
     """Settings of a run, and which of its policies to certify."""
 
     checkpoint: str | None = None  # a run's folder, its checkpoints folder or that of one step; null: heuristics alone

@@ -17,12 +17,13 @@ from typing import Any
 from jaxdlb.checks import check_size
 from jaxdlb.policies import Policy
 
-from . import build, cli, comparison, config, players, writable
+from . import build, cli, comparison, players, writable
 from .build import Scenario
+from .settings import Settings
 
 
 @dataclasses.dataclass
-class RenderSettings(config.Settings):
+class RenderSettings(Settings):
     """Settings of a run, and what to draw of it."""
 
     step: int | None = None  # which checkpoint; null: the best in episodes held out

@@ -29,15 +29,16 @@ from jaxdlb.game import Lengths
 from jaxdlb.policies import Policy
 from jaxdlb.writing import write_whole
 
-from . import build, cli, comparison, compose, config, errors, node_statistics, players, provenance, run_folder
+from . import build, cli, comparison, compose, errors, node_statistics, players, provenance, run_folder
 from .build import Scenario
+from .settings import Settings
 
 MOST_DRAWN = 3  # policies in the game's own figures, which show the first `evaluation.recorded_rounds`
 _IN_ROUNDS = ("evaluation.num_rounds", "evaluation.warmup")  # what `duration` and `warmup` stand for here
 
 
 @dataclasses.dataclass
-class SimulateSettings(config.Settings):
+class SimulateSettings(Settings):
     """Settings of a game, who plays it, and for how long."""
 
     policy: Any = MISSING  # a heuristic's name, {name: …} with options, learned, or a list

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from jaxdlb import ranges
-from jaxdlb.parameters import PerSize, annotation_of, declarations, is_array, shape_of
+from jaxdlb.annotations import annotation_of, is_array, shape_of
+from jaxdlb.parameters import PerSize, declarations
 
 from . import build
 from .build import Scenario

@@ -12,8 +12,9 @@ import numpy as np
 
 from jaxdlb import checkpoint
 from jaxdlb.checks import did_you_mean
+from jaxdlb.evaluation import remarks
 from jaxdlb.evaluation import sweep as sweeps
-from jaxdlb.evaluation.rollouts import evaluate_all
+from jaxdlb.evaluation.rollouts import Samples, evaluate_all
 from jaxdlb.evaluation.sweep import Line, Sweep
 from jaxdlb.game import Entry
 from jaxdlb.games import GAMES
@@ -115,9 +116,9 @@ def execute(settings: Any, learned: comparison.Learned, folder: Path) -> None:
         return
     from jaxdlb.evaluation.sweep_plot import frontier
 
-    sweep = _play(settings, {settings.learner.name: next(iter(learned.values()))} | _beside(settings))
+    sweep, told = _play(settings, {settings.learner.name: next(iter(learned.values()))} | _beside(settings))
     up_to = asked.values[len(asked.values) // 2] if asked.up_to is None else asked.up_to
-    text = "\n\n".join(sweeps.conclusion(sweep, line, up_to) for line in sweep.learned)
+    text = "\n\n".join([*(sweeps.conclusion(sweep, line, up_to) for line in sweep.learned), *told])
     table, figure = sweeps.to_csv(sweep), frontier(sweep)  # all there is to say, before the first file
     figures = folder / comparison.FIGURES
     figures.mkdir(parents=True, exist_ok=True)
@@ -184,9 +185,10 @@ def _beside(settings: Any) -> dict[str, Sequence[Policy]]:
     return found
 
 
-def _play(settings: Any, learned: Mapping[str, Sequence[Policy]]) -> Sweep:
-    """Every policy in the same episodes at each value; the rules are tuned for it."""
-    asked, tables, names = settings.evaluation.sweep, [], []
+def _play(settings: Any, learned: Mapping[str, Sequence[Policy]]) -> tuple[Sweep, list[str]]:
+    """Every policy in the same episodes at each value, and what went wrong there; the rules are tuned for it."""
+    asked, names = settings.evaluation.sweep, []
+    tables: list[dict[str, Samples]] = []
     at_values = scenarios(_KEY, settings.game, asked)
     for value, scenario in zip(asked.values, at_values, strict=True):
         print(f"{asked.over} {value:g}", file=sys.stderr, flush=True)
@@ -195,25 +197,29 @@ def _play(settings: Any, learned: Mapping[str, Sequence[Policy]]) -> Sweep:
         tables.append(_samples(scenario, settings.evaluation, groups))
         names.append({label: group[0].name if len(group) == 1 else label for label, group in groups.items()})
     kinds = {label: group[0].kind for label, group in groups.items()}
-    headers = tuple(at_values[0].game.columns[axis].header for axis in (asked.gain, asked.cost))
+    columns = at_values[0].game.columns
+    headers = tuple(columns[axis].header for axis in (asked.gain, asked.cost))
     lines = [
         Line(
             name=label,
             kind=kind,
-            gain=np.stack([table[label][0] for table in tables]),
-            cost=np.stack([table[label][1] for table in tables]),
+            gain=np.stack([table[label][asked.gain] for table in tables]),
+            cost=np.stack([table[label][asked.cost] for table in tables]),
             members=tuple(each[label] for each in names),
         )
         for label, kind in kinds.items()
     ]
-    return Sweep(asked.over, tuple(asked.values), (headers[0], headers[1]), tuple(lines))
+    warnings = remarks.warnings_of(columns)
+    means = (
+        (label, {name: float(each[name].mean()) for name in warnings}) for at in tables for label, each in at.items()
+    )
+    found = Sweep(asked.over, tuple(asked.values), (headers[0], headers[1]), tuple(lines))
+    return found, remarks.warned(warnings, means)
 
 
-def _samples(
-    scenario: Scenario, settings: Any, groups: Mapping[str, Sequence[Policy]]
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Gain and cost of each group of policies, [seeds, episodes]."""
-    lengths, asked = build.lengths(settings, scenario.entry), settings.sweep
+def _samples(scenario: Scenario, settings: Any, groups: Mapping[str, Sequence[Policy]]) -> dict[str, Samples]:
+    """The columns of each group of policies, [seeds, episodes]."""
+    lengths = build.lengths(settings, scenario.entry)
     everyone = [policy for group in groups.values() for policy in group]
     played = evaluate_all(
         scenario.game,
@@ -227,5 +233,5 @@ def _samples(
     samples, found = iter(played), {}
     for label, group in groups.items():
         mine = [next(samples) for _ in group]
-        found[label] = (np.stack([each[asked.gain] for each in mine]), np.stack([each[asked.cost] for each in mine]))
+        found[label] = {column: np.stack([each[column] for each in mine]) for column in scenario.game.columns}
     return found

@@ -116,6 +116,7 @@ def compare(
         columns={name: (column.header, column.meaning) for name, column in game.columns.items()},
         settings={"game": game.name, **_sizes_of(game), **(settings or {})},
         verdicts=verdicts,
+        warnings={name: column.warning for name, column in game.columns.items() if column.warning},
         samples=samples,
         bounds=bounds(game, sample_params, key, **sizes),
         gap=gap(samples, kinds, seeds, baseline),

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdlb import parameters, ranges
+from jaxdlb.annotations import annotation_of, shape_of
 from jaxdlb.checks import LARGEST_INT, Interval, Switch
 from jaxdlb.game import Entry, Game
 from jaxdlb.parameters import Declaration, Shorthands
@@ -174,7 +175,7 @@ def _fields(game: Game, params: Any) -> Iterator[Field]:
     for path, type_, name, declaration, value in parameters.walk(params):
         if declaration.laws is not None:
             continue
-        dims = parameters.shape_of(parameters.annotation_of(type_, name))
+        dims = shape_of(annotation_of(type_, name))
         free = any(not each.isdigit() and each not in game.dims for each in dims)
         yield Field(path, declaration, value, free, _law_of(params, path))
 

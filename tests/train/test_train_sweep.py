@@ -143,7 +143,8 @@ def test_rules_are_tuned_anew_for_each_value(monkeypatch):
         return {"threshold": jaxdlb.heuristic("threshold", margin=float(len(tuned)))}
 
     monkeypatch.setattr(sweep.comparison, "tuned", tune)
-    played = sweep._play(settings, {})
+    played, told = sweep._play(settings, {})
+    assert told == []
     np.testing.assert_allclose(tuned, [0.3, 0.6], rtol=1e-5)
     (line,) = played.lines
     assert (line.name, line.members) == ("threshold", ("threshold(margin=1)", "threshold(margin=2)"))
@@ -185,8 +186,7 @@ def test_what_stops_a_sweep_leaves_none_of_its_files(tmp_path, monkeypatch):
 
 def nothing(scenario, settings, groups):
     """What `_samples` gives, without playing."""
-    each = np.ones((1, 4))
-    return {label: (each, each) for label in groups}
+    return {label: dict.fromkeys(scenario.game.columns, np.ones((1, 4))) for label in groups}
 
 
 @pytest.mark.parametrize("name", ["rack_headline", "rack_headline_quick"])
