@@ -116,6 +116,7 @@ class Farm:
         place_key, workers_key = jax.random.split(key)
         nothing, none = jnp.zeros(self.num_workers), jnp.zeros(self.num_workers, jnp.int32)
         waits = params.join_time == 0
+        until_failure = chances.until_change(workers_key, jnp.arange(self.num_workers), none, params.failure_rate)
         state = State(
             time=jnp.float32(0),
             remaining=params.job,
@@ -129,7 +130,7 @@ class Farm:
             chunk_size=none,
             waited=nothing,
             told_wait=jnp.where(waits, params.comm_time * (jnp.cumsum(waits) - 1), 0.0),
-            until_change=jnp.where(waits, chances.until_change(workers_key, none, waits, params), params.join_time),
+            until_change=jnp.where(waits, until_failure, params.join_time),
             changes=none,
             speed=chances.speeds(workers_key, jnp.float32(0), params),
             weighted_time=nothing,

@@ -169,7 +169,7 @@ class Heuristic:
         """The memory with the chunk, and the code of the decider, 0 of all others; draws nothing."""
         own, legal = observation.own, observation.legal
         decides = own[:, Row.DECIDES] > 0
-        row = jnp.sum(jnp.where(decides[:, None], own, 0.0), axis=0)
+        row = jnp.where(jnp.any(decides), own[jnp.argmax(decides)], 0.0)
         memory = _in_batch(carry, row)
         request = Request(row, jnp.any(decides & legal[:, 0]), memory, params)
         tasks = self.rule(request, **self.options).astype(jnp.int32)

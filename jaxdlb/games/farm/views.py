@@ -60,10 +60,10 @@ def _others_time(state: State, rate: Float[Array, " N"]) -> Float[Array, " N"]:
     begun = jnp.maximum(-state.until_start, 0.0)
     expected = jnp.maximum(state.until_start, 0.0) + jnp.maximum(state.chunk_size / rate - begun, 0.0)
     expected = jnp.where(state.holds_chunk, expected, 0.0)
-    worker = jnp.arange(rate.shape[0])
-    longest = jnp.argmax(expected)
-    second = jnp.max(jnp.where(worker == longest, 0.0, expected))
-    return jnp.where(worker == longest, second, expected[longest])
+    longest = jnp.max(expected)
+    is_longest = expected == longest
+    second = jnp.max(jnp.where(is_longest, 0.0, expected))
+    return jnp.where(is_longest & (jnp.sum(is_longest) == 1), second, longest)
 
 
 def rows(state: State, params: Params) -> Float[Array, "N 18"]:
