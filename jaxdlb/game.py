@@ -103,6 +103,18 @@ class Lengths:
     num_rounds: int
     warmup: int = 0  # steps at the start that are not counted
     recorded: int = 200  # steps that the pictures of a game show
+    # whether episodes come to an end of their own, up to which they are played; `num_rounds` is more than they take
+    ends: bool = False
+
+    def up_to(self, most: int) -> "Lengths":
+        """The same with at most so many steps, of which at most a quarter are not counted.
+
+        Those that end by themselves stay as they are: cut short, an episode would count for less the slower it is.
+        """
+        if self.ends:
+            return self
+        num_rounds = min(self.num_rounds, most)
+        return dataclasses.replace(self, num_rounds=num_rounds, warmup=min(self.warmup, num_rounds // 4))
 
 
 @runtime_checkable

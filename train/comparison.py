@@ -76,12 +76,11 @@ def tuned(scenario: Scenario, settings: Any, families: Mapping[str, Family]) -> 
 
     What has been tuned before, on the same clusters and by the same settings, is taken from the user's cache folder.
     """
-    lengths = build.lengths(settings, scenario.entry)
-    num_rounds = min(settings.tuning_rounds, lengths.num_rounds)
+    lengths = build.lengths(settings, scenario.entry).up_to(settings.tuning_rounds)
     sizes = {
         "num_episodes": settings.tuning_episodes,
-        "num_rounds": num_rounds,
-        "warmup": min(lengths.warmup, num_rounds // 4),
+        "num_rounds": lengths.num_rounds,
+        "warmup": lengths.warmup,
         "population": settings.tuning_candidates,
         "elites": max(settings.tuning_candidates // 6, 1),
         "generations": settings.tuning_generations,
@@ -92,19 +91,18 @@ def tuned(scenario: Scenario, settings: Any, families: Mapping[str, Family]) -> 
     key, progress = jax.random.key(settings.seed), Countdown("tuning the heuristics")
     found = evaluation.tune(scenario.game, unknown, scenario.train, key, **sizes, progress=progress)
     if any(each.agent_rounds for each in found.values()):
-        progress.ended(_spent(found.values()))
+        progress.ended(_spent(found.values(), counted=not lengths.ends))
     for name, each in found.items():
         tuning_cache.keep(places[name], each)
     return {name: (known[name] or found[name]).policy for name in families}
 
 
-def _spent(found: Iterable[Tuned]) -> str:
+def _spent(found: Iterable[Tuned], counted: bool) -> str:
+    """What tuning took: with agent-rounds, where it is known how many an episode has."""
     played = [each for each in found if each.agent_rounds]
-    agent_rounds = quantity(sum(each.agent_rounds for each in played))
+    agent_rounds = f" in {quantity(sum(each.agent_rounds for each in played))} agent-rounds" if counted else ""
     candidates, seconds = sum(each.candidates for each in played), max(each.seconds for each in played)
-    return (
-        f"heuristics tuned: {len(played)}, by {candidates:,} candidates in {agent_rounds} agent-rounds, {seconds:.0f} s"
-    )
+    return f"heuristics tuned: {len(played)}, by {candidates:,} candidates{agent_rounds}, {seconds:.0f} s"
 
 
 def learned(folder: Path, scenario: Scenario, settings: Any, step: int | None = None) -> Learned:
@@ -237,14 +235,16 @@ def _of_game(scenario: Scenario, recordings: Mapping[str, Recording]) -> dict[st
 
 
 def _animation(scenario: Scenario, recordings: Mapping[str, Recording]) -> bytes:
-    """A GIF of the last of the recorded rounds, side by side."""
-    assert scenario.entry.viewer is not None
+    """A GIF of the last of the recorded rounds, side by side; of all of them, where episodes end by themselves."""
+    viewer, lengths = scenario.entry.viewer, scenario.entry.lengths
+    assert viewer is not None
     num_rounds = min(each.num_rounds for each in recordings.values())
+    first_round = 0 if lengths.ends else max(num_rounds - _ANIMATED, 0)
+    shown = lengths.recorded if lengths.ends else _ANIMATED
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "animation.gif"
-        first_round = max(num_rounds - _ANIMATED, 0)
-        scenario.entry.viewer().animation(
-            recordings, path, first_round=first_round, num_frames=_FRAMES * _ANIMATED, frames_per_round=_FRAMES
+        viewer().animation(
+            recordings, path, first_round=first_round, num_frames=_FRAMES * shown, frames_per_round=_FRAMES
         )
         return path.read_bytes()
 

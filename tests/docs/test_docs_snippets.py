@@ -41,6 +41,7 @@ from train import (
     robustness,
     service,
     simulate,
+    sweep,
 )
 from train.multirun import parent
 
@@ -208,6 +209,7 @@ COMMANDS = {
     "python -m train.robustness": robustness.prepare,
     "python -m train.service": service.prepare,
     "python -m train.simulate": simulate.prepare,
+    "python -m train.sweep": sweep.prepare,
     **{
         f"python -m benchmarks.{name}": check_benchmark(f"benchmarks.{name}")
         for name in (
@@ -313,6 +315,7 @@ def keys():
         *launchers,
         frontier.FrontierSettings,
         simulate.SimulateSettings,
+        sweep.SweepSettings,
         compare.CompareSettings,
         certify.CertifySettings,
     ):

@@ -19,9 +19,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def small(name, choice=0):
-    """A game with every count two above its least, and of every choice the first name, or the last at −1."""
+    """A game with every count two above its least, and of every choice the first name, or the last at −1.
+
+    What is read from a file is left out.
+    """
     declared = parameters.declarations(GAMES[name].game)
-    names = {size: each.allowed[choice] for size, each in declared.items() if isinstance(each.allowed, tuple)}
+    choices = {size: each.allowed for size, each in declared.items() if isinstance(each.allowed, tuple)}
+    names = {size: [each for each in names if each != "trace"][choice] for size, names in choices.items()}
     counts = {
         size: min(each.default, int(each.allowed.low) + 2)
         for size, each in declared.items()

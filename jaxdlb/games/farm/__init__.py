@@ -6,13 +6,22 @@ from jaxdlb.games.farm.generator import SHORTHANDS
 from jaxdlb.games.farm.heuristics import HEURISTICS
 from jaxdlb.games.farm.types import Action, Params, State
 from jaxdlb.games.farm.views import Observation
+from jaxdlb.recording import Viewer
+
+
+def _viewer() -> Viewer:
+    from jaxdlb.games.farm import viewer
+
+    return viewer
+
 
 ENTRY = Entry(
     game=Farm,
     params=Params,
     heuristics=HEURISTICS,
     shorthands=SHORTHANDS,
-    lengths=Lengths(1_000_000),  # jobs end by themselves
+    viewer=_viewer,
+    lengths=Lengths(1_000_000, recorded=20_000, ends=True),
 )
 
 __all__ = ["ENTRY", "Action", "Farm", "Observation", "Params", "State"]

@@ -12,7 +12,7 @@ from jaxdlb import parameters
 from jaxdlb.checks import POSITIVE, POSITIVE_COUNT, Interval
 from jaxdlb.game import Column, TimeStep, mixed_rewards
 from jaxdlb.games.farm import chances, columns, dynamics, generator, utility, views
-from jaxdlb.games.farm.bound import makespan_bound
+from jaxdlb.games.farm.bound import Unhindered, makespan_bound
 from jaxdlb.games.farm.costs import LAWS, Costs
 from jaxdlb.games.farm.dynamics import Event
 from jaxdlb.games.farm.types import Action, Params, Phase, State
@@ -83,7 +83,7 @@ class Farm:
 
     @property
     def action_space(self) -> Discrete:
-        return Discrete(self.num_sizes)
+        return Discrete(self.num_sizes, has_codes=True)
 
     @property
     def observation_shapes(self) -> Observation:
@@ -97,7 +97,8 @@ class Farm:
 
     @property
     def columns(self) -> Mapping[str, Column]:
-        return columns.COLUMNS
+        names = ("utility", "makespan") if self.objective == "makespan" else ("makespan",)
+        return columns.bounded(names, Unhindered(self))
 
     def default_params(self, **fields: Any) -> Params:
         """The reference farm at this size, with `fields` replaced; see `generator.make_params`."""
