@@ -2,7 +2,9 @@
 
 import dataclasses
 import enum
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -166,8 +168,12 @@ def pass_time(state: State, elapsed: Float[Array, ""], params: Params) -> State:
 def _ahead(waiting: Bool[Array, " N"], waited: Float[Array, " N"]) -> Int[Array, " N"]:
     """How many requests are served before that of each worker: those that came earlier, then by index."""
     worker = jnp.arange(waiting.shape[0])
-    earlier = (waited > waited[:, None]) | ((waited == waited[:, None]) & (worker < worker[:, None]))
-    return jnp.sum(waiting & earlier, axis=1)
+
+    def count(other: Any, ahead: Int[Array, " N"]) -> Int[Array, " N"]:
+        earlier = (waited[other] > waited) | ((waited[other] == waited) & (other < worker))
+        return ahead + (waiting[other] & earlier)
+
+    return jax.lax.fori_loop(0, waiting.shape[0], count, jnp.zeros_like(worker))  # no array of N² entries
 
 
 def happen(state: State, event: Int[Array, ""], params: Params) -> State:

@@ -17,6 +17,7 @@ from jaxdlb.games.farm.costs import LAWS, Costs
 from jaxdlb.games.farm.dynamics import Event
 from jaxdlb.games.farm.types import Action, Params, Phase, State
 from jaxdlb.games.farm.views import Observation, Row
+from jaxdlb.mechanics import chance
 from jaxdlb.parameters import parameter
 from jaxdlb.spaces import Discrete
 
@@ -114,7 +115,7 @@ class Farm:
 
     def reset(self, key: PRNGKeyArray, params: Params) -> tuple[State, TimeStep[Observation]]:
         """The start of an episode: who is there waits by index, and the first of them decides."""
-        place_key, workers_key = jax.random.split(key)
+        place_key, workers_key = chance.fold_in(key, 0), chance.fold_in(key, 1)
         nothing, none = jnp.zeros(self.num_workers), jnp.zeros(self.num_workers, jnp.int32)
         waits = params.join_time == 0
         until_failure = chances.until_change(workers_key, jnp.arange(self.num_workers), none, params.failure_rate)

@@ -91,7 +91,8 @@ def rows(state: State, params: Params) -> Float[Array, "N 18"]:
         Row.SPEED: nothing,
         Row.TOTAL_SPEED: nothing,
     }
-    return jnp.stack([jnp.broadcast_to(columns[each], rate.shape).astype(jnp.float32) for each in Row], axis=-1)
+    # transposed, since columns of one entry a row are stacked one entry at a time
+    return jnp.stack([jnp.broadcast_to(columns[each], rate.shape).astype(jnp.float32) for each in Row]).T
 
 
 def observe(state: State, params: Params, num_sizes: int) -> Observation:
