@@ -1,6 +1,7 @@
 """Master–worker chunk self-scheduling: how many tasks a worker takes, while workers differ, drift, come and go."""
 
 from jaxdlb.game import Entry, Lengths
+from jaxdlb.games.farm.exact import certain_job
 from jaxdlb.games.farm.game import Farm
 from jaxdlb.games.farm.generator import SHORTHANDS
 from jaxdlb.games.farm.heuristics import HEURISTICS
@@ -13,6 +14,8 @@ ENTRY = Entry(
     heuristics=HEURISTICS,
     shorthands=SHORTHANDS,
     lengths=Lengths(1_000_000),  # jobs end by themselves
+    episode=certain_job,
+    baseline="static",
 )
 
 __all__ = ["ENTRY", "Action", "Farm", "Observation", "Params", "State"]
