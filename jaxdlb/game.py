@@ -150,6 +150,9 @@ class Entry:
     # by the game and its params, a `theory.chain.Common`: one cluster as a finite chain on what all agents know; raises
     # ValueError for parameters that it does not cover
     common: type[Any] | None = None
+    # by the game and its params, a `theory.deterministic.Episode`: one episode in which nothing is left to chance, and
+    # which ends; raises ValueError for parameters that it does not cover
+    episode: Callable[[Any, Any], Any] | None = None
     # by its params: the params of the same cluster in which news is never stale, by array operations alone; None where
     # the game does not say what that would be
     fresh: Callable[[Any], Any] | None = None

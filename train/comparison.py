@@ -17,7 +17,7 @@ from jaxdlb.evaluation.series import Series
 from jaxdlb.policies import Family, Policy
 from jaxdlb.recording import Recording
 from jaxdlb.theory import chain as chains
-from jaxdlb.theory import table
+from jaxdlb.theory import deterministic, table
 from jaxdlb.theory.optimal import team
 from jaxdlb.writing import named, quantity, write_whole
 
@@ -34,6 +34,7 @@ _CLUSTER, _EPISODE = 2**31, 2**31 + 1  # folded into an evaluation's key: no epi
 
 Learned = Mapping[str, Sequence[Policy]]  # by way to act: a policy for each training seed
 _SOLVED_SOON = 600 * 2**20  # bytes of a chain whose optimum takes some seconds: of 2 nodes with 48 tasks, of 3 with 6
+_STATES_FOUND_SOON = 20_000  # of an episode that takes some seconds to solve
 _PANELS = 4  # checkpoints, the best aside, that are drawn beside each other
 _ANIMATED, _FRAMES = 25, 4  # rounds of an animation, and pictures a round
 Figures = Mapping[
@@ -52,15 +53,26 @@ def rules(scenario: Scenario, settings: Any) -> list[Policy]:
 
 
 def optimal(scenario: Scenario) -> list[Policy]:
-    """The team-optimal policy of the one cluster to evaluate on; none of a game that is not solved within seconds."""
-    if scenario.entry.common is None or not scenario.is_one:
+    """The optimal policy of the one cluster to evaluate on; none of a game that is not solved within seconds.
+
+    That is the team optimum, or of a game that ends and in which nothing is left to chance, the best sequence.
+    """
+    if not scenario.is_one:
         return []
     try:
-        common = scenario.entry.common(scenario.game, scenario.params)
-        chain = chains.build(common, limit=_SOLVED_SOON)
-        return [table.prescriptions(chain, team(chain)[1])]
-    except (ValueError, ArithmeticError):  # not covered or too large, which shows before anything is built; or unsolved
+        return _optimal(scenario)
+    except (ValueError, ArithmeticError):  # not covered or too large, which shows before much is built; or unsolved
         return []
+
+
+def _optimal(scenario: Scenario) -> list[Policy]:
+    entry, cluster = scenario.entry, (scenario.game, scenario.params)
+    if entry.common is not None:
+        chain = chains.build(entry.common(*cluster), limit=_SOLVED_SOON)
+        return [table.prescriptions(chain, team(chain)[1])]
+    if entry.episode is not None:
+        return [deterministic.solve(entry.episode(*cluster), most_states=_STATES_FOUND_SOON).policy()]
+    return []
 
 
 def labelled_heuristics(scenario: Scenario, settings: Any) -> dict[str, Policy]:

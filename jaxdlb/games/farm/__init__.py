@@ -1,6 +1,7 @@
 """Master–worker chunk self-scheduling: how many tasks a worker takes, while workers differ, drift, come and go."""
 
 from jaxdlb.game import Entry, Lengths
+from jaxdlb.games.farm.exact import certain_job
 from jaxdlb.games.farm.game import Farm
 from jaxdlb.games.farm.generator import SHORTHANDS
 from jaxdlb.games.farm.heuristics import HEURISTICS
@@ -22,6 +23,8 @@ ENTRY = Entry(
     shorthands=SHORTHANDS,
     viewer=_viewer,
     lengths=Lengths(1_000_000, recorded=20_000, ends=True),
+    episode=certain_job,
+    baseline="static",
 )
 
 __all__ = ["ENTRY", "Action", "Farm", "Observation", "Params", "State"]

@@ -143,7 +143,7 @@ def pass_time(state: State, elapsed: Float[Array, ""], params: Params) -> State:
     is_back = busy & (until_back <= 0)
     waiting = state.waiting | is_back
     waited = jnp.where(is_back, jnp.abs(until_back), jnp.where(state.waiting, state.waited + elapsed, state.waited))
-    told = jnp.maximum(until_free + waited, 0.0) + params.comm_time * _ahead(waiting, waited)
+    told = jnp.maximum(until_free + waited, 0.0) + params.comm_time * ahead(waiting, waited)
     chunks_done = state.chunks_done + is_back
     weight = jnp.where(is_back, chunks_done, 0)
     return dataclasses.replace(
@@ -165,7 +165,7 @@ def pass_time(state: State, elapsed: Float[Array, ""], params: Params) -> State:
     )
 
 
-def _ahead(waiting: Bool[Array, " N"], waited: Float[Array, " N"]) -> Int[Array, " N"]:
+def ahead(waiting: Bool[Array, " N"], waited: Float[Array, " N"]) -> Int[Array, " N"]:
     """How many requests are served before that of each worker: those that came earlier, then by index."""
     worker = jnp.arange(waiting.shape[0])
 
