@@ -115,6 +115,7 @@ def here(runs, tmp_path, monkeypatch):
     (tmp_path / "tasks.csv").write_text("timestamp,runtime\n" + "".join(f"{k},{1 + k % 3}\n" for k in range(40)))
     days = "".join(f"{300 * k},{1 + k % 7}\n" for k in range(10 * 288))  # samples of five minutes
     (tmp_path / "days.csv").write_text("timestamp,value\n" + days)
+    (tmp_path / "costs.csv").write_text("cost\n" + "".join(f"{1 + k % 4}\n" for k in range(40)))
     (tmp_path / "links.csv").write_text("Throughput\n" + "".join(f"{1 + k % 5}\n" for k in range(40)))
     for path, text in files_shown().items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
