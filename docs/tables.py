@@ -34,6 +34,7 @@ from train import (
     robustness,
     service,
     simulate,
+    sweep,
 )
 from train.settings import (
     AcrossSettings,
@@ -103,6 +104,7 @@ def tables() -> dict[str, Callable[[], Rows]]:
         "config evaluate": lambda: own_keys(evaluate.EvaluateSettings, evaluate.EvaluateSettings()),
         "config robustness": lambda: own_keys(robustness.RobustnessSettings, robustness.RobustnessSettings()),
         "config simulate": lambda: own_keys(simulate.SimulateSettings, simulate.SimulateSettings()),
+        "config sweep": lambda: own_keys(sweep.SweepSettings, sweep.SweepSettings()),
         "config frontier": lambda: own_keys(frontier.FrontierSettings, frontier.FrontierSettings()),
         "config across": lambda: keys("across", AcrossSettings),
         "config evaluation.frontier": lambda: keys("evaluation.frontier", FrontierSettings),

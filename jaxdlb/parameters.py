@@ -64,6 +64,7 @@ class Declaration:
     at_most: str | None = None  # the name of the game's size that is its upper bound
     laws: Catalogue | None = None
     drawn: str = EACH  # from a range: each entry by itself, one number for all, a symmetric matrix, or not at all
+    logarithmic: bool = False  # whether it is the logarithm that is drawn uniformly from a range
 
     @property
     def default_kind(self) -> str:
@@ -108,13 +109,15 @@ def parameter(
     *,
     at_most: str | None = None,
     drawn: str = EACH,
+    logarithmic: bool = False,
 ) -> Any:
     """A field that holds numbers within a range, or one of several names.
 
     The default of an array is a number for all entries, an array, or a `PerSize`; `at_most` names a size of the game
-    that bounds the range from above; `drawn` says how its entries come from a range (`EACH`, `ONCE`, …).
+    that bounds the range from above; `drawn` says how its entries come from a range (`EACH`, `ONCE`, …), and
+    `logarithmic` that all orders of magnitude in it are as likely.
     """
-    return _field(Declaration(allowed, default, at_most, drawn=drawn))
+    return _field(Declaration(allowed, default, at_most, drawn=drawn, logarithmic=logarithmic))
 
 
 def law(laws: Mapping[str, type], default: Any = None) -> Any:

@@ -49,7 +49,7 @@ class SweepSettings:
 
     over: str | None = None  # a parameter of the game, by path, that is one number or drawn; null: nothing is swept
     values: list[float] = dataclasses.field(default_factory=list)  # of it, ascending
-    gain: str | None = None  # the column on the horizontal axis: what is gained
+    gain: str | None = None  # the column on the horizontal axis: what is gained; null: the parameter itself
     cost: str | None = None  # the column on the vertical axis, where less is better: what it costs
     up_to: float | None = None  # factors in cost are stated for values up to here; null: the one in the middle
     # folders of other runs in the same game, whose policies are drawn too, by the name of their learner
@@ -89,13 +89,13 @@ class EvaluationSettings:
     heuristics: list[Any] | None = None  # names, or mappings of name and options; null: all, tuned
     # episodes of members of grids, and of finalists of searches over boxes; null: 256 agents' worth, at least 8
     tuning_episodes: int | None = None
-    tuning_rounds: int = 800  # rounds of each, at most as many as an episode has
+    tuning_rounds: int = 800  # rounds of each, at most as many as an episode has; those that end by themselves do
     tuning_candidates: int = 48  # in each generation of a search, at most 12 for each option of the box
     tuning_generations: int = 24  # of a search
     held_out_episodes: int | None = (
         None  # that score each checkpoint; 0: its training utility does; null: 128 agents' worth
     )
-    held_out_rounds: int = 1000  # rounds of each, at most as many as an episode has
+    held_out_rounds: int = 1000  # rounds of each, at most as many as an episode has; those that end by themselves do
     held_out_greedy: bool = False  # whether agents are greedy there; else they draw, as in training
     recorded_rounds: int | None = None  # rounds that the pictures of a game show; null: as many as the game asks
     sweep: SweepSettings = dataclasses.field(default_factory=SweepSettings)

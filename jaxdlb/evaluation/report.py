@@ -83,7 +83,7 @@ def _cell(estimate: Estimate | None) -> str:
 def _settings(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "independent episodes": f"{evaluation.num_episodes:,}",
-        "rounds per episode": f"{evaluation.num_rounds:,}",
+        "rounds per episode": "to its own end" if evaluation.ended else f"{evaluation.num_rounds:,}",
         "rounds left out as warm-up": f"{evaluation.warmup:,}",
     } | dict(evaluation.settings)
 

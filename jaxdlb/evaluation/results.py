@@ -75,6 +75,7 @@ class Evaluation:
     staleness: Staleness | None = None  # the price of stale news, where it was asked for
     gap: Gap | None = None  # where there is an optimal policy, and one to measure from
     by_time: bool = False  # whether episodes and their warm-up are measured in the game's own unit of time
+    ended: bool = False  # whether every episode came to an end of its own within its rounds
 
     @property
     def best(self) -> PolicyResult:

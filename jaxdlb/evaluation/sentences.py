@@ -35,9 +35,12 @@ def conclusion(evaluation: Evaluation) -> str:
 
 def episodes(evaluation: Evaluation) -> str:
     """What was played, as in "64 episodes of 2,000 rounds, the first 200 left out"."""
-    length, warmup = (f"{each:,.10g}" for each in (evaluation.num_rounds, evaluation.warmup))
+    left_out = f", the first {evaluation.warmup:,.10g} left out"
+    if evaluation.ended:
+        return f"{evaluation.num_episodes:,} episodes, each to its own end{left_out if evaluation.warmup else ''}"
+    length = f"{evaluation.num_rounds:,.10g}"
     each = f"of duration {length}" if evaluation.by_time else f"of {length} rounds"
-    return f"{evaluation.num_episodes:,} episodes {each}, the first {warmup} left out"
+    return f"{evaluation.num_episodes:,} episodes {each}{left_out}"
 
 
 def about_seeds(evaluation: Evaluation) -> str:

@@ -1,17 +1,18 @@
 """Actors and critics as pure functions of parameters, over all agents of a game at once."""
 
 import dataclasses
+import functools
 from typing import Any, Generic, TypeVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
 
 from jaxdlb import spaces
 from jaxdlb.checks import check_choice
-from jaxdlb.game import Game
+from jaxdlb.game import Game, max_deciders
 from jaxdlb.networks.autoregressive import Autoregressive, Distribution, num_shifts
 from jaxdlb.networks.config import AUTO, NetworkConfig
 from jaxdlb.networks.distributions import ActionDistribution
@@ -97,6 +98,17 @@ class OverAgents:
         apply = jax.vmap(self.module.apply, in_axes=(0, axis, axis, axis), out_axes=axis)
         return apply(params, carry, features, itself)
 
+    def apply_some(self, params: PyTree, features: Features, chosen: Bool[Array, "*B N"], at_most: int) -> Any:
+        """The output of the agents that are `chosen`, of whom there are `at_most` so many, and zeros for all others.
+
+        Only their rows go through the module, whose parameters must be shared, without memory.
+        """
+        slot = jnp.cumsum(chosen, axis=-1)[..., None, :] == 1 + jnp.arange(at_most)[:, None]
+        slot &= chosen[..., None, :]
+        params, features = _cast((params, features), self.precision)
+        _, output = self.module.apply(params, (), jax.tree.map(functools.partial(_gathered, slot), features), slot)
+        return _cast(jax.tree.map(functools.partial(_scattered, slot), output), "float32")
+
     def apply_one(self, params: PyTree, carry: Any, features: Features, agent: int | Int[Array, ""]) -> tuple[Any, Any]:
         """Like `apply`, but for one agent, with the index `agent`: carry, features and output have no axis N."""
         if not self.shared:
@@ -126,6 +138,18 @@ class OverState:
         return carry, _cast(self.module.apply(*_cast((params, state), self.precision)), "float32")
 
 
+def _gathered(slot: Bool[Array, "*B K N"], leaf: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+    """[*B, K, …] of [*B, N, …]: the rows of the agents in each slot, zeros for a slot that nobody is in."""
+    flat = leaf.reshape(*slot.shape[:-2], slot.shape[-1], -1).astype(jnp.float32)
+    rows = jnp.einsum("...kn,...nf->...kf", slot.astype(jnp.float32), flat)
+    return rows.reshape(*slot.shape[:-1], *leaf.shape[slot.ndim - 1 :]).astype(leaf.dtype)
+
+
+def _scattered(slot: Bool[Array, "*B K N"], leaf: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+    """[*B, N, …] of [*B, K, …]: the rows of the slots where their agents are, zeros for whoever is in none."""
+    return _gathered(jnp.swapaxes(slot, -1, -2), leaf)
+
+
 def _cast(tree: PyTree, precision: str) -> PyTree:
     return jax.tree.map(lambda leaf: leaf if leaf.dtype == bool else leaf.astype(precision), tree)
 
@@ -137,6 +161,7 @@ class Actor:
     network: OverAgents
     action_spaces: tuple[spaces.Space, ...]  # in the order of the action's leaves
     heads: str = STOCHASTIC  # their kind, one of `HEAD_SETS`
+    max_deciders: int | None = None  # where that is a part of all: the most agents that have a choice in one step
 
     @property
     def num_agents(self) -> int:
@@ -152,7 +177,11 @@ class Actor:
 
     def apply(self, params: PyTree, memory: Any, view: Features, legal: PyTree) -> tuple[Any, Distribution]:
         """The next memory, and the distribution of the agents' actions; all with leading axes [*B, N]."""
-        memory, outputs = self.network.apply(params, memory, view)
+        if self.max_deciders is None:
+            memory, outputs = self.network.apply(params, memory, view)
+        else:  # whoever has one choice takes it, whatever its scores are
+            decides = spaces.decides(self.action_spaces, tuple(jax.tree.leaves(legal)))
+            outputs = self.network.apply_some(params, view, decides, self.max_deciders)
         itself = jnp.broadcast_to(jnp.eye(self.num_agents, dtype=bool), (*view["own"].shape[:-1], self.num_agents))
         return memory, self._distribution(outputs, legal, itself)
 
@@ -257,7 +286,10 @@ def build_actor(game: Game, config: NetworkConfig, share_parameters: bool = True
     _check_observation(game, config, action_spaces)
     torso = TORSOS[config.kind](config.hidden, config.recurrent)
     module = ActorModule(torso, action_spaces, num_shifts(action_spaces) if config.autoregressive else 0, heads)
-    return Actor(_over_agents(game, config, module, share_parameters), action_spaces, heads)
+    network = _over_agents(game, config, module, share_parameters)
+    # A memory is kept up in every step, and values are of use for those too who have no choice.
+    takes_some = share_parameters and not config.recurrent and heads == STOCHASTIC
+    return Actor(network, action_spaces, heads, max_deciders(game) if takes_some else None)
 
 
 def build_critic(game: Game, config: NetworkConfig, share_parameters: bool = True) -> OverAgents:

@@ -233,9 +233,13 @@ def _accepts(game: Game, params: Any) -> bool:
 
 
 def _accepted_range(game: Game, params: Any, field: Field) -> tuple[float, float]:
-    """The ends of the range; an end that is refused by itself is replaced by the field's least or greatest entry."""
+    """The ends of the range; an end that is refused by itself is replaced by the field's least or greatest entry.
+
+    So is a low end of 0 where logarithms are drawn.
+    """
     ends = _ends(field, game)
     accepted = [_accepts(game, ranges.replaced(params, field.path, _full(field, end))) for end in ends]
+    accepted[0] &= ends[0] > 0 or not field.declaration.logarithmic
     value = np.asarray(field.value, np.float64)
     low, high = (
         end if good else other for end, good, other in zip(ends, accepted, (value.min(), value.max()), strict=True)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from jaxdlb import parameters, spaces
-from jaxdlb.game import Column, Game, measured, mixed_rewards
+from jaxdlb.game import Column, Game, max_deciders, measured, mixed_rewards
 from jaxdlb.spaces import Box, Discrete, Simplex, Space
 from jaxdlb.testing.claims import claim, claim_alike, claim_no_nan, claim_same
 
@@ -298,6 +298,8 @@ def _check_moment(game: Game, state: Any, timestep: Any, when: str) -> None:
     for space, mask in zip(spaces.leaves(game.action_space), jax.tree.leaves(seen.legal), strict=True):
         everybody = isinstance(space, Box) or bool(np.all(np.any(mask, axis=-1)))
         claim(everybody, f"an agent has no legal choice in {space} after {when}; each needs at least one")
+    most, found = max_deciders(game), int(jnp.sum(spaces.decides(game.action_space, seen.legal)))
+    claim(most is None or found <= most, f"{found} agents have a choice after {when}; max_deciders is {most}")
 
 
 def _counted(traces: dict[str, int], name: str, function: Callable) -> Callable:
