@@ -219,6 +219,7 @@ COMMANDS = {
             "buffers",
             "against_c",
             "against_python",
+            "events",
             "growth",
             "forms",
             "sharding",
