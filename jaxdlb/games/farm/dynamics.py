@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxdlb.games.farm import chances
 from jaxdlb.games.farm.costs import Costs
 from jaxdlb.games.farm.types import Params, Phase, State
+from jaxdlb.mechanics.rounding import settled
 
 ROUNDING = 1e-3  # taken off a size before it is rounded up, so that float32 does not add a task
 
@@ -86,7 +87,7 @@ def decide(state: State, code: Int[Array, " N"], params: Params, num_sizes: int,
     tasks = jnp.where(somebody & ~declined, jnp.where(is_full, most, asked), 0)
     gets = is_decider & (tasks > 0)
 
-    held = params.comm_time + params.comm_per_task * tasks
+    held = params.comm_time + settled(params.comm_per_task * tasks, tasks)
     until_start = held + params.latency
     cost = costs.of_chunk(state.start + first, tasks, params.noise)
     compute_time = params.task_time * cost / state.speed
