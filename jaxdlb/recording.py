@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -19,7 +19,7 @@ from jaxdlb.policies import Policy, check_policy
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """One cluster over T rounds, as NumPy arrays.
+    """One cluster over T rounds, as NumPy arrays (but for keys of chance, which have none).
 
     `states[t]` is the cluster before round t, and `states[T]` is the final state. `actions[t]` is the action requested
     in round t, legal or not. `timesteps[t]` is the result of round t.
@@ -108,8 +108,14 @@ def record(game: Game, policy: Policy, params: Any, key: PRNGKeyArray, num_round
     check_whole("num_rounds", num_rounds, POSITIVE_COUNT)
     first, history = jax.device_get(jax.jit(partial(_history, game, policy, num_rounds))(params, key))
     states, actions, timesteps = history
-    states = jax.tree.map(lambda start, rest: np.concatenate([start[None], rest]), first, states)
+    states = jax.tree.map(lambda start, rest: _joined([start[None], rest]), first, states)
     return Recording(jax.device_get(params), states, actions, timesteps)
+
+
+def _joined(leaves: Sequence[Any]) -> Any:
+    """One after the other along the first axis; keys of chance stay what they are, so that states can be played on."""
+    is_key = jnp.issubdtype(leaves[0].dtype, jax.dtypes.prng_key)
+    return (jnp if is_key else np).concatenate(leaves)
 
 
 class Moment(NamedTuple):
