@@ -30,11 +30,15 @@ def sizes(state: State, num_sizes: int) -> Int[Array, " A"]:
     Choice k ≥ 2 gives ⌈2^((k − A + 5) / 2) · R / P − 10⁻³⌉, at least 1 and at most L; the last 4 · R / P.
     """
     choice = np.arange(num_sizes)
-    shares = np.exp2((choice - num_sizes + 5) / 2).astype(np.float32)
     fair = state.remaining / jnp.maximum(jnp.sum(state.present), 1)
     _, most = state.interval
-    cut = jnp.clip(jnp.ceil(shares * fair - ROUNDING), 1, jnp.maximum(most, 1)).astype(jnp.int32)
+    cut = jnp.clip(jnp.ceil(shares(num_sizes) * fair - ROUNDING), 1, jnp.maximum(most, 1)).astype(jnp.int32)
     return jnp.where(choice < 2, choice, cut)
+
+
+def shares(num_sizes: int) -> Float[np.ndarray, " A"]:
+    """What each choice takes of the fair share R / P: 4 the last, and each by √2 less than the next; of two no use."""
+    return np.exp2((np.arange(num_sizes) - num_sizes + 5) / 2).astype(np.float32)
 
 
 def legal(state: State, num_sizes: int) -> Bool[Array, "N A"]:
