@@ -60,7 +60,7 @@ def num_steps(played):
     return int(np.argmax(over)) if over[-1] else played.num_rounds
 
 
-def at(tree, step):
+def entry(tree, step):
     return jax.tree.map(lambda leaf: leaf[step], tree)
 
 
@@ -76,7 +76,7 @@ class Replay:
         self.handed, self.expected = [], []
 
     def play(self, step):
-        before, after = at(self.states, step), at(self.states, step + 1)
+        before, after = entry(self.states, step), entry(self.states, step + 1)
         metrics = {name: each[step] for name, each in self.played.timesteps.metrics.items()}
         assert (GAME.num_workers if self.decider is None else self.decider) == before.decider
         if self.decider is not None:
@@ -103,7 +103,7 @@ def test_it_keeps_the_books_of_the_game(seed):
     steps = num_steps(played)
     for step in range(steps):
         after, metrics = replay.play(step)
-        seen = at(played.timesteps.observation, step)
+        seen = entry(played.timesteps.observation, step)
         np.testing.assert_allclose(replay.master.rows(replay.now), seen.own, rtol=2e-5, atol=2e-4)
         np.testing.assert_array_equal(replay.master.legal(), seen.legal)
         assert replay.master.over == after.over
