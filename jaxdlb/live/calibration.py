@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-import jaxdlb
+from jaxdlb import games
 from jaxdlb.checks import shown
 from jaxdlb.live.master import playable
 from jaxdlb.writing import write_whole
@@ -30,7 +30,7 @@ class Calibration:
         """The game with so many workers, by default as many as were measured, and tasks that vary as they did."""
         name = next(iter(playable()))
         count = len(self.speeds) if num_workers is None else num_workers
-        return jaxdlb.make(name, num_workers=count, **({"task_cv": max(self.task_cv, 1e-3)} | sizes))
+        return games.make(name, num_workers=count, **({"task_cv": max(self.task_cv, 1e-3)} | sizes))
 
     def params(self, game: Any, job: int, **fields: Any) -> Any:
         """A job of so many tasks, at constant speeds, in units of `task_seconds`, with `fields` replaced.

@@ -8,6 +8,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import importlib.util
 import itertools
 import os
@@ -72,6 +73,12 @@ def is_installed() -> bool:
     return importlib.util.find_spec("distributed") is not None
 
 
+def check_address(workers: str) -> None:
+    """Raise ValueError for what cannot be the address of a scheduler."""
+    if not _ADDRESS.fullmatch(workers):
+        raise ValueError(f"workers is {workers!r}; it must be a number, or an address as in tcp://127.0.0.1:8786")
+
+
 class Workers:
     """Processes that compute chunks of tasks; used in a `with`, at whose end those that it started are gone.
 
@@ -86,18 +93,18 @@ class Workers:
     def __init__(self, where: int | str = 4, speeds: Speeds = AS_THEY_ARE) -> None:
         if not is_installed():
             raise ImportError(EXTRA)
-        if isinstance(where, str):
-            if not _ADDRESS.fullmatch(where):
-                raise ValueError(f"workers is {where!r}; it must be a number, or an address as in tcp://127.0.0.1:8786")
+        if not isinstance(where, str):
+            check_size("workers", where, 1)
+        else:
+            check_address(where)
             if not isinstance(speeds, ByWork):
                 raise ValueError("speeds is cgroup; it must be a list of speeds by work at a scheduler's address")
-        else:
-            check_size("workers", where, 1)
         self._where, self._speeds = where, speeds
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._addresses: dict[str, str] = {}  # by name
         self._names: dict[str, str] = {}  # by address, of all that were there
         self._indices: dict[str, int] = {}  # of workers that are there or may come again, by which they have speeds
+        self._leaving: set[str] = set()  # who is being ended
         self._futures: dict[str, Any] = {}  # of chunks that are being computed
 
     def __enter__(self) -> "Workers":
@@ -138,18 +145,21 @@ class Workers:
             TimeoutError: they are not.
         """
         until = time.monotonic() + timeout
-        while len(self._addresses) != count:
+        while len(self._addresses) != count or self._leaving & self._addresses.keys():
             if time.monotonic() > until:
                 raise TimeoutError(f"{len(self._addresses)} workers are there after {timeout:g} s, and not {count}")
             for _ in self.events(0.1):
                 pass
+        for name in self._leaving:
+            self._indices.pop(name, None)
+        self._leaving.clear()
 
     def send(self, name: str, function: "Sent", tasks: Sequence[Any]) -> str:
         """Have a worker compute the tasks of a chunk, in their order; its number comes back in a `Computed`."""
         chunk = f"chunk-{os.getpid()}-{next(_NUMBERS)}"
         turns = self._speeds.repeats(self._indices[name])
         future = self._client.submit(
-            _COMPUTE.sent(),
+            _sent_compute(),
             function,
             tasks,
             turns,
@@ -185,10 +195,9 @@ class Workers:
     def reduce(self, count: int) -> None:
         """End those that were added beyond so many, and wait until they are gone and all others are there."""
         added = [name for name in self._own().worker_spec if self._indices.get(str(name), count) >= count]
+        self._leaving.update(map(str, added))
         self._cluster.sync(self._cluster.scale_down, added)
         self.wait_for(count)
-        for name in added:
-            self._indices.pop(str(name), None)
 
     def _start(self, opening: contextlib.ExitStack, count: int) -> None:
         distributed = _engine()
@@ -273,10 +282,10 @@ class Workers:
         return event
 
     def _pid(self, name: str) -> int:
-        nanny = next((each for key, each in self._own().workers.items() if str(key) == name), None)
-        if nanny is None or nanny.pid is None:
+        pid = next((each.pid for key, each in self._own().workers.items() if str(key) == name), None)
+        if pid is None:
             raise ValueError(f"worker is {name!r}; it must be one of {', '.join(self.names)}")
-        return int(nanny.pid)
+        return int(pid)
 
     def _own(self) -> Any:
         if not self.is_local:
@@ -292,7 +301,7 @@ class Sent:
     """
 
     def __init__(self, function: Callable[..., Any], *, by_value: ModuleType | None = None) -> None:
-        import cloudpickle  # type: ignore[import-untyped]
+        import cloudpickle
 
         check_type("function", function, Callable, "a function")  # type: ignore[arg-type]
         try:
@@ -313,19 +322,10 @@ class Sent:
         return pickle.loads, (self._pickled,)
 
 
-class _Compute:
-    """The function that workers run, made ready to be sent when it is first."""
-
-    _sent: Sent | None = None
-
-    def sent(self) -> Sent:
-        """By value: workers need not have this library."""
-        if self._sent is None:
-            self._sent = Sent(_compute, by_value=sys.modules[__name__])
-        return self._sent
-
-
-_COMPUTE = _Compute()
+@functools.cache
+def _sent_compute() -> Sent:
+    """What workers run, by value: they need not have this library."""
+    return Sent(_compute, by_value=sys.modules[__name__])
 
 
 def _compute(function: Any, tasks: Any, turns: int, chunk: str) -> tuple[list[Any], float, str | None]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-import jaxdlb
+from jaxdlb import games
 from jaxdlb.live import calibration as calibrations
 from jaxdlb.live import master as masters
 from jaxdlb.live.calibration import Calibration
@@ -68,7 +68,16 @@ class Outcome:
     @property
     def idle_share(self) -> float:
         """Of the time that workers were there."""
-        return self.idle_seconds / (self.compute_seconds + self.comm_seconds + self.idle_seconds)
+        return self.idle_seconds / self._worker_seconds
+
+    @property
+    def comm_share(self) -> float:
+        """Likewise, of the time in which they had a chunk and did not compute."""
+        return self.comm_seconds / self._worker_seconds
+
+    @property
+    def _worker_seconds(self) -> float:
+        return self.compute_seconds + self.comm_seconds + self.idle_seconds
 
 
 class TaskFailedError(Exception):
@@ -110,6 +119,7 @@ class LiveFarm:
         workers: Workers,
         *,
         calibration: Calibration | None = None,
+        game: Any = None,  # that agents of a policy play, with a seat for each worker; None: the policy's, or with some
         seed: int = 0,
         patience: float = 60.0,  # seconds that it waits for workers where there is none
     ) -> None:
@@ -118,7 +128,7 @@ class LiveFarm:
         self._tasks, self._function, self._workers = tasks, Sent(function), workers
         self._calibration = calibration or calibrations.guessed(len(workers.names))
         self._patience = patience
-        self._team = policy if hasattr(policy, "agent") else self._made(policy, seed)
+        self._team = policy if hasattr(policy, "agent") else self._made(policy, game, seed)
         game = self._team.game
         self._master = masters.find(game), game, self._calibration.params(game, len(tasks))
 
@@ -141,9 +151,9 @@ class LiveFarm:
             job.end()
         return job.outcome
 
-    def _made(self, policy: Policy, seed: int) -> PolicyAlgorithm:
+    def _made(self, policy: Policy, game: Any, seed: int) -> PolicyAlgorithm:
         seats = len(self._workers.names) + _SPARE_SEATS
-        game = getattr(policy, "game", None) or self._calibration.game(seats)
+        game = game or getattr(policy, "game", None) or self._calibration.game(seats)
         return PolicyAlgorithm(policy, game, self._calibration.params(game, len(self._tasks)), seed)
 
 
@@ -245,7 +255,7 @@ def calibrate(tasks: Sequence[Any], function: Callable[[Any], Any], workers: Wor
         TaskFailedError: the function raised.
     """
     empty = [_empty_chunk(name, workers) for name in _in_turn(workers.names, _EMPTY_CHUNKS)]
-    rule = jaxdlb.heuristic("self_scheduling", game=next(iter(masters.playable())))
+    rule = games.heuristic("self_scheduling", game=next(iter(masters.playable())))
     outcome = LiveFarm(tasks, function, rule, workers).run()
     seconds: Mapping[str, list[float]] = {name: [] for name in workers.names}
     for each in outcome.log:

@@ -15,7 +15,7 @@ _MOST_REPEATS = 60
 _PERIOD = 10_000  # microseconds, in which a worker gets its quota
 _LEAST_QUOTA = 1_000  # microseconds, that the kernel takes
 _SHARE = 0.9  # of the cores, that all quotas together may take
-_GROUPS = Path("/sys/fs/cgroup")
+GROUPS = Path("/sys/fs/cgroup")  # of the kernel
 
 
 @runtime_checkable
@@ -51,10 +51,14 @@ class ByWork:
     def __post_init__(self) -> None:
         _check(self.ratios)
 
+    @property
+    def turns(self) -> float:
+        """The base: how often a worker of speed 1 would compute each task."""
+        return self.base or next((b for b in range(1, _MOST_REPEATS) if self._divides(b)), _MOST_REPEATS)
+
     def repeats(self, worker: int) -> int:
         """How often the worker computes each task."""
-        base = self.base or next((b for b in range(1, _MOST_REPEATS) if self._divides(b)), _MOST_REPEATS)
-        return max(1, math.ceil(base / self.ratios[worker % len(self.ratios)] - 1e-9))
+        return max(1, math.ceil(self.turns / self.ratios[worker % len(self.ratios)] - 1e-9))
 
     def enter(self, worker: int, pid: int) -> None:
         """Nothing to do."""
@@ -76,8 +80,9 @@ class ByQuota:
         ValueError: no speeds, one that is not positive or too small beside the others, or groups cannot be made here.
     """
 
-    def __init__(self, ratios: Sequence[float], groups: Path = _GROUPS) -> None:
+    def __init__(self, ratios: Sequence[float], groups: Path | None = None) -> None:
         _check(ratios)
+        groups = GROUPS if groups is None else groups
         cores = os.cpu_count() or 1
         each = min(_SHARE * cores / sum(ratios), 1 / max(ratios))  # no worker can use more than one core
         self.quotas = [int(_PERIOD * each * ratio) for ratio in ratios]

@@ -35,6 +35,7 @@ from train import (
     jobs,
     launch,
     launchers,
+    live_farm,
     own_conf,
     paths,
     render,
@@ -204,6 +205,7 @@ COMMANDS = {
     "python -m train.evaluate": evaluate.prepare,
     "python -m train.frontier": frontier.prepare,
     "python -m train.inputs": inputs.prepare,
+    "python -m train.live_farm": live_farm.prepare,
     "python -m train.render": render.prepare,
     "python -m train.robustness": robustness.prepare,
     "python -m train.service": service.prepare,
@@ -315,6 +317,7 @@ def keys():
         simulate.SimulateSettings,
         compare.CompareSettings,
         certify.CertifySettings,
+        live_farm.LiveSettings,
     ):
         composed.append(OmegaConf.create({name: None for name in schema.__annotations__}))
     groups = {folder.relative_to(paths.CONF).as_posix() for folder in paths.CONF.rglob("*") if folder.is_dir()}
