@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
+from jaxdlb.annotations import annotation_of, dtype_of
 from jaxdlb.checks import Interval, check_array, did_you_mean
-from jaxdlb.parameters import NEVER, ONCE, SYMMETRIC, Declaration, Shorthands, annotation_of, declarations, dtype_of
+from jaxdlb.parameters import NEVER, ONCE, SYMMETRIC, Declaration, Shorthands, declarations
 
 Params = TypeVar("Params")
 Range = Sequence[float]  # low and high, both included

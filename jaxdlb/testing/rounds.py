@@ -52,12 +52,18 @@ def check_facts(game: Game) -> None:
     for column, each in game.columns.items():
         claim(isinstance(each, Column), f"the column {column} must be a jaxdlb.game.Column")
         claim(each.header and each.meaning, f"the column {column} must have a header and a meaning")
+        claim(
+            not each.warning or each.verdict is None,
+            f"the column {column} must have a warning or a verdict, not both; what warns ought to be 0 for all",
+        )
         easier = None if each.bound is None else each.bound.game
         claim(
             easier is None or (column in easier.columns and not spaces.leaves(easier.action_space)),
             f"the bound of the column {column} must be a game that has this column and no action",
         )
-    claim(game.columns["utility"].verdict is None, "the column utility must have no verdict; it always decides")
+    utility = game.columns["utility"]
+    claim(utility.verdict is None, "the column utility must have no verdict; it always decides")
+    claim(not utility.warning, "the column utility must have no warning; every table shows it")
 
 
 def check_types(game: Game, params: Any) -> None:

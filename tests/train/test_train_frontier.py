@@ -61,7 +61,6 @@ BAD = {
     "evaluation.frontier.harm=null": "evaluation.frontier.harm is not given; it must be one of utility, ",
     "evaluation.frontier.harm=utility": "evaluation.frontier.harm is 'utility'; it must be a column in which less is",
     "evaluation.frontier.harms_besides=[cores,violations]": "harms_besides[1] is 'violations'; it must be one of",
-    "evaluation.frontier.told=[lost]": "evaluation.frontier.told[0] is 'lost'; it must be a metric of the game: arriva",
     "evaluation.held_out_episodes=null": "evaluation.held_out_episodes is null; it must be 0 with across.over",
     "plots=timeline": "plots is timeline; it must be null with across.over",
 }
@@ -158,21 +157,21 @@ def test_a_run_that_was_cut_short_goes_on_bit_for_bit_and_is_compared_once(train
 
 
 def table(**columns):
-    """A policy at one value, with one training seed, in two episodes of ten steps."""
+    """A policy at one value, with one training seed, in two episodes."""
     share = {name: [0.5, 0.4] for name in ("violation_share", "violations_high")}
-    rest = {"violations_medium": [np.nan, 0.1], "violations_low": [np.nan, np.nan], "steps": [10, 10]}
+    rest = {"violations_medium": [np.nan, 0.1], "violations_low": [np.nan, np.nan], "utility": [-1, -2]}
     every = {**share, **rest, "truncated": [0, 0], **columns}
     return {name: np.array(values, float).reshape(1, 1, 2) for name, values in every.items()}
 
 
 def test_where_arrivals_were_cut_off_or_a_class_had_no_request_the_table_says_so():
     settings = composed()
-    scenario, tables = build.scenario(settings.game), {"mappo": table(truncated=[3, 7]), "rule": table()}
-    cut, *classes = tradeoff._told(settings, scenario, tables)
-    assert cut.startswith("truncated (pods to which more requests may have come than there was room for")
-    assert cut.endswith("up to 0.5 in a step, with mappo")
-    assert [each.partition(": ")[0] for each in classes] == [f"violations, {k} priority" for k in ("medium", "low")]
-    assert "truncated" not in " ".join(tradeoff._told(settings, scenario, {"rule": table()}))
+    scenario, tables = build.scenario(settings.game), {"mappo": table(truncated=[0.3, 0.7]), "rule": table()}
+    cut, classes = tradeoff._told(settings, scenario, tables)
+    assert cut.startswith("More requests may have come to a pod in a step than max_arrivals has room for: ")
+    assert cut.endswith("pods cut short up to 0.5 a step, with mappo.")
+    assert classes.endswith("divide by: “violations, medium priority”, “violations, low priority”.")
+    assert list(tradeoff._told(settings, scenario, {"rule": table()})) == [classes]
 
 
 def test_a_class_that_is_everybody_has_no_table_of_its_own():

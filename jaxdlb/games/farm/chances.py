@@ -5,7 +5,7 @@ says how long it stays as it is after its k-th change.
 """
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from jaxdlb.games.farm.types import Params
 from jaxdlb.mechanics import chance
@@ -22,9 +22,8 @@ def speeds(key: PRNGKeyArray, time: Float[Array, ""], params: Params) -> Float[A
 
 
 def until_change(
-    key: PRNGKeyArray, changes: Int[Array, " N"], present: Bool[Array, " N"], params: Params
-) -> Float[Array, " N"]:
-    """How long each worker stays as it is after so many changes: exponential at its rate, +∞ where that is 0."""
-    rate = jnp.where(present, params.failure_rate, params.rejoin_rate)
-    _, uniform = chance.uniform_pair(chance.key_words(key), jnp.arange(rate.shape[0]), changes)
+    key: PRNGKeyArray, worker: Int[Array, "*S"], changes: Int[Array, "*S"], rate: Float[Array, "*S"]
+) -> Float[Array, "*S"]:
+    """How long a worker stays as it is after so many changes: exponential at that rate, +∞ if it is 0."""
+    _, uniform = chance.uniform_pair(chance.key_words(key), worker, changes)
     return jnp.where(rate > 0, -jnp.log1p(-uniform) / jnp.where(rate > 0, rate, 1.0), jnp.inf)

@@ -1,9 +1,11 @@
 """What a step of the farm reports, and what tables make of it."""
 
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-from jaxdlb.game import Column, Sums, Verdict
+from jaxdlb.game import Bound, Column, Sums, Verdict
 
 INTEGERS = ("chunks", "declines", "tasks_done", "tasks_returned", "failures", "joins")
 COUNTS = ("remaining", "outstanding", "present")  # as they are at the end of the step
@@ -63,3 +65,10 @@ COLUMNS: Mapping[str, Column] = {
     "chunks": Column("chunks", "handed out", lambda sums: sums["chunks"]),
     "tasks_returned": Column("tasks returned", METRICS["tasks_returned"], lambda sums: sums["tasks_returned"]),
 }
+
+
+def bounded(names: Iterable[str], unhindered: Any) -> dict[str, Column]:
+    """The columns, of which those named have a bound: what the easier game that is `unhindered` has there."""
+    of = "workers that are served once, the fastest first, and compute to the end"
+    bounds = {name: Bound(unhindered, of, is_least=name != "utility") for name in names}
+    return {name: dataclasses.replace(column, bound=bounds.get(name)) for name, column in COLUMNS.items()}

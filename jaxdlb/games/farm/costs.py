@@ -52,19 +52,19 @@ class Costs:
     ) -> Float[Array, ""]:
         """What `size` ≤ 65,536 tasks cost from an entry of the table on, within 10⁻⁶ of it.
 
-        That is x + ν · (their sum in the table − x).
+        That is (1 − ν) · x + ν · their sum in the table.
         """
         sums = _prefix_sums(self)
         place = place % (len(sums) // 2)
         first, last = jnp.asarray(sums)[place], jnp.asarray(sums)[place + size]
         listed = (last[0] - first[0]) + (last[1] - first[1])
-        return size + settled(noise * (listed - size), size)
+        return settled((1 - noise) * size, size) + settled(noise * listed, size)
 
     def of_each(self, place: Int[Array, ""], noise: Float[Array, ""]) -> Float[Array, " 65536"]:
         """The cost of each of the tasks from an entry of the table on."""
         table = self.table.astype(np.float32)
         listed = jnp.asarray(table)[(place + jnp.arange(MOST_TASKS)) % len(table)]
-        return 1 + noise * (listed - 1)
+        return (1 - noise) + noise * listed
 
 
 @functools.lru_cache(maxsize=8)

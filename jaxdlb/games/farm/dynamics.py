@@ -2,7 +2,9 @@
 
 import dataclasses
 import enum
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
@@ -29,16 +31,19 @@ def sizes(state: State, num_sizes: int) -> Int[Array, " A"]:
 
     Choice k ≥ 2 gives ⌈2^((k − A + 5) / 2) · R / P − 10⁻³⌉, at least 1 and at most L; the last 4 · R / P.
     """
-    choice = np.arange(num_sizes)
+    return _size_of(np.arange(num_sizes), state, num_sizes)
+
+
+def _size_of(choice: Int[np.ndarray, " A"], state: State, num_sizes: int) -> Int[Array, " A"]:
     fair = state.remaining / jnp.maximum(jnp.sum(state.present), 1)
     _, most = state.interval
-    cut = jnp.clip(jnp.ceil(shares(num_sizes) * fair - ROUNDING), 1, jnp.maximum(most, 1)).astype(jnp.int32)
+    cut = jnp.clip(jnp.ceil(shares(choice, num_sizes) * fair - ROUNDING), 1, jnp.maximum(most, 1)).astype(jnp.int32)
     return jnp.where(choice < 2, choice, cut)
 
 
-def shares(num_sizes: int) -> Float[np.ndarray, " A"]:
-    """What each choice takes of the fair share R / P: 4 the last, and each by √2 less than the next; of two no use."""
-    return np.exp2((np.arange(num_sizes) - num_sizes + 5) / 2).astype(np.float32)
+def shares(choice: Int[np.ndarray, " A"], num_sizes: int) -> Float[np.ndarray, " A"]:
+    """What choices beyond 1 take of the fair share R / P: the last 4, each by √2 less than the next."""
+    return np.exp2((choice - num_sizes + 5) / 2).astype(np.float32)
 
 
 def legal(state: State, num_sizes: int) -> Bool[Array, "N A"]:
@@ -47,9 +52,8 @@ def legal(state: State, num_sizes: int) -> Bool[Array, "N A"]:
     The decider may take one task, whatever gives more than the choice before it and, while another worker has a chunk
     in hand, nothing.
     """
-    each = sizes(state, num_sizes)
-    choice = jnp.arange(num_sizes)
-    more = (choice == 1) | ((choice > 1) & (each > jnp.roll(each, 1)))
+    choice = np.arange(num_sizes)
+    more = _size_of(choice, state, num_sizes) > _size_of(choice - 1, state, num_sizes)
     may = jnp.where(choice == 0, jnp.any(state.holds_chunk), more)
     decides = jnp.arange(state.phase.shape[0]) == state.decider
     return jnp.where(decides[:, None], may, choice == 0)
@@ -128,8 +132,9 @@ def next_event(state: State) -> tuple[Float[Array, ""], Int[Array, ""]]:
     first_back = jnp.where(jnp.any(state.waiting), 0.0, _least(state.until_back, state.busy))
     end = jnp.max(jnp.where(state.busy, state.until_back, 0.0))
     serve = jnp.where(state.remaining > 0, jnp.maximum(state.until_free, first_back), end)
-    times = jnp.stack([fail, join, serve])
-    return jnp.maximum(jnp.min(times), 0.0), jnp.argmin(times)
+    least = jnp.minimum(jnp.minimum(fail, join), serve)
+    event = jnp.where(fail == least, Event.FAIL, jnp.where(join == least, Event.JOIN, Event.SERVE))
+    return jnp.maximum(least, 0.0), event
 
 
 def _least(each: Float[Array, " N"], among: Bool[Array, " N"]) -> Float[Array, ""]:
@@ -143,7 +148,7 @@ def pass_time(state: State, elapsed: Float[Array, ""], params: Params) -> State:
     is_back = busy & (until_back <= 0)
     waiting = state.waiting | is_back
     waited = jnp.where(is_back, jnp.abs(until_back), jnp.where(state.waiting, state.waited + elapsed, state.waited))
-    told = jnp.maximum(until_free + waited, 0.0) + params.comm_time * _ahead(waiting, waited)
+    told = jnp.maximum(until_free + waited, 0.0) + params.comm_time * ahead(waiting, waited)
     chunks_done = state.chunks_done + is_back
     weight = jnp.where(is_back, chunks_done, 0)
     return dataclasses.replace(
@@ -165,11 +170,15 @@ def pass_time(state: State, elapsed: Float[Array, ""], params: Params) -> State:
     )
 
 
-def _ahead(waiting: Bool[Array, " N"], waited: Float[Array, " N"]) -> Int[Array, " N"]:
+def ahead(waiting: Bool[Array, " N"], waited: Float[Array, " N"]) -> Int[Array, " N"]:
     """How many requests are served before that of each worker: those that came earlier, then by index."""
     worker = jnp.arange(waiting.shape[0])
-    earlier = (waited > waited[:, None]) | ((waited == waited[:, None]) & (worker < worker[:, None]))
-    return jnp.sum(waiting & earlier, axis=1)
+
+    def count(other: Any, ahead: Int[Array, " N"]) -> Int[Array, " N"]:
+        earlier = (waited[other] > waited) | ((waited[other] == waited) & (other < worker))
+        return ahead + (waiting[other] & earlier)
+
+    return jax.lax.fori_loop(0, waiting.shape[0], count, jnp.zeros_like(worker))  # no array of N² entries
 
 
 def happen(state: State, event: Int[Array, ""], params: Params) -> State:
@@ -177,16 +186,16 @@ def happen(state: State, event: Int[Array, ""], params: Params) -> State:
     num_workers = state.phase.shape[0]
     worker = jnp.arange(num_workers)
     changing = (state.until_change <= 0) & jnp.where(event == Event.FAIL, state.present, ~state.present)
-    changes = (event != Event.SERVE) & (worker == jnp.argmax(changing))
+    changes = (event != Event.SERVE) & (worker == _first(changing))
     fails, joins = changes & (event == Event.FAIL), changes & (event == Event.JOIN)
     lost = jnp.sum(jnp.where(fails, state.chunk_size, 0))
     asks_again = (event != Event.SERVE) & (state.phase == Phase.DECLINED) & ~fails
     in_queue = jnp.sum(state.waiting)
     phase = jnp.where(fails, Phase.ABSENT, jnp.where(joins | asks_again, Phase.WAITING, state.phase))
-    num_changes = state.changes + changes
-    drawn = chances.until_change(state.key, num_changes, phase != Phase.ABSENT, params)
+    drawn = _drawn_anew(state, changes, event, params)
     told = jnp.where(joins, state.until_free + params.comm_time * in_queue, state.until_free)
-    head = jnp.argmax(jnp.where(state.waiting, state.waited, -jnp.inf))
+    longest = jnp.max(jnp.where(state.waiting, state.waited, -jnp.inf))
+    head = _first(state.waiting & (state.waited == longest))
     serves = (event == Event.SERVE) & (state.remaining > 0)
     return dataclasses.replace(
         state,
@@ -197,10 +206,23 @@ def happen(state: State, event: Int[Array, ""], params: Params) -> State:
         told_wait=jnp.where(joins | asks_again, told, state.told_wait),
         chunk_size=jnp.where(fails, 0, state.chunk_size),
         until_change=jnp.where(changes, drawn, state.until_change),
-        changes=num_changes,
+        changes=state.changes + changes,
         decider=jnp.where(serves, head, num_workers),
         over=(event == Event.SERVE) & (state.remaining == 0),
     )
+
+
+def _drawn_anew(state: State, changes: Bool[Array, " N"], event: Int[Array, ""], params: Params) -> Float[Array, ""]:
+    """How long the worker that `changes` now will stay as it is; drawn for it alone, since hashes are dear."""
+    rate = jnp.where(event == Event.FAIL, params.rejoin_rate, params.failure_rate)
+    of_it = [jnp.sum(jnp.where(changes, each, 0)) for each in (jnp.arange(rate.shape[0]), state.changes + 1, rate)]
+    return chances.until_change(state.key, *of_it)
+
+
+def _first(among: Bool[Array, " N"]) -> Int[Array, ""]:
+    """The lowest index, N if there is none; `argmax` takes several times as long."""
+    num = among.shape[0]
+    return jnp.min(jnp.where(among, jnp.arange(num), num))
 
 
 def _put_back(state: State, fails: Bool[Array, " N"], lost: Int[Array, ""]) -> Int[Array, "M 2"]:

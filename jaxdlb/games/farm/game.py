@@ -12,11 +12,12 @@ from jaxdlb import parameters
 from jaxdlb.checks import POSITIVE, POSITIVE_COUNT, Interval
 from jaxdlb.game import Column, TimeStep, mixed_rewards
 from jaxdlb.games.farm import chances, columns, dynamics, generator, utility, views
-from jaxdlb.games.farm.bound import makespan_bound
+from jaxdlb.games.farm.bound import Unhindered, makespan_bound
 from jaxdlb.games.farm.costs import LAWS, Costs
 from jaxdlb.games.farm.dynamics import Event
 from jaxdlb.games.farm.types import Action, Params, Phase, State
 from jaxdlb.games.farm.views import Observation, Row
+from jaxdlb.mechanics import chance
 from jaxdlb.parameters import parameter
 from jaxdlb.spaces import Discrete
 
@@ -83,7 +84,7 @@ class Farm:
 
     @property
     def action_space(self) -> Discrete:
-        return Discrete(self.num_sizes)
+        return Discrete(self.num_sizes, has_codes=True)
 
     @property
     def observation_shapes(self) -> Observation:
@@ -97,7 +98,8 @@ class Farm:
 
     @property
     def columns(self) -> Mapping[str, Column]:
-        return columns.COLUMNS
+        names = ("utility", "makespan") if self.objective == "makespan" else ("makespan",)
+        return columns.bounded(names, Unhindered(self))
 
     def default_params(self, **fields: Any) -> Params:
         """The reference farm at this size, with `fields` replaced; see `generator.make_params`."""
@@ -113,9 +115,10 @@ class Farm:
 
     def reset(self, key: PRNGKeyArray, params: Params) -> tuple[State, TimeStep[Observation]]:
         """The start of an episode: who is there waits by index, and the first of them decides."""
-        place_key, workers_key = jax.random.split(key)
+        place_key, workers_key = chance.fold_in(key, 0), chance.fold_in(key, 1)
         nothing, none = jnp.zeros(self.num_workers), jnp.zeros(self.num_workers, jnp.int32)
         waits = params.join_time == 0
+        until_failure = chances.until_change(workers_key, jnp.arange(self.num_workers), none, params.failure_rate)
         state = State(
             time=jnp.float32(0),
             remaining=params.job,
@@ -129,7 +132,7 @@ class Farm:
             chunk_size=none,
             waited=nothing,
             told_wait=jnp.where(waits, params.comm_time * (jnp.cumsum(waits) - 1), 0.0),
-            until_change=jnp.where(waits, chances.until_change(workers_key, none, waits, params), params.join_time),
+            until_change=jnp.where(waits, until_failure, params.join_time),
             changes=none,
             speed=chances.speeds(workers_key, jnp.float32(0), params),
             weighted_time=nothing,
@@ -193,8 +196,8 @@ class Farm:
         return self.costs.of_each(state.start, params.noise)
 
     def global_state(self, state: State, params: Params) -> Float[Array, " G"]:
-        """The farm as a centralised critic sees it in training, float32 [9 N + 9]; see `views.global_state`."""
-        return views.global_state(state, params)
+        """The farm as a centralised critic sees it in training, float32 [12 N + 13]; see `views.global_state`."""
+        return views.global_state(state, params, self.costs)
 
     def true_observation(self, state: State, params: Params) -> Observation:
         """The observation with the speeds that workers have now, for oracles."""

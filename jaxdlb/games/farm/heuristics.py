@@ -4,6 +4,7 @@ Sizes are exact, by codes beyond the choices of agents. Rules see the row of the
 """
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxdlb.checks import AMOUNT, NON_NEGATIVE, POSITIVE, POSITIVE_COUNT, check_switch
+from jaxdlb.checks import AMOUNT, NON_NEGATIVE, POSITIVE, POSITIVE_COUNT, Interval, check_switch
 from jaxdlb.games.farm.dynamics import ROUNDING
 from jaxdlb.games.farm.types import Action, Params
 from jaxdlb.games.farm.views import Observation, Row
@@ -145,7 +146,7 @@ def _tapered(request: Request, share: Any, floor: Any, probe: Any, decline: Any)
 def _probing_first(request: Request, size: Float[Array, ""], probe: Any, decline: Any) -> Float[Array, ""]:
     """`probe` tasks for who is not measured; if it may `decline`, none for who is too slow to be worth a task."""
     wanted = jnp.where(request.row[Row.MEASURED] > 0, size, probe)
-    return jnp.where((decline > 0) & request.may_decline & request.is_slower_than_the_rest, 0.0, wanted)
+    return jnp.where(decline & request.may_decline & request.is_slower_than_the_rest, 0.0, wanted)
 
 
 @struct.dataclass
@@ -169,7 +170,7 @@ class Heuristic:
         """The memory with the chunk, and the code of the decider, 0 of all others; draws nothing."""
         own, legal = observation.own, observation.legal
         decides = own[:, Row.DECIDES] > 0
-        row = jnp.sum(jnp.where(decides[:, None], own, 0.0), axis=0)
+        row = jnp.where(jnp.any(decides), own[jnp.argmax(decides)], 0.0)
         memory = _in_batch(carry, row)
         request = Request(row, jnp.any(decides & legal[:, 0]), memory, params)
         tasks = self.rule(request, **self.options).astype(jnp.int32)
@@ -214,7 +215,7 @@ _ALLOWED = {
     "least": POSITIVE_COUNT,
     "cv": NON_NEGATIVE,
     "share": POSITIVE,
-    "probe": POSITIVE_COUNT,
+    "probe": Interval(1, 1e9),  # rounded down, so that it can be searched for
     "floor": AMOUNT,
 }
 _numbers = functools.partial(numbers, _ALLOWED)
@@ -243,15 +244,19 @@ def _make_adaptive(share: Any = 0.5, least: Any = 1, probe: Any = 1, decline: An
 
 
 def _make_tapered(share: Any = 0.5, floor: Any = 1.0, probe: Any = 4, decline: Any = False) -> Policy:
-    options = _numbers(share=share, floor=floor, probe=probe) | _switch(decline)
+    options = _numbers(share=share, floor=floor, probe=_whole(probe)) | _switch(decline)
     return Heuristic("tapered", _tapered, options)
 
 
-def _switch(decline: Any) -> dict[str, float]:
-    """The option as 0 or 1; raises ValueError for anything but a truth value."""
-    if decline not in (0.0, 1.0):
-        check_switch("decline", decline)
-    return {"decline": float(decline)}
+def _whole(count: Any) -> Any:
+    """The nearest whole number, for a search that draws any; what is no finite number is left to be refused."""
+    return round(count) if isinstance(count, float) and math.isfinite(count) else count
+
+
+def _switch(decline: Any) -> dict[str, bool]:
+    """The option; raises ValueError for anything but a truth value."""
+    check_switch("decline", decline)
+    return {"decline": bool(decline)}
 
 
 _SIZES = (1, 2, 4, 8, 12, 16, 24, 32)

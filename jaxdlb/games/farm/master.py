@@ -214,7 +214,7 @@ class Master:
         """The tasks that each choice gives to the decider, as in `dynamics.sizes`."""
         present = max(int(np.sum(self._phase != Phase.ABSENT)), 1)
         fair = np.float32(self.remaining) / np.float32(present)
-        cut = np.ceil(shares(self._num_sizes) * fair - np.float32(ROUNDING))
+        cut = np.ceil(shares(np.arange(self._num_sizes), self._num_sizes) * fair - np.float32(ROUNDING))
         sizes = np.clip(cut, 1, max(self._most, 1)).astype(int)
         sizes[:2] = 0, 1
         return sizes

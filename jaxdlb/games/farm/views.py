@@ -7,8 +7,9 @@ from flax import struct
 from jaxtyping import Array, Bool, Float
 
 from jaxdlb.games.farm import dynamics
+from jaxdlb.games.farm.costs import Costs
+from jaxdlb.games.farm.foresight import foresee
 from jaxdlb.games.farm.types import Params, Phase, State
-from jaxdlb.games.farm.utility import ideal_makespan
 
 
 class Row(enum.IntEnum):
@@ -59,10 +60,10 @@ def _others_time(state: State, rate: Float[Array, " N"]) -> Float[Array, " N"]:
     begun = jnp.maximum(-state.until_start, 0.0)
     expected = jnp.maximum(state.until_start, 0.0) + jnp.maximum(state.chunk_size / rate - begun, 0.0)
     expected = jnp.where(state.holds_chunk, expected, 0.0)
-    worker = jnp.arange(rate.shape[0])
-    longest = jnp.argmax(expected)
-    second = jnp.max(jnp.where(worker == longest, 0.0, expected))
-    return jnp.where(worker == longest, second, expected[longest])
+    longest = jnp.max(expected)
+    is_longest = expected == longest
+    second = jnp.max(jnp.where(is_longest, 0.0, expected))
+    return jnp.where(is_longest & (jnp.sum(is_longest) == 1), second, longest)
 
 
 def rows(state: State, params: Params) -> Float[Array, "N 18"]:
@@ -90,7 +91,8 @@ def rows(state: State, params: Params) -> Float[Array, "N 18"]:
         Row.SPEED: nothing,
         Row.TOTAL_SPEED: nothing,
     }
-    return jnp.stack([jnp.broadcast_to(columns[each], rate.shape).astype(jnp.float32) for each in Row], axis=-1)
+    # transposed, since columns of one entry a row are stacked one entry at a time
+    return jnp.stack([jnp.broadcast_to(columns[each], rate.shape).astype(jnp.float32) for each in Row]).T
 
 
 def observe(state: State, params: Params, num_sizes: int) -> Observation:
@@ -109,11 +111,11 @@ def _total_speed(state: State) -> Float[Array, ""]:
     return jnp.sum(jnp.where(state.present, state.speed, 0.0))
 
 
-def global_state(state: State, params: Params) -> Float[Array, " G"]:
-    """What a centralised critic may see: nine numbers of each worker, then nine of the farm; G = 9 N + 9.
+def global_state(state: State, params: Params, costs: Costs) -> Float[Array, " G"]:
+    """What a centralised critic may see, float32 [12 N + 13].
 
-    Among them is the time that all speeds together need for what is not done, 0 if nobody is there. The last two are
-    the ideal makespan, in which rewards are counted, and that time in ideal makespans.
+    Nine numbers of each worker, then seven of the farm, the last but one of which is the time that all speeds together
+    need for what is not done, 0 if nobody is there; then what is foreseen (`foresight`).
     """
     busy = state.busy
     until_back = jnp.where(busy, state.until_back, 0.0)
@@ -123,7 +125,6 @@ def global_state(state: State, params: Params) -> Float[Array, " G"]:
     total = _total_speed(state)
     work = state.remaining * params.task_time + jnp.sum(until_back * state.speed)
     left = jnp.where(total > 0, work / jnp.where(total > 0, total, 1.0), 0.0)
-    ideal = ideal_makespan(params)
     farm = [
         state.remaining,
         state.until_free,
@@ -132,8 +133,7 @@ def global_state(state: State, params: Params) -> Float[Array, " G"]:
         total,
         left,
         jnp.max(until_back),
-        ideal,
-        left / ideal,
     ]
-    numbers = [jnp.stack([column.astype(jnp.float32) for column in each], axis=-1).ravel()]
-    return jnp.concatenate([*numbers, jnp.stack([jnp.asarray(number, jnp.float32) for number in farm])])
+    of_workers = jnp.stack([column.astype(jnp.float32) for column in each], axis=-1).ravel()
+    of_farm = jnp.stack([jnp.asarray(number, jnp.float32) for number in farm])
+    return jnp.concatenate([of_workers, of_farm, foresee(state, params, costs)])
