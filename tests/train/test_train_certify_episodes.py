@@ -64,7 +64,7 @@ def test_the_policy_of_eight_workers_is_certified_on_two_beside_rules_and_the_op
     for name, makespan in (("optimum", 4), ("static", 6.5)):
         assert lines[name]["columns"]["makespan"]["mean"] == pytest.approx(makespan, rel=1e-6)
         assert lines[name]["gap"] == pytest.approx(makespan / 4 - 1, abs=1e-6)
-    assert lines["adaptive_weighted_factoring(decline=0, least=1, probe=4, share=1)"]["kind"] == "heuristic"
+    assert lines["adaptive_weighted_factoring(least=1, probe=4, share=1)"]["kind"] == "heuristic"
     for name in ("learned", "learned(greedy)"):
         assert lines[name]["kind"] == "learned" and lines[name]["gap"] > 0
         assert f"{name} is not near-optimal, {100 * lines[name]['gap']:.3f}% behind the optimum." in outcome.out

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxdlb.checks import AMOUNT, NON_NEGATIVE, POSITIVE, POSITIVE_COUNT, Interval, check_switch
+from jaxdlb.checks import AMOUNT, NON_NEGATIVE, POSITIVE, POSITIVE_COUNT, check_switch
 from jaxdlb.games.farm.dynamics import ROUNDING
 from jaxdlb.games.farm.types import Action, Params
 from jaxdlb.games.farm.views import Observation, Row
@@ -215,7 +215,7 @@ _ALLOWED = {
     "least": POSITIVE_COUNT,
     "cv": NON_NEGATIVE,
     "share": POSITIVE,
-    "probe": Interval(1, 1e9),  # rounded down, so that it can be searched for
+    "probe": POSITIVE_COUNT,
     "floor": AMOUNT,
 }
 _numbers = functools.partial(numbers, _ALLOWED)
