@@ -138,7 +138,7 @@ class Workers:
             while True:
                 yield self._noted(self._events.get_nowait())
 
-    def wait_for(self, count: int, timeout: float = 60.0) -> None:
+    def wait_for(self, count: int, timeout: float = 300.0) -> None:
         """Wait until so many are there; between jobs alone, since results are dropped.
 
         Raises:
@@ -202,6 +202,7 @@ class Workers:
     def _start(self, opening: contextlib.ExitStack, count: int) -> None:
         distributed = _engine()
         opening.enter_context(_without_main())
+        opening.enter_context(_patient())
         folder = opening.enter_context(tempfile.TemporaryDirectory(prefix="jaxdlb-", ignore_cleanup_errors=True))
         self._cluster = opening.enter_context(
             distributed.LocalCluster(
@@ -370,6 +371,15 @@ def _without_main() -> Iterator[None]:
         yield
     finally:
         spawn.get_preparation_data = usual
+
+
+@contextlib.contextmanager
+def _patient() -> Iterator[None]:
+    """A worker that was killed is waited for, however slow the machine; the engine would give up after 15 s."""
+    import dask
+
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"}):
+        yield
 
 
 def _engine() -> Any:
