@@ -8,8 +8,9 @@ says. `kill` ends so many worker processes in the middle of each job, and `join`
 accepted once all the same, and that is checked. Prints makespans with their intervals, and by how much they differ from
 the best rule's in the same repetitions, and writes them (live.md, live.json), with calibration.json, into `output`.
 
-Exit status: 0 when all went well; 1 when workers were gone for good; 2 when something given is wrong, of which one line
-on stderr says what, and then nothing has been written.
+Exit status: 0 when all went well; 1 when workers were gone for good; 2 when something given is wrong; 130 or 143 when
+SIGINT (Ctrl-C) or SIGTERM asked to stop. One line on stderr says what, nothing has been written then, and no process
+that was started is left.
 """
 
 import contextlib
@@ -28,15 +29,15 @@ from jaxdlb import checkpoint
 from jaxdlb.checks import COUNT, POSITIVE, POSITIVE_COUNT, Interval, check_array, check_whole
 from jaxdlb.live import PolicyAlgorithm, calibration, engine, run
 from jaxdlb.live import master as masters
-from jaxdlb.live.calibration import Calibration
+from jaxdlb.live.calibration import Calibration, TooFewError
 from jaxdlb.live.engine import Workers
-from jaxdlb.live.run import LiveFarm, Outcome
+from jaxdlb.live.run import LiveFarm, NobodyThereError, Outcome, TaskFailedError
 from jaxdlb.live.speeds import AS_THEY_ARE, ByQuota, ByWork, Speeds
 from jaxdlb.parameters import declarations
 from jaxdlb.policies import Policy
 from jaxdlb.writing import write_whole
 
-from . import build, cli, compose, live_table, players, provenance, run_folder, signals
+from . import build, cli, compose, errors, live_table, players, provenance, run_folder, signals
 
 QUOTAS = "cgroup"
 _RATIOS = (1.0, 2.0, 3.0, 5.0)  # of quotas, where nothing is said
@@ -108,21 +109,19 @@ def execute(plan: Plan) -> None:
     """Do the jobs, print and write.
 
     Raises:
-        run.NobodyThereError: workers were gone for good.
+        errors.Refusal: no scheduler answers at the address that was given, or it has no workers.
+        cli.FailedError: workers were gone for good, or one could not do a task.
         StoppedError: a signal asked to stop; no process is left behind.
     """
-    settings = plan.settings
-    with signals.Signals(), Workers(settings.workers, plan.speeds) as workers:
-        workers.wait_for(_wanted(settings, workers))
-        measured = plan.calibration or _calibrated(plan, workers)
-        params = measured.params(plan.game, settings.job)
-        teams = {each.name: PolicyAlgorithm(each, plan.game, params, settings.seed) for each in plan.policies}
-        outcomes: Mapping[str, list[Outcome]] = {name: [] for name in teams}
-        for repetition in range(settings.repetitions):
-            for name in _turns(list(teams), repetition):
-                outcome = _job(plan, repetition, teams[name], workers, measured)
-                outcomes[name].append(outcome)
-                _say(f"{repetition + 1} of {settings.repetitions}, {name}: {outcome.makespan:.2f} s")
+    with signals.Signals(), contextlib.ExitStack() as stack:
+        with errors.refusals():
+            workers = stack.enter_context(Workers(plan.settings.workers, plan.speeds))
+            workers.wait_for(_wanted(plan.settings, workers))
+        try:
+            measured = plan.calibration or _calibrated(plan, workers)
+            outcomes = _outcomes(plan, workers, measured)
+        except (NobodyThereError, TaskFailedError, TooFewError, TimeoutError) as error:
+            raise cli.FailedError(str(error)) from error
     _write(plan, measured, outcomes)
 
 
@@ -202,12 +201,18 @@ def _game(settings: LiveSettings) -> Any:
 
 
 def _wanted(settings: LiveSettings, workers: Workers) -> int:
-    """How many workers there are to be before a job: elsewhere those that are there."""
+    """How many workers there are to be before a job: elsewhere those that are there.
+
+    Raises:
+        ValueError: there are none elsewhere.
+    """
     if workers.is_local:
         return int(settings.workers)
     time.sleep(1)
     for _ in workers.events(0.001):
         pass
+    if not workers.names:
+        raise ValueError(f"workers is {settings.workers!r}; it must be the address of a scheduler that has some")
     return len(workers.names)
 
 
@@ -224,6 +229,20 @@ def _tasks(plan: Plan, random: np.random.Generator, count: int) -> list[tuple[in
     turns = plan.speeds.turns if isinstance(plan.speeds, ByWork) else 1.0
     seconds = random.lognormal(np.log(settings.task_seconds / turns) - spread**2 / 2, spread, count)
     return list(enumerate(seconds.tolist()))
+
+
+def _outcomes(plan: Plan, workers: Workers, measured: Calibration) -> Mapping[str, list[Outcome]]:
+    """All jobs of each policy, by its name."""
+    settings = plan.settings
+    params = measured.params(plan.game, settings.job)
+    teams = {each.name: PolicyAlgorithm(each, plan.game, params, settings.seed) for each in plan.policies}
+    outcomes: Mapping[str, list[Outcome]] = {name: [] for name in teams}
+    for repetition in range(settings.repetitions):
+        for name in _turns(list(teams), repetition):
+            outcome = _job(plan, repetition, teams[name], workers, measured)
+            outcomes[name].append(outcome)
+            _say(f"{repetition + 1} of {settings.repetitions}, {name}: {outcome.makespan:.2f} s")
+    return outcomes
 
 
 def _turns(names: list[str], repetition: int) -> list[str]:

@@ -17,6 +17,10 @@ from jaxdlb.writing import write_whole
 _NEVER = 1e9  # when workers join that are not there
 
 
+class TooFewError(ValueError):
+    """A worker has computed no task by which it could be measured."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Calibration:
     """Workers, tasks and master, measured; a policy is told times in units of `task_seconds`, as it was trained."""
@@ -76,11 +80,11 @@ def measured(task_seconds: Mapping[str, Sequence[float]], empty_seconds: Sequenc
     """From how long each worker computed at single tasks, and how long empty chunks took there and back.
 
     Raises:
-        ValueError: a worker that has not computed a task, or nothing measured at all.
+        TooFewError: a worker that has not computed a task, or nothing measured at all.
     """
     idle = [name for name, each in task_seconds.items() if not each]
     if idle or not task_seconds:
-        raise ValueError(f"tasks are too few to calibrate by; worker {idle[0] if idle else 0!r} has computed none")
+        raise TooFewError(f"tasks are too few to calibrate by; worker {idle[0] if idle else 0!r} has computed none")
     means = np.array([np.mean(each) for each in task_seconds.values()])
     relative = np.concatenate([np.asarray(each) / np.mean(each) for each in task_seconds.values()])
     slowest = float(means.max())

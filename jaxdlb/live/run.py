@@ -251,7 +251,7 @@ def calibrate(tasks: Sequence[Any], function: Callable[[Any], Any], workers: Wor
     The way of a chunk is the median of the empty ones, sent one by one. Ten tasks for each worker or more will do.
 
     Raises:
-        ValueError: too few tasks for each worker to get one.
+        TooFewError: too few tasks for each worker to get one; a ValueError.
         TaskFailedError: the function raised.
     """
     empty = [_empty_chunk(name, workers) for name in _in_turn(workers.names, _EMPTY_CHUNKS)]
