@@ -137,8 +137,8 @@ def registries(monkeypatch):
 
 @pytest.mark.parametrize("page", pages_with("python"))
 def test_the_python_of_a_page_runs_from_top_to_bottom(page, here, registries, monkeypatch):
-    module = types.ModuleType("page")
-    monkeypatch.setitem(sys.modules, "page", module)  # where dataclasses look their annotations up
+    module = types.ModuleType("__main__")  # a script, whose functions are sent to other processes as they are
+    monkeypatch.setitem(sys.modules, "__main__", module)  # where dataclasses look their annotations up
     for block in blocks(page, "python"):
         code = "\n" * (block.line - 1) + filled_in(block.text)
         exec(compile(code, name_of(page), "exec"), module.__dict__)
