@@ -8,24 +8,21 @@ import asyncio
 import concurrent.futures
 import contextlib
 import dataclasses
-import functools
 import importlib.util
 import itertools
 import os
-import pickle
 import queue
 import re
 import signal
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import spawn
-from types import ModuleType
-from typing import Any
+from multiprocessing import resource_tracker, spawn
+from typing import Any, TypeVar
 
-from jaxdlb.checks import check_size, check_type, shown
+from jaxdlb.checks import check_size
+from jaxdlb.live.sending import Sent, sent_compute
 from jaxdlb.live.speeds import AS_THEY_ARE, ByWork, Speeds
 
 EXTRA = "distributed is not installed; pip install 'jaxdlb[live]' brings it"
@@ -66,6 +63,7 @@ class Computed:
 
 
 Event = Joined | Left | Computed
+Opened = TypeVar("Opened")
 
 
 def is_installed() -> bool:
@@ -154,12 +152,12 @@ class Workers:
             self._indices.pop(name, None)
         self._leaving.clear()
 
-    def send(self, name: str, function: "Sent", tasks: Sequence[Any]) -> str:
+    def send(self, name: str, function: Sent, tasks: Sequence[Any]) -> str:
         """Have a worker compute the tasks of a chunk, in their order; its number comes back in a `Computed`."""
         chunk = f"chunk-{os.getpid()}-{next(_NUMBERS)}"
         turns = self._speeds.repeats(self._indices[name])
         future = self._client.submit(
-            _sent_compute(),
+            sent_compute(),
             function,
             tasks,
             turns,
@@ -200,23 +198,10 @@ class Workers:
         self.wait_for(count)
 
     def _start(self, opening: contextlib.ExitStack, count: int) -> None:
-        distributed = _engine()
         opening.enter_context(_without_main())
         opening.enter_context(_patient())
         folder = opening.enter_context(tempfile.TemporaryDirectory(prefix="jaxdlb-", ignore_cleanup_errors=True))
-        self._cluster = opening.enter_context(
-            distributed.LocalCluster(
-                n_workers=count,
-                threads_per_worker=1,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                worker_dashboard_address="127.0.0.1:0",
-                local_directory=folder,
-                memory_limit=None,
-                silence_logs=50,
-            )
-        )
-        self._client = opening.enter_context(distributed.Client(self._cluster, set_as_default=False))
+        self._cluster, self._client = opening.enter_context(_unheard(lambda: _local(count, folder)))
         self._indices = {str(name): name for name in range(count)}
         self._cluster.sync(self._attach)
         self.wait_for(count)
@@ -294,63 +279,6 @@ class Workers:
         return self._cluster
 
 
-class Sent:
-    """A function as other processes get it, which need not have what it is made of installed.
-
-    Raises:
-        ValueError: it cannot be sent.
-    """
-
-    def __init__(self, function: Callable[..., Any], *, by_value: ModuleType | None = None) -> None:
-        import cloudpickle
-
-        check_type("function", function, Callable, "a function")  # type: ignore[arg-type]
-        try:
-            with contextlib.ExitStack() as stack:
-                if by_value is not None:
-                    cloudpickle.register_pickle_by_value(by_value)
-                    stack.callback(cloudpickle.unregister_pickle_by_value, by_value)
-                self._pickled = cloudpickle.dumps(function)
-        except Exception as error:
-            raise ValueError(
-                f"function is {shown(function)}; it must be one that can be sent to other processes ({error})"
-            ) from None
-
-    def __call__(self, *given: Any) -> Any:
-        raise AssertionError("what arrives is the function itself")
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return pickle.loads, (self._pickled,)
-
-
-@functools.cache
-def _sent_compute() -> Sent:
-    """What workers run, by value: they need not have this library."""
-    return Sent(_compute, by_value=sys.modules[__name__])
-
-
-def _compute(function: Any, tasks: Any, turns: int, chunk: str) -> tuple[list[Any], float, str | None]:
-    """On a worker: the results, how long they took, and what failed."""
-    import time
-    import traceback
-
-    import distributed
-
-    known = distributed.get_worker().state.tasks
-    results: list[Any] = []
-    began = time.perf_counter()
-    for task in tasks:
-        try:
-            for _ in range(turns):
-                result = function(task)
-        except Exception:
-            return results, time.perf_counter() - began, traceback.format_exc()
-        results.append(result)
-        if chunk not in known or known[chunk].state == "cancelled":
-            break
-    return results, time.perf_counter() - began, None
-
-
 @contextlib.contextmanager
 def _without_main() -> Iterator[None]:
     """Worker processes do not import the program that starts them, since all that they run is sent to them.
@@ -375,11 +303,65 @@ def _without_main() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _patient() -> Iterator[None]:
-    """A worker that was killed is waited for, however slow the machine; the engine would give up after 15 s."""
+    """However slow this machine is, its workers are gone if their processes are, and those that come again are awaited.
+
+    The engine would give up whoever is silent for some minutes, and whoever is not back after 15 s.
+    """
     import dask
 
-    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"}):
+    settings = {
+        "distributed.scheduler.worker-ttl": None,
+        "distributed.deploy.lost-worker-timeout": "1 day",
+        "distributed.comm.timeouts.connect": "10 minutes",
+    }
+    with dask.config.set(settings):
         yield
+
+
+@contextlib.contextmanager
+def _local(count: int, folder: str) -> Iterator[tuple[Any, Any]]:
+    """A cluster of so many processes on this machine, and what talks to it."""
+    distributed = _engine()
+    with (
+        distributed.LocalCluster(
+            n_workers=count,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
+            local_directory=folder,
+            memory_limit=None,
+            silence_logs=50,
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield cluster, client
+
+
+@contextlib.contextmanager
+def _unheard(make: Callable[[], contextlib.AbstractContextManager[Opened]]) -> Iterator[Opened]:
+    """Enter what is made in a thread that hears no SIGINT, as then do none of the threads and processes begun there.
+
+    So Ctrl-C, of which a terminal tells all processes, is this program's to answer. While something is half made it is
+    not interrupted, but left as soon as it is whole.
+    """
+
+    def entered() -> tuple[contextlib.ExitStack, Opened]:
+        resource_tracker.ensure_running()  # which, where it has to begin, has its thread hear signals again
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        stack = contextlib.ExitStack()
+        return stack, stack.enter_context(make())
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        future = pool.submit(entered)
+        try:
+            stack, opened = future.result()
+        except BaseException:
+            if future.exception() is None:  # once it is whole
+                future.result()[0].close()
+            raise
+    with stack:
+        yield opened
 
 
 def _engine() -> Any:

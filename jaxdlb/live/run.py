@@ -11,9 +11,10 @@ from jaxdlb import games
 from jaxdlb.live import calibration as calibrations
 from jaxdlb.live import master as masters
 from jaxdlb.live.calibration import Calibration
-from jaxdlb.live.engine import Computed, Event, Joined, Left, Sent, Workers
+from jaxdlb.live.engine import Computed, Event, Joined, Left, Workers
 from jaxdlb.live.master import Chunk
 from jaxdlb.live.policy_team import PolicyAlgorithm
+from jaxdlb.live.sending import Sent
 from jaxdlb.live.session import Seats, Session
 from jaxdlb.policies import Policy
 

@@ -1,16 +1,21 @@
 """Jobs on real processes through the command line: what is written, and what is refused."""
 
+import contextlib
 import json
 import os
+import signal
+import subprocess
+import sys
 
 import jax
 import pytest
 from command_line import assert_refused
+from processes import quick_environment
 
 import jaxdlb
 from jaxdlb import checkpoint, learners
 from jaxdlb.learners import IPPOConfig
-from jaxdlb.live import calibration, engine, speeds
+from jaxdlb.live import NobodyThereError, calibration, engine, speeds
 from jaxdlb.networks import NetworkConfig
 from train import live_farm, live_table
 
@@ -122,3 +127,54 @@ def test_what_is_not_installed_or_not_permitted_is_said(live, monkeypatch, tmp_p
     assert_refused(live(RULES, "speeds=cgroup"), other)
     monkeypatch.setattr(engine, "is_installed", lambda: False)
     assert_refused(live(RULES), "distributed is not installed; pip install 'jaxdlb[live]' brings it")
+
+
+def test_a_scheduler_that_does_not_answer_is_refused(live, monkeypatch):
+    monkeypatch.setattr(engine, "CONNECT_SECONDS", 0.3)
+    sentence = "workers is 'tcp://127.0.0.1:1'; it must be the address of a scheduler ("
+    assert_refused(live(RULES, "workers=tcp://127.0.0.1:1"), sentence)
+
+
+def test_workers_that_are_gone_for_good_end_it_in_a_sentence(live, here, monkeypatch):
+    calibration.guessed(4).save(here / "measured.json")
+
+    class Gone(contextlib.nullcontext):
+        is_local, names = True, ()
+
+        def __init__(self, *given):
+            super().__init__(self)
+
+        def wait_for(self, count):
+            assert count == 4
+
+    def job(*given):
+        raise NobodyThereError(60.0, live_farm.Outcome(2000))
+
+    monkeypatch.setattr(live_farm, "Workers", Gone)
+    monkeypatch.setattr(live_farm, "_job", job)
+    outcome = live(RULES, "calibration=measured.json")
+    assert (outcome.status, outcome.out) == (1, "")
+    assert outcome.err == "no worker has been there for 60 s; 0 tasks are done\n"
+    assert {path.name for path in here.iterdir()} == {"measured.json"}
+
+
+def session_of(pid):
+    """Of a process that is there; None of one that merely waits to be noticed."""
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/stat") as file:
+        state, _, _, session, *_ = file.read().rpartition(")")[2].split()
+        return int(session) if state != "Z" else None
+
+
+def test_ctrl_c_ends_everything_with_a_sentence(here):
+    """A terminal tells all processes of it, those of workers too."""
+    command = [sys.executable, "-m", "train.live_farm", RULES, "workers=1", "task_seconds=10"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=quick_environment(), start_new_session=True, **pipes) as process:
+        assert process.stderr.readline() == "measuring workers and tasks\n"
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=300)
+    assert (process.returncode, out) == (130, "")
+    assert err == "SIGINT: stopping; once more to stop at once\n"
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    assert process.pid not in map(session_of, pids)
+    assert list(here.iterdir()) == []
