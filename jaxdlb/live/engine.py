@@ -309,6 +309,7 @@ def _patient() -> Iterator[None]:
     """
     import dask
 
+    _engine()  # with which its own settings come, in whose place these are for a while
     settings = {
         "distributed.scheduler.worker-ttl": None,
         "distributed.deploy.lost-worker-timeout": "1 day",
