@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from jaxdlb import games
-from jaxdlb.checks import shown
 from jaxdlb.live.master import playable
 from jaxdlb.writing import write_whole
 
@@ -68,7 +67,7 @@ def load(path: str | os.PathLike[str]) -> Calibration:
             return found
     except (ValueError, KeyError, TypeError):
         pass
-    raise ValueError(f"calibration is {shown(str(path))}; it must be a file that a calibration was saved in")
+    raise ValueError(f"calibration is {str(path)!r}; it must be a file that a calibration was saved in")
 
 
 def guessed(num_workers: int) -> Calibration:
