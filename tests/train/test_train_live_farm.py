@@ -63,7 +63,7 @@ def test_jobs_are_played_in_turn_and_compared(live, here, trained):
         assert len(row["makespans"]) == 2 and row["failures"] == 1 and row["chunks"] >= 2
         assert 0 <= row["idle"] < 1 and 0 <= row["communicating"] < 1
         assert sum(row["makespans"]) / 2 == pytest.approx(row["makespan"]["mean"])
-    assert calibration.load(folder / "calibration.json").speeds[0] == 1
+    assert min(calibration.load(folder / "calibration.json").speeds) == 1  # the slowest as it was measured
     assert str(here) not in json.dumps(told)
 
 
