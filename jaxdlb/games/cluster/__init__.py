@@ -1,0 +1,18 @@
+"""Heterogeneous scheduling: tasks with deadlines and demands are placed on uneven nodes."""
+
+from jaxdlb.game import Entry, Lengths
+from jaxdlb.games.cluster.game import Cluster
+from jaxdlb.games.cluster.generator import SHORTHANDS
+from jaxdlb.games.cluster.heuristics import HEURISTICS
+from jaxdlb.games.cluster.types import Action, Params, State
+from jaxdlb.games.cluster.views import Observation
+
+ENTRY = Entry(
+    game=Cluster,
+    params=Params,
+    heuristics=HEURISTICS,
+    shorthands=SHORTHANDS,
+    lengths=Lengths(2000, warmup=400),
+)
+
+__all__ = ["ENTRY", "Action", "Cluster", "Observation", "Params", "State"]
