@@ -16,7 +16,7 @@ import numpy as np
 from jaxdlb.games.cluster import Cluster, Replay
 from reference import cluster as reference
 
-STEPS, CLUSTERS = 14, 240
+STEPS, CLUSTERS = 14, 400
 NEVER = 1e9
 _BEYOND = (-(2**31), -1, 2**31 - 1)
 
@@ -199,7 +199,7 @@ def chance_of(game: Cluster, made: Played, which: int) -> reference.Chance:
     power = np.asarray(p.idle_power)
     for t in range(len(states.step)):
         first, clock = int(states.index[t]), int(states.clock[t])
-        window = window_of(made.at(states, t))
+        window = awaited_of(made.at(states, t))
         factor_then = float(made.factor[which, max(t - 1, 0)])
         for j, (arrives, task) in enumerate(window):
             seen.setdefault(first + j, dataclasses.replace(task, number=first + j))
@@ -226,8 +226,8 @@ def chance_of(game: Cluster, made: Played, which: int) -> reference.Chance:
     return reference.Chance(task, lambda k: rows["gap"][row(k)].item(), candidates.__getitem__, factors.__getitem__)
 
 
-def window_of(state: Any) -> list[tuple[float, reference.Task]]:
-    """The window: when each arrives, and what it is; the numbers of its tasks are their places."""
+def awaited_of(state: Any) -> list[tuple[float, reference.Task]]:
+    """The window of a state: when each task arrives, and what it is; its number is its place."""
     window = state.window
     leaves = (window.run_time, window.cores, window.memory, window.task_class)
     rows = zip(*(leaf.tolist() for leaf in leaves), strict=True)
@@ -241,7 +241,7 @@ def cluster_of(p: reference.Facts, chance: reference.Chance, state: Any) -> refe
     cluster.index, cluster.clock, cluster.step = int(state.index), int(state.clock), int(state.step)
     cluster.over = bool(state.over)
     cluster.window = [
-        reference.Awaited(chance.task(cluster.index + j), arrives) for j, (arrives, _) in enumerate(window_of(state))
+        reference.Awaited(chance.task(cluster.index + j), arrives) for j, (arrives, _) in enumerate(awaited_of(state))
     ]
     for i, node in enumerate(cluster.nodes):
         node.idle_for, node.wake_in = float(state.idle_for[i]), float(state.wake_in[i])
@@ -278,12 +278,23 @@ def arrays_of(cluster: reference.Cluster) -> dict[str, np.ndarray]:
     }
 
 
-def is_near(found: Any, expected: Any, tolerance: float = 1e-4) -> bool:
-    """Whether numbers agree as far as float32 can tell after some steps; infinities must be the same."""
+def window_of(cluster: reference.Cluster) -> dict[str, np.ndarray]:
+    """The window, by the names that the game's has."""
+    window = cluster.window
+    return {
+        "arrives": np.array([each.arrives for each in window]),
+        "run_time": np.array([each.task.run_time for each in window]),
+        "cores": np.array([each.task.cores for each in window]),
+        "memory": np.array([each.task.memory for each in window]),
+        "task_class": np.array([each.task.rank for each in window]),
+    }
+
+
+def is_near(found: Any, expected: Any, tolerance: float = 1e-4) -> np.ndarray:
+    """Which numbers agree as far as float32 can tell after some steps; infinities must be the same."""
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
-    same = found == expected
     with np.errstate(invalid="ignore"):
-        return bool(np.all(same | (np.abs(found - expected) <= tolerance * (1 + np.abs(expected)))))
+        return (found == expected) | (np.abs(found - expected) <= tolerance * (1 + np.abs(expected)))
 
 
 def isolated(value: float) -> bool:

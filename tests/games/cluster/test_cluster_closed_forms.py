@@ -126,3 +126,25 @@ def test_tasks_follow_their_laws():
     ranks = np.array([each.argsort().argsort() for each in attributes])
     correlations = np.corrcoef(ranks) - np.eye(5)
     assert np.abs(correlations).max() < 4.5 / np.sqrt(num)
+
+
+def test_candidates_are_drawn_evenly_each_by_itself():
+    """Within 4.5 standard errors of each share."""
+    game = Cluster(num_nodes=5, num_dispatchers=64, num_candidates=4, max_tasks=1)
+    params = game.default_params(memory=64, idle_power=range(1, 6), arrival_rate=1e5)
+    nobody = jnp.zeros(64, jnp.int32)
+
+    def see(key):
+        state, _ = game.reset(key, params)
+        return game.step(key, state, nobody, params)[1].observation
+
+    seen = jax.jit(jax.vmap(see))(jax.random.split(jax.random.key(3), 100))
+    assert (seen.own[..., 0] == 1).all()
+    node = np.asarray(seen.peers[..., 3]).reshape(-1, 4)
+    error = 4.5 * np.sqrt(0.2 * 0.8 / len(node))
+    for place in range(4):
+        for each in range(1, 6):
+            assert abs(np.mean(node[:, place] == each) - 0.2) < error
+        for other in range(place):
+            assert abs(np.mean(node[:, place] == node[:, other]) - 0.2) < error
+    assert abs(np.mean(node[1:] == node[:-1]) - 0.2) < error / 2

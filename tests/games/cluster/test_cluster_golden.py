@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from jaxdlb.games.cluster import Cluster
 from reference import cluster as reference
-from reference.cluster_episodes import replay, rules_of, window_of
+from reference.cluster_episodes import replay, rules_of
 
 TASKS = {  # the four that are stated, then others at the same instant, until the mean gap is 1
     "gap": [0, 0, 3, 20] + [0] * 19,
@@ -101,8 +101,8 @@ def by_the_game(max_tasks=3):
         made.append(
             {
                 "peers": np.asarray(peers),
-                "window_before": [arrives for arrives, _ in window_of(before)],
-                "window": [arrives for arrives, _ in window_of(state)],
+                "window_before": before.window.arrives.tolist(),
+                "window": state.window.arrives.tolist(),
                 "nodes": [
                     [{name: float(getattr(state, name)[i, q]) for name in HELD} for q in slots]
                     for i, slots in enumerate(there)

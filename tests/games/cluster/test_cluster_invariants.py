@@ -14,8 +14,8 @@ KINDS = ("", *(f"_{each}" for each in CLASSES))
 SLOT_FIELDS = ("left", "task_cores", "task_memory", "task_class", "age", "due", "arrives", "number")
 
 # Long episodes: of each pair of one cluster and one key under two policies, which reach the end.
-PAIRS, LONG, TASKS = 24, 160, 40
-FINITE = Cluster(6, 3, 2, 3, episode_tasks=TASKS)
+PAIRS, LONG, TASKS = 24, 200, 40
+FINITE = Cluster(6, 3, 2, 6, episode_tasks=TASKS)
 WATTS = 7.0  # that work of one core at speed 1 takes on every node
 
 
@@ -30,11 +30,13 @@ def long_played():
 
 
 def finite_cluster(draws):
-    """A random cluster that can take every task somewhere, in which work takes the same energy on every node."""
+    """A random cluster that can take every task, in which work takes the same energy on every node."""
     params = random_cluster(FINITE, draws, exact=False)
+    cores = params.cores + 2
     return params.replace(
-        dynamic_power=WATTS * params.cores * params.speed,
-        cores=params.cores,
+        cores=cores,
+        memory=params.memory + 8,
+        dynamic_power=WATTS * cores * params.speed,
         arrival_rate=0.5 * params.arrival_rate,
         horizon=jnp.int32(10_000),
     )
