@@ -16,7 +16,7 @@ from typing import Any
 Facts = dict[str, Any]
 
 CLASSES = ("production", "batch", "best_effort")
-BY_CLASS = ("arrivals", "drops", "completions", "on_time", "missed", "completion_time")
+BY_CLASS = ("arrivals", "drops", "completions", "on_time", "missed", "completion_time", "presence")
 TOLERANCE = 1e-6  # GB, where memory must fit
 
 
@@ -150,7 +150,8 @@ class Slot:
 
     energy: float  # J
     use: float
-    presence: float  # s, of all tasks
+    added: list[tuple[Task, float]]  # J that each running task added
+    presence: list[tuple[Task, float]]  # s, of each task
     completed: list[tuple[Held, float]]  # each with its completion time
     missed: list[Task]
     on_time: list[Task]
@@ -219,7 +220,7 @@ def place(p: Facts, chance: Chance, cluster: Cluster, choices: list[int], facts:
         if node is None:
             facts["dropped"].append(task)
             continue
-        facts["waits"] += -awaited.arrives
+        facts["waits"].append((task, -awaited.arrives))
         age = -awaited.arrives
         due = max(deadline(p, task) - age, 0.0)
         held = Held(task, left=task.run_time, age=age, due=due, arrives=node.delay(task))
@@ -257,7 +258,7 @@ def pass_slot(p: Facts, node: Node, margins: list[float]) -> Slot:
     margins.append(abs(node.idle_for - p["sleep_after"]))
     admit(node, slot, margins)
     share, rate = node.share, node.rate
-    happened = Slot(node.idle_power * slot * (p["sleep_power"] if slept else 1.0), 0.0, 0.0, [], [], [])
+    happened = Slot(node.idle_power * slot * (p["sleep_power"] if slept else 1.0), 0.0, [], [], [], [], [])
     used = 0.0  # core-seconds
     for place, each in enumerate(node.slots):
         if each is None:
@@ -266,9 +267,11 @@ def pass_slot(p: Facts, node: Node, margins: list[float]) -> Slot:
         done = each.running and each.left <= rate * (slot - begins)
         instant = begins + each.left / rate if done else slot
         if each.running:
-            used += each.task.cores * share * (instant - begins)
+            worked = each.task.cores * share * (instant - begins)
+            used += worked
+            happened.added.append((each.task, node.dynamic_power * worked / node.cores))
             margins.append(abs(each.left - rate * (slot - begins)))
-        happened.presence += instant
+        happened.presence.append((each.task, instant))
         if each.due >= 0:
             margins.extend((abs(instant - each.due), unless_exact(each.due)))
         if each.due >= 0 and instant > each.due:
@@ -297,7 +300,7 @@ def pass_slot(p: Facts, node: Node, margins: list[float]) -> Slot:
 def step(p: Facts, chance: Chance, before: Cluster, choices: list[int]) -> tuple[Cluster, Facts]:
     """What a step makes of a cluster, and what happened in it."""
     cluster = before.copy()
-    facts: Facts = {"arrived": [], "dropped": [], "waits": 0.0, "margins": [math.inf], "slots": [], "elapsed": 0.0}
+    facts: Facts = {"arrived": [], "dropped": [], "waits": [], "margins": [math.inf], "slots": [], "elapsed": 0.0}
     if before.over:
         metrics = dict.fromkeys(_metrics(p, cluster, facts), 0)
         facts |= {"reward": 0.0, "metrics": metrics, "margin": math.inf, "last": True, "discount": 0.0}
@@ -332,16 +335,19 @@ def _metrics(p: Facts, cluster: Cluster, facts: Facts) -> Facts:
         "on_time": [(task, 1) for slot in slots for task in slot.on_time],
         "missed": [(task, 1) for slot in slots for task in slot.missed],
         "completion_time": [(held.task, took) for held, took in completed],
+        "presence": [*facts["waits"], *(each for slot in slots for each in slot.presence)],
     }
-    metrics: Facts = {"time": time}
+    metrics: Facts = {"time": time, "slots": int(bool(slots))}
     for name in BY_CLASS:
         metrics[name] = sum(value for _, value in lists[name])
         for rank, title in enumerate(CLASSES):
             metrics[f"{name}_{title}"] = sum(value for task, value in lists[name] if task.rank == rank)
-    use, presence = [slot.use for slot in slots], sum(slot.presence for slot in slots) + facts["waits"]
+    for rank, title in enumerate(CLASSES):
+        added = sum(joules for slot in slots for task, joules in slot.added if task.rank == rank)
+        metrics[f"energy_kwh_{title}"] = added / 3.6e6
+    use = [slot.use for slot in slots]
     joules = sum(slot.energy for slot in slots)
     variance = sum((each - _mean(use)) ** 2 for each in use) / len(use) if use else 0.0
-    metrics["presence"] = presence
     metrics["energy_kwh"] = joules / 3.6e6
     metrics["utilisation"] = _mean(use) * time
     metrics["balance"] = variance * time
@@ -353,7 +359,7 @@ def _metrics(p: Facts, cluster: Cluster, facts: Facts) -> Facts:
     tasks = p["arrival_rate"] * p["slot"]  # that come in a slot
     w_sla, w_completion, w_energy, w_balance = p["weights"]
     metrics["cost_sla"] = w_sla * (missed + p["drop_cost"] * dropped) / tasks
-    metrics["cost_completion"] = w_completion * presence / (p["completion_scale"] * tasks)
+    metrics["cost_completion"] = w_completion * metrics["presence"] / (p["completion_scale"] * tasks)
     metrics["cost_energy"] = w_energy * joules / 3600 / (p["energy_scale"] * tasks)
     metrics["cost_balance"] = w_balance * variance / p["balance_scale"]
     metrics["utility"] = -sum(metrics[f"cost_{part}"] for part in ("sla", "completion", "energy", "balance"))

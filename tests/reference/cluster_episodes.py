@@ -42,11 +42,11 @@ def replay(rows: dict[str, np.ndarray]) -> Replay:
 
 RECORDS = [recorded(np.random.default_rng(seed)) for seed in range(3)]
 GAMES = {  # with the tasks that they replay, if they do
-    Cluster(3, 2, 3, 2, workload=replay(RECORDS[0])): RECORDS[0],
+    Cluster(3, 2, 3, 2): RECORDS[0],
     Cluster(4, 3, 2, 3): None,
-    Cluster(2, 1, 1, 1, episode_tasks=4, workload=replay(RECORDS[1])): RECORDS[1],
+    Cluster(2, 1, 1, 1, episode_tasks=4): RECORDS[1],
     Cluster(5, 4, 3, 2, episode_tasks=9): None,
-    Cluster(1, 2, 1, 4, episode_tasks=6, workload=replay(RECORDS[2])): RECORDS[2],
+    Cluster(1, 2, 1, 4, episode_tasks=6): RECORDS[2],
 }
 
 
@@ -80,7 +80,9 @@ def random_cluster(game: Cluster, draws: np.random.Generator, exact: bool) -> An
     least = pick([0.25, 0.5], 0.2, 2)
     share = draws.dirichlet([1, 1, 1]) if draws.random() < 0.7 else np.eye(3)[draws.integers(3)]
     high = draws.choice([1.0, 2.0, 4.0])
+    rows = GAMES.get(game)
     return game.default_params(
+        workload="synthetic" if rows is None else replay(rows),
         cores=draws.choice([16.0, 32.0], nodes) if exact else draws.uniform(0.5, 8, nodes),
         memory=memory,
         speed=pick([0.5, 1.0, 2.0], 0.3, 2, nodes),
@@ -178,7 +180,8 @@ def factor(state: Any, params: Any) -> Any:
 
 def rules_of(game: Cluster, params: Any) -> reference.Facts:
     """What is played, as the reference takes it."""
-    given = {name: np.asarray(leaf).tolist() for name, leaf in vars(params).items() if name != "arrival_modulation"}
+    laws = ("arrival_modulation", "workload")
+    given = {name: np.asarray(leaf).tolist() for name, leaf in vars(params).items() if name not in laws}
     sizes = ("num_dispatchers", "num_candidates", "max_tasks", "episode_tasks")
     return given | {name: getattr(game, name) for name in sizes}
 

@@ -116,13 +116,13 @@ def of(is_episode: bool) -> Mapping[str, Column]:
             lambda sums: _sla(sums, ""),
             Verdict(better="more deadlines kept", worse="fewer deadlines kept", lower_is_better=False),
         ),
-        "energy": Column(
+        "energy_per_task": Column(
             "Wh a task",
             "energy drawn for each task completed",
             lambda sums: _over(sums["energy_kwh"] * _WH_PER_KWH, sums["completions"]),
             Verdict(better="less energy", worse="more energy"),
         ),
-        "completed": Column("completed", "tasks completed for each that came", _quotient("completions", "arrivals")),
+        "completed_share": Column("completed", "tasks completed for each that came", _quotient("completions", "arrivals")),
         **{name: column for each in CLASSES for name, column in _of_class(each).items()},
         **(totals if is_episode else {}),
     }
@@ -135,12 +135,12 @@ def _of_class(name: str) -> dict[str, Column]:
             f"completion time, s, {of}", f"of {of} tasks", _quotient(f"presence{end}", f"arrivals{end}")
         ),
         f"sla{end}": Column(f"deadlines kept, {of}", f"of {of} tasks", lambda sums: _sla(sums, end)),
-        f"energy{end}": Column(
+        f"energy_per_task{end}": Column(
             f"Wh a task, {of}",
             f"energy that {of} tasks added to that of idle nodes, for each completed",
             lambda sums: _over(sums[f"energy_kwh{end}"] * _WH_PER_KWH, sums[f"completions{end}"]),
         ),
-        f"completed{end}": Column(
+        f"completed_share{end}": Column(
             f"completed, {of}", f"of {of} tasks", _quotient(f"completions{end}", f"arrivals{end}")
         ),
     }

@@ -14,6 +14,7 @@ from jaxdlb.game import Column, TimeStep
 from jaxdlb.games.cluster import columns, dynamics, generator, utility, views, window
 from jaxdlb.games.cluster.types import CLASSES, EMPTY, Action, Params, Slots, State
 from jaxdlb.games.cluster.views import Observation, Own, Peer
+from jaxdlb.mechanics import chance
 from jaxdlb.parameters import parameter
 from jaxdlb.spaces import Discrete
 
@@ -68,7 +69,7 @@ class Cluster:
 
     @property
     def dims(self) -> Mapping[str, int]:
-        return {"N": self.num_nodes, "M": self.num_dispatchers, "K": self.num_candidates, "Q": self.max_tasks}
+        return {"N": self.num_nodes}
 
     @property
     def action_space(self) -> Discrete:
@@ -123,7 +124,7 @@ class Cluster:
             step=zero,
             modulation=modulation,
             over=jnp.asarray(False),
-            key=key,
+            key=jnp.stack(chance.key_words(key)),
         )
         return state, self._timestep(state, jnp.float32(0.0), jnp.float32(0.0), columns.nothing(), params)
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxdlb import parameters, ranges
 from jaxdlb.checks import LARGEST_INT, Interval, check_type
 from jaxdlb.games.cluster import reference
-from jaxdlb.games.cluster.types import CLASSES, SCALE, Params
+from jaxdlb.games.cluster.types import CLASSES, SCALE, SECONDS, Params
 from jaxdlb.parameters import Shorthand
 
 _ROUNDING = 1e-6  # of shares that sum to 1
@@ -30,6 +30,11 @@ def _draw_random_nodes(key: PRNGKeyArray, params: Params, low: float, high: floa
 def with_rate_per_node(params: Params, rate: Float[Array, ""]) -> Params:
     """λ is so much for each node."""
     return dataclasses.replace(params, arrival_rate=jnp.float32(rate * params.cores.shape[0]))
+
+
+def with_cloud_delay(params: Params, delay: Float[Array, ""]) -> Params:
+    """Nodes of the high tier are so far away, those of the others a tenth of that."""
+    return dataclasses.replace(params, network_delay=jnp.where(params.tier == 0, delay, 0.1 * delay))
 
 
 def with_sleep(params: Params, sleeps: Any) -> Params:
@@ -59,6 +64,14 @@ SHORTHANDS = {
         apply=with_rate_per_node,
         optional=True,
         meaning="λ over the number of nodes, tasks a second",
+    ),
+    "cloud_delay": Shorthand(
+        allowed=SECONDS,
+        default=0.5,
+        sets=("network_delay",),
+        apply=with_cloud_delay,
+        optional=True,
+        meaning="network delay of the high tier, s, as of a distant cloud; that of the others is a tenth of it",
     ),
     "sleeps": Shorthand(
         allowed=Interval(0, 1, integer=True),

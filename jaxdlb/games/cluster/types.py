@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from jaxdlb.checks import COST, FINITE, POSITIVE_COUNT, PROBABILITY, Interval
 from jaxdlb.games.cluster import reference
@@ -121,4 +121,4 @@ class State(Slots):
     step: Int[Array, ""]
     modulation: Int[Array, ""]  # the state of the law of arrivals
     over: Bool[Array, ""]  # whether all tasks there were are done
-    key: Key[Array, ""]  # of the reset, from which all chance follows
+    key: UInt32[Array, " 2"]  # the words of the reset's key, from which all chance follows

@@ -3,6 +3,7 @@
 A task's attributes follow from the key of the reset and its number alone, so every policy meets the same tasks.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,9 +12,15 @@ import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
-from jaxdlb.checks import AMOUNT, SWITCH, Interval
+from jaxdlb import parameters
+from jaxdlb.checks import AMOUNT, SWITCH, Interval, check_array
+from jaxdlb.columns import PathLike
+from jaxdlb.games.cluster import records
+from jaxdlb.games.cluster.records import Record
 from jaxdlb.mechanics import chance
 from jaxdlb.parameters import NEVER, parameter
+
+EXEC_MEAN = 50 / 3  # s: the mean of the synthetic run times, without their cap
 
 _TASKS, _CANDIDATES, _START = range(3)  # folded into the key of the reset
 _TRACED = Interval(1e-3, 1e6)
@@ -82,6 +89,50 @@ class Replay:
     # 0 production, 1 batch, 2 best effort
     task_class: Int[Array, " R"] = parameter(Interval(0, 2, integer=True), drawn=NEVER)
     random_start: Bool[Array, ""] = parameter(SWITCH, True)  # start at a random row
+
+    @classmethod
+    def from_alibaba(
+        cls,
+        pods: PathLike,
+        *,
+        exec_mean: float = EXEC_MEAN,
+        most_memory: float = math.inf,
+        random_start: bool = True,
+    ) -> "Replay":
+        """Alibaba's list of pods, with run times, capped at 20 medians, of the mean `exec_mean`; see `records`.
+
+        Tasks with more than `most_memory` GB, for which no node has room, are left out; a UserWarning counts them.
+
+        Raises:
+            ValueError: anything that `records.read_alibaba` refuses.
+        """
+        record = records.read_alibaba(pods).within(most_memory)
+        return cls.of(record, record, exec_mean, random_start=random_start)
+
+    @classmethod
+    def from_csv(
+        cls, path: PathLike, *, exec_mean: float | None = None, random_start: bool = True, **columns: str
+    ) -> "Replay":
+        """A CSV file with a row for each task; `columns` name its columns, see `records.read_csv`.
+
+        Run times are as recorded unless they are to have the mean `exec_mean`, and are then capped at 20 medians.
+
+        Raises:
+            ValueError: anything that `records.read_csv` refuses.
+        """
+        record = records.read_csv(path, **columns)
+        return cls.of(record, record, exec_mean, random_start=random_start)
+
+    @classmethod
+    def of(cls, record: Record, whole: Record, exec_mean: float | None, *, random_start: bool) -> "Replay":
+        """A record, in units of the mean gap and with the scale of run times of the `whole` that it is a part of."""
+        if exec_mean is not None:
+            check_array("exec_mean", exec_mean, (), _TRACED)
+            record = record.stretched(exec_mean, of=whole)
+        fields = {name: getattr(record, name) for name in ("run_time", "cores", "memory", "task_class")}
+        return parameters.make(
+            cls, None, fields | {"gap": record.gaps() / whole.mean_gap(), "random_start": random_start}
+        )
 
     def tasks(self, key: PRNGKeyArray, number: Int[Array, " M"], params: Any) -> Tasks:
         length = self.gap.shape[0]
