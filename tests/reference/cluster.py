@@ -377,7 +377,7 @@ def outlook(p: Facts, node: Node, task: Task) -> tuple[float, float]:
     """T̂ and Ê of a task on a node."""
     fits, asleep = node.fits(task), sleeps(p, node)
     sharing = task.cores + cores_of(node.running) + (cores_of(node.waiting) if fits else 0.0)
-    runs = task.run_time / (node.speed * min(1.0, node.cores / sharing))
+    runs = task.run_time / (node.speed * min(1.0, node.cores / sharing)) if sharing else 0.0
     wakes = p["wake_time"] if asleep else node.wake_in
     estimate = node.delay(task) + wakes + (0.0 if fits else node.backlog) + runs
     energy = node.dynamic_power * task.cores / node.cores * task.run_time / node.speed
@@ -458,6 +458,8 @@ def remaining(node: Node, held: Held) -> float:
 def global_state(p: Facts, cluster: Cluster) -> Facts:
     """What a critic sees, by the contract's order, in named parts."""
     nodes, first = cluster.nodes, cluster.window[0]
+    if math.isinf(first.arrives):
+        first = Awaited(Task(first.task.number, 0.0, 0.0, 0.0, rank=-1), 0.0)  # there is none
     task = first.task
     rows = []
     for node in nodes:

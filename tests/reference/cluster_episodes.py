@@ -13,8 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxdlb.games.cluster import Cluster, Replay
 from reference import cluster as reference
+
+from jaxdlb.games.cluster import Cluster, Replay
 
 STEPS, CLUSTERS = 14, 400
 NEVER = 1e9

@@ -122,7 +122,9 @@ def of(is_episode: bool) -> Mapping[str, Column]:
             lambda sums: _over(sums["energy_kwh"] * _WH_PER_KWH, sums["completions"]),
             Verdict(better="less energy", worse="more energy"),
         ),
-        "completed_share": Column("completed", "tasks completed for each that came", _quotient("completions", "arrivals")),
+        "completed_share": Column(
+            "completed", "tasks completed for each that came", _quotient("completions", "arrivals")
+        ),
         **{name: column for each in CLASSES for name, column in _of_class(each).items()},
         **(totals if is_episode else {}),
     }

@@ -13,6 +13,7 @@ from jaxdlb.games.cluster.sums import by_class
 from jaxdlb.games.cluster.types import EMPTY, WAITING, Action, Params, Slots, State, Window
 from jaxdlb.games.cluster.window import at_hand
 
+
 @struct.dataclass
 class Placed:
     """What became of the tasks of the window that were at hand; nodes and slots are N and Q where it has none."""

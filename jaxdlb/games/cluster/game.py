@@ -12,7 +12,7 @@ from jaxdlb import parameters
 from jaxdlb.checks import POSITIVE_COUNT
 from jaxdlb.game import Column, TimeStep
 from jaxdlb.games.cluster import columns, dynamics, generator, utility, views, window
-from jaxdlb.games.cluster.types import CLASSES, EMPTY, Action, Params, Slots, State
+from jaxdlb.games.cluster.types import EMPTY, Action, Params, Slots, State
 from jaxdlb.games.cluster.views import Observation, Own, Peer
 from jaxdlb.mechanics import chance
 from jaxdlb.parameters import parameter

@@ -111,7 +111,7 @@ def validate(params: Params, game: Any) -> None:
 
 
 def _check_law(name: str, law: np.ndarray) -> None:
-    mu, sigma, low, high = law
+    _, sigma, low, high = law
     if sigma < 0:
         raise ValueError(f"{name}[1] is {sigma:g}; it must be a σ ≥ 0, of μ, σ, low, high")
     if low < SCALE.low:

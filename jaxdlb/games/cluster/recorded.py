@@ -99,5 +99,8 @@ class Recorded:
         shape = params.cores.shape
         columns = records.nodes_from_alibaba(self.nodes, shape[0])
         dtypes = {"tier": jnp.int32}
-        found = {name: jnp.asarray(np.broadcast_to(each, shape), dtypes.get(name, jnp.float32)) for name, each in columns.items()}
+        found = {
+            name: jnp.asarray(np.broadcast_to(each, shape), dtypes.get(name, jnp.float32))
+            for name, each in columns.items()
+        }
         return dataclasses.replace(params, **found)

@@ -1,4 +1,4 @@
-"""Recorded tasks and machines, read from CSV files: what each task needed and when it came, what machines there were."""
+"""Recorded tasks and machines, read from CSV files."""
 
 import dataclasses
 import warnings
@@ -44,8 +44,8 @@ class Record:
         kept = dataclasses.replace(self, **{name: getattr(self, name)[rows] for name in names})
         if len(kept.times) < 2 or kept.times[0] == kept.times[-1]:
             raise ValueError(
-                f"{self.source}: {len(kept.times)} of its tasks can be played; there must be at least 2, and not all at "
-                "the same instant"
+                f"{self.source}: {len(kept.times)} of its tasks can be played; there must be at least 2, and not all "
+                "at the same instant"
             )
         return kept
 
@@ -61,7 +61,7 @@ class Record:
         return self.only(fits)
 
     def split(self, held_out: float) -> tuple["Record", "Record"]:
-        """The first part, and the share `held_out` at the end; raises ValueError where a part is left with too little."""
+        """The first part, and the share `held_out` at the end; raises ValueError where a part has too little."""
         check_array("held_out", held_out, (), SHARE)
         num_train = len(self.times) - round(len(self.times) * held_out)
         return self.only(slice(num_train)), self.only(slice(num_train, None))

@@ -12,8 +12,8 @@ from jaxdlb.games.cluster.types import CLASSES
 _EXACT = jax.lax.Precision.HIGHEST  # accelerators would round numbers to a few digits first
 
 
-def products(rows: Float[Array, "*R S"], columns: Float[Array, "S *C"]) -> Float[Array, "..."]:
-    """Sums of products, each as exact as float32 is."""
+def products(rows: Float[Array, "..."], columns: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Sums of products, each as exact as float32 is; the last axis of one with the first of the other."""
     return jnp.dot(rows, columns, precision=_EXACT)
 
 

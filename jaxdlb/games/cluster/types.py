@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
@@ -26,6 +24,11 @@ WATTS = Interval(0, 1e6)
 SECONDS = Interval(0, 1e6)
 POSITIVE_SECONDS = Interval(1e-3, 1e6)
 SCALE = Interval(1e-3, 1e6)
+
+
+def _numbers(*numbers: float, text: str = "") -> Any:
+    """These numbers, at every size."""
+    return per_size(text or ", ".join(f"{each:g}" for each in numbers), lambda game: numbers)
 
 
 def _of_nodes(name: str, text: str = "by tier, see below") -> Any:
@@ -61,20 +64,19 @@ class Params:
     exec_shape: Float[Array, ""] = parameter(Interval(1e-2, 1e3), 2.5)  # shape of the Pareto law of run times
     exec_cap: Float[Array, ""] = parameter(POSITIVE_SECONDS, 500.0)  # greatest run time, s
     # μ, σ, low, high: exp(μ + σ · normal) within [low, high]
-    cores_law: Float[Array, " 4"] = parameter(FINITE, np.array([0.5, 0.8, 0.5, 8.0]), drawn=NEVER)
+    cores_law: Float[Array, " 4"] = parameter(FINITE, _numbers(0.5, 0.8, 0.5, 8), drawn=NEVER)
     # μ, σ, low, high of memory, GB, likewise
-    memory_law: Float[Array, " 4"] = parameter(FINITE, np.array([2.0, 1.0, 1.0, 32.0]), drawn=NEVER)
+    memory_law: Float[Array, " 4"] = parameter(FINITE, _numbers(2, 1, 1, 32), drawn=NEVER)
     # shares of production, batch and best effort
-    class_share: Float[Array, " 3"] = parameter(PROBABILITY, np.array([0.25, 0.6, 0.15]), drawn=NEVER)
+    class_share: Float[Array, " 3"] = parameter(PROBABILITY, _numbers(0.25, 0.6, 0.15), drawn=NEVER)
     # F, by class: the deadline is F times the run time after the arrival
-    deadline_factor: Float[Array, " 3"] = parameter(SCALE, np.array([1.5, 3.0, 5.0]))
+    deadline_factor: Float[Array, " 3"] = parameter(SCALE, _numbers(1.5, 3, 5))
 
     slot: Float[Array, ""] = parameter(Interval(1e-2, 1e4), 1.0)  # Δ: s that a slot lasts
     # w: of deadlines, completion time, energy and balance
-    weights: Float[Array, " 4"] = parameter(COST, np.array([0.4, 0.3, 0.2, 0.1]))
-    class_weight: Float[Array, " 3"] = parameter(  # ω, by class: of a missed deadline
-        COST, np.array([4.0, 3.0, 2.0]) / 3.1
-    )
+    weights: Float[Array, " 4"] = parameter(COST, _numbers(0.4, 0.3, 0.2, 0.1))
+    # ω, by class: of a missed deadline
+    class_weight: Float[Array, " 3"] = parameter(COST, _numbers(4 / 3.1, 3 / 3.1, 2 / 3.1, text="(4, 3, 2) / 3.1"))
     completion_scale: Float[Array, ""] = parameter(SCALE, 20.0)  # τ: mean completion time that counts as 1, s
     energy_scale: Float[Array, ""] = parameter(SCALE, 0.15)  # ε: energy of a task that counts as 1, Wh
     balance_scale: Float[Array, ""] = parameter(SCALE, 0.1)  # v: variance of the nodes' use that counts as 1

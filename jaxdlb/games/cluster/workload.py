@@ -149,9 +149,7 @@ class Replay:
 WORKLOADS: Mapping[str, type[Workload]] = {"synthetic": Synthetic, "replay": Replay}
 
 
-def candidates(
-    key: PRNGKeyArray, number: Int[Array, " M"], num_candidates: int, num_nodes: int
-) -> Int[Array, "M K"]:
+def candidates(key: PRNGKeyArray, number: Int[Array, " M"], num_candidates: int, num_nodes: int) -> Int[Array, "M K"]:
     """Among which nodes the dispatchers of these tasks choose: K uniform draws, or all nodes if K = N."""
     if num_candidates == num_nodes:
         return jnp.broadcast_to(jnp.arange(num_nodes, dtype=jnp.int32), (number.shape[0], num_nodes))

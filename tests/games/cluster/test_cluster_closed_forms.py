@@ -5,9 +5,10 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxdlb.games.cluster import Cluster
 from ratios import assert_ratio
 from reference.cluster_episodes import NEVER
+
+from jaxdlb.games.cluster import Cluster
 
 ONE = Cluster(num_nodes=1, num_dispatchers=1, num_candidates=1, max_tasks=32)
 FEW = Cluster(num_nodes=3, num_dispatchers=2, num_candidates=3, max_tasks=8, episode_tasks=12)
@@ -50,7 +51,7 @@ def test_one_node_shares_its_processor():
         arrival_rate=load * speed / mean,
         slot=0.5,
     )
-    metrics, _ = metrics_of(ONE, params, jax.random.split(jax.random.key(0), 256), 1200)
+    metrics, _ = metrics_of(ONE, params, jax.random.split(jax.random.key(0), 256), 4000)
     presence, arrivals = (np.asarray(metrics[name], np.float64)[:, 200:].sum(1) for name in ("presence", "arrivals"))
     assert not metrics["drops"].any()
     assert_ratio(presence, arrivals, mean / speed / (1 - load), largest=0.02, bias=0.03)

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxdlb.games.cluster import Cluster
 from reference import cluster as reference
 from reference.cluster_episodes import replay, rules_of
+
+from jaxdlb.games.cluster import Cluster
 
 TASKS = {  # the four that are stated, then others at the same instant, until the mean gap is 1
     "gap": [0, 0, 3, 20] + [0] * 19,

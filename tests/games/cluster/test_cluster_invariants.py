@@ -6,15 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxdlb.games.cluster import Cluster
 from reference.cluster import CLASSES
 from reference.cluster_episodes import GAMES, NEVER, play_all, played, random_cluster
+
+from jaxdlb.games.cluster import Cluster
 
 KINDS = ("", *(f"_{each}" for each in CLASSES))
 SLOT_FIELDS = ("left", "task_cores", "task_memory", "task_class", "age", "due", "arrives", "number")
 
 # Long episodes: of each pair of one cluster and one key under two policies, which reach the end.
-PAIRS, LONG, TASKS = 24, 200, 40
+PAIRS, LONG, TASKS = 24, 300, 40
 FINITE = Cluster(6, 3, 2, 6, episode_tasks=TASKS)
 WATTS = 7.0  # that work of one core at speed 1 takes on every node
 
@@ -231,7 +232,8 @@ def test_all_policies_live_through_the_same_time_and_meet_the_same_tasks_and_can
 def test_a_cluster_alone_is_what_it_is_among_many():
     made, which = long_played(), 3
     params, step = made.params[which], jax.jit(FINITE.step)
-    state, _ = FINITE.reset(jax.random.split(jax.random.key(8), PAIRS)[which], params)
+    start = jax.random.split(jax.random.split(jax.random.key(8), PAIRS)[which], LONG + 1)[0]
+    state, _ = FINITE.reset(start, params)
     for t in range(60):
         among = made.at(made.states, which, t)
         for name in ("status", "number", "index", "clock", "step", "over"):
