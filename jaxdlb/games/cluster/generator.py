@@ -9,18 +9,20 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from jaxdlb import parameters, ranges
-from jaxdlb.checks import LARGEST_INT, Interval, check_type
+from jaxdlb.checks import Interval, check_type
 from jaxdlb.games.cluster import reference
 from jaxdlb.games.cluster.types import CLASSES, SCALE, SECONDS, Params
 from jaxdlb.parameters import Shorthand
 
 _ROUNDING = 1e-6  # of shares that sum to 1
+_MOST_CLUSTERS = 2**24 - 1  # whole numbers that float32 tells apart
 _SLEEPS_AFTER, _NEVER = 20.0, 1e9  # s
 
 
 def with_random_nodes(params: Params, number: Any) -> Params:
     """The cluster of that number: every entry of its nodes is uniform within the range of its tier, independently."""
-    return dataclasses.replace(params, **reference.drawn(jax.random.key(number), params.tier))
+    drawn: dict[str, Any] = {**reference.drawn(jax.random.key(jnp.asarray(number, jnp.int32)), params.tier)}
+    return dataclasses.replace(params, **drawn)
 
 
 def _draw_random_nodes(key: PRNGKeyArray, params: Params, low: float, high: float) -> Params:
@@ -49,7 +51,7 @@ def _draw_sleep(key: PRNGKeyArray, params: Params, low: float, high: float) -> P
 
 SHORTHANDS = {
     "random_clusters": Shorthand(
-        allowed=Interval(0, LARGEST_INT, integer=True),
+        allowed=Interval(0, _MOST_CLUSTERS, integer=True),
         default=0,
         sets=reference.DRAWN,
         apply=with_random_nodes,

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
 from jaxdlb import parameters
 from jaxdlb.checks import SHARE, SWITCH
@@ -98,9 +97,8 @@ class Recorded:
             raise ValueError("nodes is not given; it must be the path of a CSV file")
         shape = params.cores.shape
         columns = records.nodes_from_alibaba(self.nodes, shape[0])
-        dtypes = {"tier": jnp.int32}
-        found = {
-            name: jnp.asarray(np.broadcast_to(each, shape), dtypes.get(name, jnp.float32))
+        found: dict[str, Any] = {
+            name: jnp.broadcast_to(jnp.asarray(each, getattr(params, name).dtype), shape)
             for name, each in columns.items()
         }
         return dataclasses.replace(params, **found)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -189,7 +189,7 @@ def _class(where: str, column: str, text: str) -> int:
     return known
 
 
-def _check(where: str, names: Sequence[str], values: Sequence[float], allowed: Interval) -> None:
+def _check(where: str, names: Sequence[str], values: Iterable[float], allowed: Interval) -> None:
     for name, value in zip(names, values, strict=True):
         if not allowed.contains(np.asarray(value)):
             raise ValueError(f"{where}: the {name} is {value:g}; it must be {allowed}")

@@ -94,8 +94,8 @@ def observe(state: State, params: Params) -> Observation:
 def _own(state: State, has: Bool[Array, " M"], table: Float[Array, "N 18"], params: Params) -> Float[Array, "M 12"]:
     window, totals = state.window, jnp.sum(table, axis=0)
     flags = [window.task_class == each for each in range(len(CLASSES))]
-    task = [has, window.run_time, window.cores, window.memory, *flags, due(window, params)]
-    task = jnp.where(has[:, None], jnp.stack(task, axis=-1, dtype=jnp.float32), 0.0)
+    facts = [has, window.run_time, window.cores, window.memory, *flags, due(window, params)]
+    task = jnp.where(has[:, None], jnp.stack(facts, axis=-1, dtype=jnp.float32), 0.0)
     shared = [
         jnp.sum(has),
         (totals[Node.RUNNING_CORES] + totals[Node.WAITING_CORES]) / totals[Node.CORES],
