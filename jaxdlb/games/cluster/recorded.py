@@ -34,7 +34,7 @@ class Recorded:
     memory_column: str = parameter(None, "memory")  # for `csv`: the column of memory, GB
     # for `csv`: production, batch, best_effort or 0, 1, 2
     class_column: str = parameter(None, "class")
-    # what run times, capped at 20 medians, are scaled to in the mean, s; null: as recorded, but 50/3 for `alibaba`
+    # what run times, capped at 20 medians, are scaled to in the mean, s; null: as recorded, but 20 for `alibaba`
     exec_mean: float | None = parameter(POSITIVE_SECONDS, None)
     random_start: bool = parameter(SWITCH, True)  # start each episode at a random task, not at the first
     # share at the end of the record that policies are evaluated on but not trained on
