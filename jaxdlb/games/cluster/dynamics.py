@@ -32,11 +32,9 @@ class Tally:
     waited: Float[Array, " 3"]  # s that those placed had waited for it
 
 
-def able(
-    memory: Float[Array, "*M"], free: Int[Array, " N"], node: Int[Array, "*M K"], params: Params
-) -> Bool[Array, "*M K"]:
-    """Which of these nodes can take a task of so much memory: those that are large enough and have an empty slot."""
-    return (params.memory[node] >= memory[..., None]) & (free[node] > 0)
+def able(memory: Float[Array, "*M"], free: Int[Array, " N"], params: Params) -> Bool[Array, "*M N"]:
+    """Which nodes can take a task of so much memory: those that are large enough and have an empty slot."""
+    return (params.memory >= memory[..., None]) & (free > 0)
 
 
 def free_slots(status: Int[Array, "N Q"]) -> Int[Array, " N"]:
@@ -50,31 +48,34 @@ def choose(state: State, action: Action, params: Params) -> Placed:
     That is the chosen candidate if it is able now, else the first able one of the list, else the able node of lowest
     index. The task takes the empty slot of lowest index.
     """
-    window, has = state.window, at_hand(state.window)
-    num_tasks, num_choices = window.candidates.shape
+    window, has, before = state.window, at_hand(state.window), free_slots(state.status)
     num_nodes, num_slots = state.status.shape
-    all_nodes = jnp.arange(num_nodes)
-    before = free_slots(state.status)
+    num_tasks, num_choices = window.candidates.shape
+    choices, all_nodes = jnp.arange(num_choices), jnp.arange(num_nodes)
 
-    def place(j: Any, now: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    def turn(j: Any, now: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         free, node, rank = now
-        listed = window.candidates[j]
-        is_able = able(window.memory[j], free, listed, params)
-        is_chosen = jnp.arange(num_choices) == action[j]
-        among = jnp.where(jnp.any(is_able & is_chosen), is_chosen, is_able)
-        anywhere = jnp.min(jnp.where((params.memory >= window.memory[j]) & (free > 0), all_nodes, num_nodes))
-        found = jnp.where(jnp.any(is_able), listed[jnp.argmax(among)], anywhere)
-        found = jnp.where(has[j], found, num_nodes).astype(jnp.int32)
-        is_it = all_nodes == found
+        are_able, listed = able(window.memory[j], free, params), window.candidates[j]
+        is_able = are_able[listed]
+        is_chosen = is_able & (choices == action[j])
+        first = jnp.argmax(jnp.where(jnp.any(is_chosen), is_chosen, is_able))
+        anywhere = jnp.min(jnp.where(are_able, all_nodes, num_nodes))
+        found = jnp.where(jnp.any(is_able), listed[first], anywhere)
+        is_it = has[j] & (all_nodes == found)
         taken = jnp.sum(jnp.where(is_it, before - free, 0), dtype=jnp.int32)
-        return free - is_it, node.at[j].set(found), rank.at[j].set(taken)
+        return free - is_it, node.at[j].set(jnp.where(has[j], found, num_nodes)), rank.at[j].set(taken)
 
     nothing = jnp.zeros(num_tasks, jnp.int32)
-    _, node, rank = jax.lax.fori_loop(0, num_tasks, place, (before, nothing, nothing))
-    is_empty = state.status[jnp.minimum(node, num_nodes - 1)] == EMPTY
-    is_slot = is_empty & (jnp.cumsum(is_empty, axis=1, dtype=jnp.int32) == rank[:, None] + 1)
-    slot = jnp.where(node < num_nodes, jnp.argmax(is_slot, axis=1), num_slots).astype(jnp.int32)
-    return Placed(at_hand=has, node=node, slot=slot)
+    _, node, rank = jax.lax.fori_loop(0, num_tasks, turn, (before, nothing, nothing))
+    slot = _empty_slot(state.status[jnp.minimum(node, num_nodes - 1)], rank)
+    return Placed(at_hand=has, node=node, slot=jnp.where(node < num_nodes, slot, num_slots))
+
+
+def _empty_slot(status: Int[Array, "M Q"], rank: Int[Array, " M"]) -> Int[Array, " M"]:
+    """For each row the empty slot before which there are so many others."""
+    is_empty = status == EMPTY
+    before = jnp.cumsum(is_empty, axis=1, dtype=jnp.int32) - is_empty
+    return jnp.argmax(is_empty & (before == rank[:, None]), axis=1).astype(jnp.int32)
 
 
 def place(state: State, placed: Placed, params: Params) -> State:
@@ -90,7 +91,7 @@ def place(state: State, placed: Placed, params: Params) -> State:
         task_class=window.task_class,
         age=age,
         due=jnp.maximum(params.deadline_factor[window.task_class] * window.run_time - age, 0.0),
-        arrives=delay(window.memory, placed.node, params),
+        arrives=params.network_delay[placed.node] + params.transfer_time[placed.node] * window.memory,
         number=number,
     )
     where = placed.node, placed.slot
@@ -106,12 +107,6 @@ def place(state: State, placed: Placed, params: Params) -> State:
         idle_for=jnp.where(is_placed_on, 0.0, state.idle_for),
         wake_in=jnp.where(wakes, params.wake_time, state.wake_in),
     )
-
-
-def delay(memory: Float[Array, "*M"], node: Int[Array, "*M K"] | Int[Array, "*M"], params: Params) -> Array:
-    """How long a task of so much memory travels to each node, s."""
-    memory = memory[(...,) + (None,) * (node.ndim - memory.ndim)]
-    return params.network_delay[node] + params.transfer_time[node] * memory
 
 
 def pass_time(state: State, passes: Bool[Array, ""], params: Params) -> tuple[State, nodes.Passed]:

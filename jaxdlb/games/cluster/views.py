@@ -81,7 +81,8 @@ def observe(state: State, params: Params) -> Observation:
     """What each dispatcher knows."""
     window, has, table = state.window, at_hand(state.window), estimates.table(state, params)
     listed = jnp.where(has[:, None], window.candidates, 0)
-    is_able = dynamics.able(window.memory, dynamics.free_slots(state.status), listed, params) & has[:, None]
+    are_able = dynamics.able(window.memory, dynamics.free_slots(state.status), params)
+    is_able = jnp.take_along_axis(are_able, listed, axis=1) & has[:, None]
     only_first = jnp.arange(listed.shape[1]) == 0
     return Observation(
         own=_own(state, has, table, params),
