@@ -34,6 +34,16 @@ from train import (
     robustness,
     service,
     simulate,
+    sweep,
+)
+from train.settings import (
+    AcrossSettings,
+    DistributedSettings,
+    EvaluationSettings,
+    FrontierSettings,
+    LearnerSettings,
+    Settings,
+    WandbSettings,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,19 +94,20 @@ def tables() -> dict[str, Callable[[], Rows]]:
         **of_learners,
         "network settings": lambda: settings(NetworkConfig),
         "evolution settings": lambda: settings(Evolution, key="key, under `learner.evolution`"),
-        "config top": lambda: keys("", config.Settings),
-        "config evaluation": lambda: keys("evaluation", config.EvaluationSettings),
-        "config distributed": lambda: keys("distributed", config.DistributedSettings),
-        "config learner": lambda: own_keys(config.LearnerSettings, config.LearnerSettings()),
-        "config logger=wandb": lambda: keys("logger", config.WandbSettings, "logger=wandb"),
+        "config top": lambda: keys("", Settings),
+        "config evaluation": lambda: keys("evaluation", EvaluationSettings),
+        "config distributed": lambda: keys("distributed", DistributedSettings),
+        "config learner": lambda: own_keys(LearnerSettings, LearnerSettings()),
+        "config logger=wandb": lambda: keys("logger", WandbSettings, "logger=wandb"),
         "config certify": lambda: own_keys(certify.CertifySettings, certify.CertifySettings()),
         "config compare": lambda: own_keys(compare.CompareSettings, compare.CompareSettings()),
         "config evaluate": lambda: own_keys(evaluate.EvaluateSettings, evaluate.EvaluateSettings()),
         "config robustness": lambda: own_keys(robustness.RobustnessSettings, robustness.RobustnessSettings()),
         "config simulate": lambda: own_keys(simulate.SimulateSettings, simulate.SimulateSettings()),
+        "config sweep": lambda: own_keys(sweep.SweepSettings, sweep.SweepSettings()),
         "config frontier": lambda: own_keys(frontier.FrontierSettings, frontier.FrontierSettings()),
-        "config across": lambda: keys("across", config.AcrossSettings),
-        "config evaluation.frontier": lambda: keys("evaluation.frontier", config.FrontierSettings),
+        "config across": lambda: keys("across", AcrossSettings),
+        "config evaluation.frontier": lambda: keys("evaluation.frontier", FrontierSettings),
         "config inputs": lambda: own_keys(inputs.InputsSettings, inputs.InputsSettings()),
         "config service": lambda: settings(service.SETTINGS, key="key"),
         "config render": lambda: own_keys(render.RenderSettings, render.RenderSettings()),
@@ -166,7 +177,8 @@ def metrics(entry: Entry) -> Rows:
 def columns(entry: Entry) -> Rows:
     """The columns of a game's tables."""
     found = entry.game().columns
-    return [["column", "in tables", "meaning"], *([_code(name), c.header, c.meaning] for name, c in found.items())]
+    rows = [[_code(name), "–, but warned of" if c.warning else c.header, c.meaning] for name, c in found.items()]
+    return [["column", "in tables", "meaning"], *rows]
 
 
 def recorded(entry: Entry) -> Rows:

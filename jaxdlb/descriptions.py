@@ -11,8 +11,9 @@ import tokenize
 from collections.abc import Mapping
 from typing import Any
 
+from jaxdlb.annotations import annotation_of, is_array, shape_of
 from jaxdlb.checks import LARGEST_INT
-from jaxdlb.parameters import Declaration, PerSize, annotation_of, declarations, is_array, shape_of
+from jaxdlb.parameters import Declaration, PerSize, declarations
 
 
 @dataclasses.dataclass(frozen=True)

@@ -79,7 +79,8 @@ class Column:
 
     `of` maps the sums of an episode to a number: a mean for an endless game, otherwise perhaps a total or a quotient;
     NaN if there is nothing to divide by. Policies are judged by the utility, and also by each column with a `verdict`;
-    a `bound`, if there is one, is shown with them.
+    a `bound`, if there is one, is shown with them. A column with a `warning` ought to be 0, and is in no table: where a
+    policy's mean is above 0, the warning stands below the table with that number.
     """
 
     header: str  # "name" or "name, unit"
@@ -87,6 +88,7 @@ class Column:
     of: Callable[[Sums], float]
     verdict: Verdict | None = None
     bound: Bound | None = None
+    warning: str = ""  # what is wrong where it is above 0, as in "Tasks were lost"
 
 
 def mean_of(metric: str) -> Callable[[Sums], float]:
@@ -101,6 +103,18 @@ class Lengths:
     num_rounds: int
     warmup: int = 0  # steps at the start that are not counted
     recorded: int = 200  # steps that the pictures of a game show
+    # whether episodes come to an end of their own, up to which they are played; `num_rounds` is more than they take
+    ends: bool = False
+
+    def up_to(self, most: int) -> "Lengths":
+        """The same with at most so many steps, of which at most a quarter are not counted.
+
+        Those that end by themselves stay as they are: cut short, an episode would count for less the slower it is.
+        """
+        if self.ends:
+            return self
+        num_rounds = min(self.num_rounds, most)
+        return dataclasses.replace(self, num_rounds=num_rounds, warmup=min(self.warmup, num_rounds // 4))
 
 
 @runtime_checkable
@@ -136,6 +150,9 @@ class Entry:
     # by the game and its params, a `theory.chain.Common`: one cluster as a finite chain on what all agents know; raises
     # ValueError for parameters that it does not cover
     common: type[Any] | None = None
+    # by the game and its params, a `theory.deterministic.Episode`: one episode in which nothing is left to chance, and
+    # which ends; raises ValueError for parameters that it does not cover
+    episode: Callable[[Any, Any], Any] | None = None
     # by its params: the params of the same cluster in which news is never stale, by array operations alone; None where
     # the game does not say what that would be
     fresh: Callable[[Any], Any] | None = None
@@ -240,6 +257,22 @@ class Measuring(Protocol):
 def measured(game: Any, state: Any, params: Any) -> dict[str, Shaped[Array, "..."]]:
     """The metrics that a game reports to evaluations alone; most games have none."""
     return game.measured(state, params) if isinstance(game, Measuring) else {}
+
+
+@runtime_checkable
+class TakingTurns(Protocol):
+    """What a game may have besides `Game`, if few of its agents have a choice in one step: the others cost nothing."""
+
+    @property
+    def max_deciders(self) -> int:
+        """The most agents that have more than one legal choice in one step."""
+        ...
+
+
+def max_deciders(game: Any) -> int | None:
+    """How many agents have a choice in one step at most; None where that may be all of them."""
+    most = game.max_deciders if isinstance(game, TakingTurns) else game.num_agents
+    return most if most < game.num_agents else None
 
 
 @runtime_checkable

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
+from jaxdlb.annotations import annotation_of, dtype_of, free_dims, is_array, shape_at
 from jaxdlb.catalogue import Catalogue
 from jaxdlb.checks import (
     LARGEST_INT,
@@ -63,6 +64,7 @@ class Declaration:
     at_most: str | None = None  # the name of the game's size that is its upper bound
     laws: Catalogue | None = None
     drawn: str = EACH  # from a range: each entry by itself, one number for all, a symmetric matrix, or not at all
+    logarithmic: bool = False  # whether it is the logarithm that is drawn uniformly from a range
 
     @property
     def default_kind(self) -> str:
@@ -107,13 +109,15 @@ def parameter(
     *,
     at_most: str | None = None,
     drawn: str = EACH,
+    logarithmic: bool = False,
 ) -> Any:
     """A field that holds numbers within a range, or one of several names.
 
     The default of an array is a number for all entries, an array, or a `PerSize`; `at_most` names a size of the game
-    that bounds the range from above; `drawn` says how its entries come from a range (`EACH`, `ONCE`, …).
+    that bounds the range from above; `drawn` says how its entries come from a range (`EACH`, `ONCE`, …), and
+    `logarithmic` that all orders of magnitude in it are as likely.
     """
-    return _field(Declaration(allowed, default, at_most, drawn=drawn))
+    return _field(Declaration(allowed, default, at_most, drawn=drawn, logarithmic=logarithmic))
 
 
 def law(laws: Mapping[str, type], default: Any = None) -> Any:
@@ -198,7 +202,7 @@ def check(instance: Any, sizes: Any = None) -> None:
     if not dataclasses.is_dataclass(instance):
         raise ValueError(f"the parameters are {shown(instance)}; they must be an instance of a dataclass")
     for path, type_, name, declaration, value in walk(instance):
-        if _is_array(type_, name):
+        if is_array(annotation_of(type_, name)):
             _check_entries(path, type_, name, value, declaration.within(sizes), sizes)
         elif declaration.laws is not None:
             _check_law(path, declaration.laws, type(value), value)
@@ -219,41 +223,6 @@ def kind_of(laws: Mapping[str, type], type_: type) -> str:
     return next(kind for kind, each in laws.items() if each is type_)
 
 
-def shape_of(annotation: Any) -> tuple[str, ...]:
-    """The names of an array annotation's dimensions, as in ("N",)."""
-    return tuple(_array_type(annotation).dim_str.split())
-
-
-def is_array(annotation: Any) -> bool:
-    """Whether an annotation is an array's, possibly as one alternative of a union."""
-    return any(hasattr(option, "dim_str") for option in _options(annotation))
-
-
-def _options(annotation: Any) -> tuple[Any, ...]:
-    return typing.get_args(annotation) if not hasattr(annotation, "dim_str") else (annotation,)
-
-
-def _array_type(annotation: Any) -> Any:
-    return next(option for option in _options(annotation) if hasattr(option, "dim_str"))
-
-
-def annotation_of(type_: Any, name: str) -> Any:
-    """The annotation of a dataclass's field, evaluated if the module postpones evaluation."""
-    annotation = next(field.type for field in dataclasses.fields(type_) if field.name == name)
-    owner = type_ if isinstance(type_, type) else type(type_)
-    return typing.get_type_hints(owner)[name] if isinstance(annotation, str) else annotation
-
-
-def _is_array(type_: Any, name: str) -> bool:
-    return is_array(annotation_of(type_, name))
-
-
-def dtype_of(annotation: Any) -> Any:
-    """The dtype that an array annotation requires: int32, bool or float32."""
-    dtypes = _array_type(annotation).dtypes
-    return jnp.int32 if "int32" in dtypes else jnp.bool_ if "bool" in dtypes else jnp.float32
-
-
 def _default_at(declaration: Declaration, sizes: Any) -> Any:
     default = declaration.default
     if isinstance(default, PerSize):
@@ -270,9 +239,9 @@ def _make_field(type_: type, name: str, declaration: Declaration, value: Any, si
         raise ValueError(f"{name} is not given; it must be {declaration.allowed}")
     _refuse_traced(name, value)
     annotation, allowed, array = annotation_of(type_, name), declaration.within(sizes), as_numbers(name, value)
-    shape = _shape(annotation, sizes, array)
+    shape = shape_at(annotation, sizes, array)
     _check_not_empty(name, array, annotation, sizes)
-    array = (check_array if _free_dims(annotation, sizes) else broadcast_array)(name, value, shape, allowed)
+    array = (check_array if free_dims(annotation, sizes) else broadcast_array)(name, value, shape, allowed)
     return jnp.asarray(_cast(name, array, dtype_of(annotation), allowed))
 
 
@@ -348,23 +317,11 @@ def prefixed(path: str) -> Iterator[None]:
 def _placeholder(type_: type, name: str, sizes: Any) -> Array:
     """Zeros for a field that a shorthand is about to set."""
     annotation = annotation_of(type_, name)
-    return jnp.zeros(_shape(annotation, sizes, np.zeros(())), dtype_of(annotation))
-
-
-def _shape(annotation: Any, sizes: Any, array: np.ndarray) -> tuple[int, ...]:
-    """The shape given by the annotation and the sizes; a free dimension is as long as it is in `array`."""
-    dims, names = getattr(sizes, "dims", {}), shape_of(annotation)
-    ends = (*array.shape[-len(names) :], *([1] * len(names)))
-    return tuple(int(name) if name.isdigit() else dims.get(name, ends[axis]) for axis, name in enumerate(names))
-
-
-def _free_dims(annotation: Any, sizes: Any) -> list[str]:
-    """The dimensions whose length neither the annotation nor the sizes determine."""
-    return [name for name in shape_of(annotation) if not name.isdigit() and name not in getattr(sizes, "dims", {})]
+    return jnp.zeros(shape_at(annotation, sizes, np.zeros(())), dtype_of(annotation))
 
 
 def _check_not_empty(name: str, array: np.ndarray, annotation: Any, sizes: Any) -> None:
-    if array.size == 0 and _free_dims(annotation, sizes):
+    if array.size == 0 and free_dims(annotation, sizes):
         raise ValueError(f"{name} is empty; it must hold at least one sample")
 
 
@@ -372,7 +329,7 @@ def _check_entries(path: str, type_: Any, name: str, value: Any, allowed: Interv
     _refuse_traced(path, value)
     annotation, array = annotation_of(type_, name), as_numbers(path, value)
     _check_not_empty(path, array, annotation, sizes)
-    _cast(path, check_array(path, value, _shape(annotation, sizes, array), allowed), dtype_of(annotation), allowed)
+    _cast(path, check_array(path, value, shape_at(annotation, sizes, array), allowed), dtype_of(annotation), allowed)
 
 
 def _check_setting(path: str, allowed: Any, value: Any) -> None:

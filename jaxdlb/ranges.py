@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
+from jaxdlb.annotations import annotation_of, dtype_of
 from jaxdlb.checks import Interval, check_array, did_you_mean
-from jaxdlb.parameters import NEVER, ONCE, SYMMETRIC, Declaration, Shorthands, annotation_of, declarations, dtype_of
+from jaxdlb.parameters import NEVER, ONCE, SYMMETRIC, Declaration, Shorthands, declarations
 
 Params = TypeVar("Params")
 Range = Sequence[float]  # low and high, both included
@@ -91,6 +92,10 @@ def _check_range(path: str, bounds: Any, base: Any, shorthands: Shorthands) -> N
     low, high = check_array(path, bounds, (2,), allowed)
     if low > high:
         raise ValueError(f"{path} has the range {low:g} to {high:g}; its low end must not exceed its high end")
+    if path not in shorthands and _declared_at(base, path)[2].logarithmic and low <= 0 < high:
+        raise ValueError(
+            f"{path} has the range {low:g} to {high:g}; its low end must be above 0, since it is drawn by its logarithm"
+        )
 
 
 def _check_shorthands(given: Mapping[str, Any], shorthands: Shorthands) -> None:
@@ -134,12 +139,18 @@ def _with_drawn(key: PRNGKeyArray, params: Any, path: str, bounds: Range, shorth
         return short.apply(params, jax.random.uniform(key, minval=low, maxval=high))
     owner, name, declaration = _declared_at(params, path)
     shape = jnp.shape(getattr(owner, name))
-    drawn = draw_numbers(
-        key, () if declaration.drawn == ONCE else shape, low, high, dtype_of(annotation_of(owner, name))
-    )
+    draw = draw_orders if declaration.logarithmic and high > 0 else draw_numbers
+    drawn = draw(key, () if declaration.drawn == ONCE else shape, low, high, dtype_of(annotation_of(owner, name)))
     if declaration.drawn == SYMMETRIC:
         drawn = jnp.where(jnp.tri(shape[0], dtype=bool), drawn.T, drawn)
     return replaced(params, path, jnp.broadcast_to(drawn, shape))
+
+
+def draw_orders(key: PRNGKeyArray, shape: tuple[int, ...], low: float, high: float, dtype: Any) -> Array:
+    """Numbers from `low` to `high` whose logarithm is uniform; rounded, unless `dtype` is float32."""
+    drawn = jnp.exp(jax.random.uniform(key, shape, minval=np.log(low), maxval=np.log(high)))
+    within = jnp.clip(drawn, low, high)
+    return within if dtype == jnp.float32 else jnp.round(within).astype(dtype)
 
 
 def draw_numbers(key: PRNGKeyArray, shape: tuple[int, ...], low: float, high: float, dtype: Any) -> Array:

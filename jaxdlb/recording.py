@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -16,13 +16,15 @@ from jaxdlb.game import Game, TimeStep, check_is_game
 from jaxdlb.mechanics import chance
 from jaxdlb.policies import Policy, check_policy
 
+_AT_ONCE = 512  # rounds that are played before it is asked whether the game is over
+
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """One cluster over T rounds, as NumPy arrays.
+    """One cluster over T rounds, as NumPy arrays (but for keys of chance, which have none).
 
     `states[t]` is the cluster before round t, and `states[T]` is the final state. `actions[t]` is the action requested
-    in round t, legal or not. `timesteps[t]` is the result of round t.
+    in round t, legal or not. `timesteps[t]` is the result of round t. Nothing follows a true end.
     """
 
     params: PyTree
@@ -93,7 +95,7 @@ def frame_times(
 
 
 def record(game: Game, policy: Policy, params: Any, key: PRNGKeyArray, num_rounds: int) -> Recording:
-    """Play `policy` on one cluster of `game` for `num_rounds` rounds without a reset.
+    """Play `policy` on one cluster of `game` for `num_rounds` rounds without a reset, or until it truly ends.
 
     The game's keys depend only on `key` and the round: with the same key, two policies face the same random events.
 
@@ -106,10 +108,31 @@ def record(game: Game, policy: Policy, params: Any, key: PRNGKeyArray, num_round
     game.validate(params)
     chance.check_key("key", key)
     check_whole("num_rounds", num_rounds, POSITIVE_COUNT)
-    first, history = jax.device_get(jax.jit(partial(_history, game, policy, num_rounds))(params, key))
-    states, actions, timesteps = history
-    states = jax.tree.map(lambda start, rest: np.concatenate([start[None], rest]), first, states)
+    at_once = min(num_rounds, _AT_ONCE)
+    play = jax.jit(partial(_history, game, policy, at_once))
+    now = jax.jit(partial(begin, game, policy))(params, key)
+    first, parts, is_over = jax.device_get(now.state), list[tuple](), False
+    while len(parts) * at_once < num_rounds and not is_over:
+        now, part = play(params, key, now, len(parts) * at_once)
+        parts.append(jax.device_get(part))
+        is_over = bool(np.any(parts[-1][-1].discount == 0))
+    history = jax.tree.map(lambda *leaves: _joined(leaves), *parts)
+    length = _until_the_end(history[-1].discount, num_rounds)
+    states, actions, timesteps = jax.tree.map(lambda leaf: leaf[:length], history)
+    states = jax.tree.map(lambda start, rest: _joined([start[None], rest]), first, states)
     return Recording(jax.device_get(params), states, actions, timesteps)
+
+
+def _joined(leaves: Sequence[Any]) -> Any:
+    """One after the other along the first axis; keys of chance stay what they are, so that states can be played on."""
+    is_key = jnp.issubdtype(leaves[0].dtype, jax.dtypes.prng_key)
+    return (jnp if is_key else np).concatenate(leaves)
+
+
+def _until_the_end(discount: Float[np.ndarray, " T"], num_rounds: int) -> int:
+    """How many rounds are played, at most `num_rounds`: up to and including the first that nothing follows."""
+    ends = np.flatnonzero(discount[:num_rounds] == 0)
+    return int(ends[0]) + 1 if len(ends) else num_rounds
 
 
 class Moment(NamedTuple):
@@ -137,12 +160,13 @@ def play_round(
     return Moment(memory, *after), action
 
 
-def _history(game: Game, policy: Policy, num_rounds: int, params: Any, key: PRNGKeyArray) -> tuple[Any, tuple]:
-    """The state at reset; and for each round, the state after it, the action and the time step."""
+def _history(
+    game: Game, policy: Policy, num_rounds: int, params: Any, key: PRNGKeyArray, now: Moment, played: Int[Array, ""]
+) -> tuple[Moment, tuple]:
+    """The moment after `num_rounds` more, so many being `played`; and of each the state, action and time step."""
 
     def play(now: Moment, round: Int[Array, ""]) -> tuple[Moment, tuple]:
         after, action = play_round(game, policy, params, key, now, round)
         return after, (after.state, action, after.timestep)
 
-    first = begin(game, policy, params, key)
-    return first.state, jax.lax.scan(play, first, jnp.arange(num_rounds))[1]
+    return jax.lax.scan(play, now, played + jnp.arange(num_rounds))

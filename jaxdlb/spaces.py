@@ -28,11 +28,15 @@ class Discrete:
 
     `over_agents` means that choice k is agent k; `over_candidates` means that it is row k of an observation's `peers`,
     where the rows are not agents. In both cases a network may score each row with shared weights.
+
+    `has_codes` means that the game gives a meaning to larger numbers too, which rules may play that are written for it,
+    for whoever has a legal choice besides 0. They are never sampled, and no network plays them.
     """
 
     num_choices: int
     over_agents: bool = False
     over_candidates: bool = False
+    has_codes: bool = False
 
     def __post_init__(self) -> None:
         check_size("num_choices", self.num_choices, 1)
@@ -47,14 +51,18 @@ class Discrete:
         return jnp.sum(legal, axis=-1) > 1
 
     def contains(self, action: Shaped[Any, "..."], legal: Shaped[Any, "N A"]) -> Bool[Array, " N"]:
-        """Which agents' choices are whole numbers that stand for a legal choice.
+        """Which agents' choices are whole numbers that stand for a legal choice, or codes.
 
         Raises:
             ValueError: the action does not have the shape [N].
         """
         action, legal = jnp.asarray(action), jnp.asarray(legal)
         _check_shape(action, legal.shape[:-1], self)
-        return jnp.any((action[..., None] == jnp.arange(self.num_choices)) & legal, axis=-1)
+        chosen = jnp.any((action[..., None] == jnp.arange(self.num_choices)) & legal, axis=-1)
+        if not self.has_codes:
+            return chosen
+        is_code = (action >= self.num_choices) & (action == jnp.floor(action))
+        return chosen | (is_code & jnp.any(legal[..., 1:], axis=-1))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,16 +14,28 @@ VERDICTS = {"response_time": Verdict("faster", "slower", lower_is_better=True)}
 AGENT_ROUNDS = 4000
 
 
-def write_run(folder, utilities, *, rules=None, learner=None, game=None, seed=0, episodes=None, held_out=(1000, 2000)):
+def write_run(
+    folder,
+    utilities,
+    *,
+    rules=None,
+    learner=None,
+    game=None,
+    seed=0,
+    episodes=None,
+    held_out=(1000, 2000),
+    drops=np.nan,
+):
     """A run whose training seeds have these mean utilities, and `rules` (`local` at −4) theirs, in the same episodes.
 
-    Response times are 1 − utility; `learner`, `game` and `episodes` replace settings.
+    Response times are 1 − utility, and all have the same `drops`, of which there ought to be none; `learner`, `game`
+    and `episodes` replace settings.
     """
     length = (episodes or {}).get("num_episodes", 6)
     felt = np.linspace(-0.5, 0.5, length)
 
     def played(mean):
-        return {"utility": mean + felt, "response_time": 1 - mean - felt, "drops": np.full(length, np.nan)}
+        return {"utility": mean + felt, "response_time": 1 - mean - felt, "drops": np.full(length, drops)}
 
     names = ["learned"] if len(utilities) == 1 else [f"learned(seed={k})" for k in range(len(utilities))]
     rules = {name: played(mean) for name, mean in (rules or {"local": -4.0, "random": -40.0}).items()}
@@ -43,6 +55,7 @@ def write_run(folder, utilities, *, rules=None, learner=None, game=None, seed=0,
         warmup=10,
         settings={"game": "dlb", "agent_rounds of training": AGENT_ROUNDS},
         verdicts=VERDICTS,
+        warnings={"drops": "Tasks were lost"},
         samples=rules | learned,
     )
     params = {"load": 0.9, **(game or {})}

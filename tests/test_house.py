@@ -13,7 +13,7 @@ from jaxdlb.learners import LEARNERS
 
 # From the ground up: a room may import those of lower floors, and of its own as far as BESIDE allows.
 FLOORS = (
-    {"checks", "compilation", "memory", "writing", "columns"},
+    {"annotations", "checks", "compilation", "memory", "writing", "columns"},
     {"game", "spaces", "parameters", "catalogue", "ranges", "descriptions"},
     {"mechanics", "networks", "drawing", "traces", "task_records"},
     {"policies", "recording"},

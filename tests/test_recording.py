@@ -57,19 +57,23 @@ def test_each_state_follows_from_the_one_before_and_the_action_between_them(name
     assert_same(entry(recording.states, 6), state)
 
 
-def test_a_recording_goes_on_over_a_true_end():
+@pytest.mark.parametrize("at_once", [512, 2])
+def test_a_recording_ends_with_a_true_end_and_goes_on_over_a_time_limit(at_once, monkeypatch):
+    monkeypatch.setattr("jaxdlb.recording._AT_ONCE", at_once)
     game = ticking.Ticking(num_workers=2, capacity=2)
-    params = game.default_params(pieces=2, skill=0.5)
-    recording = record(game, ticking.eager(), params, KEY, 12)
-    assert recording.states.left[0].tolist() == [2, 2]
-    assert recording.timesteps.discount[-1] == 0
+    params = game.default_params(pieces=2, skill=0.5, horizon=1)
+    played = record(game, ticking.eager(), params, KEY, 12)
+    assert played.states.left[0].tolist() == [2, 2]
+    assert played.states.left[-1].tolist() == [0, 0] != played.states.left[-2].tolist()
+    assert played.num_rounds == 3 and played.timesteps.discount.tolist() == [1, 1, 0]
+    assert record(game, ticking.eager(), params, KEY, 2).num_rounds == 2
     game_key, _ = jax.random.split(KEY)
     step = jax.jit(game.step)
-    for t in range(12):
+    for t in range(3):
         key = jax.random.fold_in(game_key, t + 1)
-        state, timestep = step(key, entry(recording.states, t), entry(recording.actions, t), params)
-        assert_same(entry(recording.states, t + 1), state)
-        assert timestep.elapsed == recording.timesteps.elapsed[t]
+        state, timestep = step(key, entry(played.states, t), entry(played.actions, t), params)
+        assert_same(entry(played.states, t + 1), state)
+        assert timestep.elapsed == played.timesteps.elapsed[t]
 
 
 def test_recordings_by_one_key_meet_the_same_arrivals_and_failures():

@@ -46,6 +46,17 @@ def test_spaces_are_values(space):
         space.size = 7
 
 
+def test_codes_stand_for_whoever_has_a_choice_and_are_never_drawn():
+    legal = np.array([[True, True, False], [True, False, False]])
+    plain, coded = Discrete(3), Discrete(3, has_codes=True)
+    for action, expected in (([1, 0], [True, True]), ([3, 0], [True, True]), ([99, 3], [True, False])):
+        assert coded.contains(np.array(action), legal).tolist() == expected
+        assert plain.contains(np.array(action), legal).tolist() == [action[0] < 3, action[1] == 0]
+    assert coded.contains(np.array([3.5, -1.0]), legal).tolist() == [False, False]
+    drawn = jax.vmap(lambda key: coded.sample(key, jnp.asarray(legal)))(jax.random.split(jax.random.key(0), 50))
+    assert drawn.max() == 1
+
+
 def test_leaves_come_in_the_order_of_the_actions_leaves():
     space = Action(dispatch=Discrete(3), steal=Discrete(5))
     assert leaves(space) == [Discrete(3), Discrete(5)]

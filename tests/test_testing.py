@@ -279,6 +279,21 @@ class UtilityWithVerdict(Ticking):
         return super().columns | {"utility": utility}
 
 
+@broken("the column makespan must have a warning or a verdict, not both; what warns ought to be 0 for all")
+class JudgedByAWarning(Ticking):
+    @property
+    def columns(self):
+        late = dataclasses.replace(super().columns["makespan"], warning="late", verdict=Verdict("sooner", "later"))
+        return super().columns | {"makespan": late}
+
+
+@broken("the column utility must have no warning; every table shows it")
+class UtilityWithWarning(Ticking):
+    @property
+    def columns(self):
+        return super().columns | {"utility": dataclasses.replace(super().columns["utility"], warning="low")}
+
+
 @broken("measured gives utility, which the game's metrics name already")
 class MeasuredTwice(Ticking):
     def measured(self, state, params):

@@ -180,7 +180,7 @@ def lengths(evaluation: Any, entry: Entry) -> Lengths:
     num_rounds = entry.lengths.num_rounds if evaluation.num_rounds is None else evaluation.num_rounds
     warmup = entry.lengths.warmup if evaluation.warmup is None else evaluation.warmup
     recorded = entry.lengths.recorded if evaluation.recorded_rounds is None else evaluation.recorded_rounds
-    return Lengths(num_rounds, warmup, recorded)
+    return Lengths(num_rounds, warmup, recorded, ends=entry.lengths.ends and evaluation.num_rounds is None)
 
 
 def check(settings: Any) -> None:

@@ -1,12 +1,14 @@
 """Certify policies of a small game: `python -m train.certify [checkpoint=<run>] [game=<small game>] [key=value …]`.
 
 Solves the game exactly, without any training or sampling: the best that one controller, and that the agents, could get;
-how far below that each policy is, of heuristics and of the run; and what any agent would gain by deviating. With a
-checkpoint the settings are those of the run, as in train.evaluate; if its game is too large, or none that an exact
-solution covers, a small one is made of its first nodes, with their rates and fresh news, and the keys that make it are
-told. A game named on the command line is refused then, with the same keys. Without a checkpoint the settings are those
-of python -m train with game=dlb_certified. Prints the certificate, and writes it (certificate.txt, certificate.json),
-figures, config.yaml and provenance.json into `output`, or a new folder in the run's, or in `runs_dir`.
+how far below that each policy is, of heuristics and of the run; and what any agent would gain by deviating. Of a game
+that ends, and in which nothing is left to chance, an episode is solved instead: the best that can be done in it, and
+how far behind each policy is. With a checkpoint the settings are those of the run, as in train.evaluate; if its game is
+too large, or none that an exact solution covers, a small one is made of its first nodes, with their rates and fresh
+news, or taken from conf/, and the keys that make it are told. A game named on the command line is refused then, with
+the same keys. Without a checkpoint the settings are those of python -m train with game=dlb_certified. Prints the
+certificate, and writes it (certificate.txt, certificate.json), figures, config.yaml and provenance.json into `output`,
+or a new folder in the run's, or in `runs_dir`.
 
 Exit status: 0 when all went well; 2 when something given is wrong, of which one line on stderr says what, and then
 nothing has been written.
@@ -28,18 +30,20 @@ from jaxdlb.theory import chain as chains
 from jaxdlb.theory import table
 from jaxdlb.theory.certificate import Certificate
 from jaxdlb.theory.chain import Chain, Common
+from jaxdlb.theory.deterministic import Moves
 from jaxdlb.writing import write_whole
 
-from . import build, cli, comparison, compose, config, players, provenance, run_folder, small, writable
+from . import build, cli, comparison, compose, episodes, players, provenance, run_folder, small, writable
 from .build import Scenario
 from .countdown import Countdown
+from .episodes import Certified
+from .settings import Settings
 
 FOLDER = "certificates"  # in a run's folder
-SMALL = "certified"  # after a game's name: the file in conf/game/ that is certified where nothing is said
 
 
 @dataclasses.dataclass
-class CertifySettings(config.Settings):
+class CertifySettings(Settings):
     """Settings of a run, and which of its policies to certify."""
 
     checkpoint: str | None = None  # a run's folder, its checkpoints folder or that of one step; null: heuristics alone
@@ -54,7 +58,7 @@ class Plan:
     given: DictConfig
     settings: Any
     scenario: Scenario
-    common: Common
+    exact: Common | Moves  # what is solved: a chain, or everything that may happen in an episode
     learned: list[Policy]
     step: int | None  # of the checkpoint
     folder: Path  # to be made
@@ -76,7 +80,7 @@ def prepare(overrides: Sequence[str]) -> Plan:
     if cut:
         given, settings, located = players.settings([*chosen, *cut], CertifySettings)
     scenario = build.scenario(settings.game)
-    common = _common(settings, scenario)
+    exact = _exact(settings, scenario)
     learned = [] if located is None else _learned(scenario, settings, located)
     step = None if located is None else comparison.step_of(located)
     if settings.output is not None:
@@ -89,7 +93,7 @@ def prepare(overrides: Sequence[str]) -> Plan:
         run_folder.check(dataclasses.replace(settings, run_dir=None))
         folder = Path(settings.runs_dir) / f"{run_folder.stamp()}_{settings.game.name}_certified"
     command = provenance.command("train.certify", overrides)
-    return Plan(given, settings, scenario, common, learned, step, folder, command, cut)
+    return Plan(given, settings, scenario, exact, learned, step, folder, command, cut)
 
 
 def _names_game(overrides: Sequence[str]) -> bool:
@@ -101,34 +105,44 @@ def _cut(settings: Any) -> list[str]:
     """The keys that make a small game of a run's own; none where it is small, or cannot be made so."""
     scenario = build.scenario(settings.game)
     try:
-        _common(settings, scenario)
+        _exact(settings, scenario)
     except ValueError:
-        return [] if scenario.entry.common is None else shlex.split(small.overrides(settings.game, scenario))
+        return shlex.split(small.overrides(settings.game, scenario))
     return []
 
 
 def _small() -> str:
     """The choice of the small game that is called after the one that `python -m train` plays."""
-    return f"game={compose.from_conf([], CertifySettings).game.name}_{SMALL}"
+    return f"game={small.named(compose.from_conf([], CertifySettings).game.name)}"
 
 
 def execute(plan: Plan) -> None:
     """Solve, print and write."""
-    chain = chains.build(plan.common)
     rules = comparison.heuristics(plan.scenario, plan.settings.evaluation)
     instance = provenance.resolved(plan.settings, plan.scenario)
     about = {"game": instance["game"], "parameters": instance["parameters"], "cut": plan.cut}
-    progress = Countdown(f"certifying in {chain.num_states:,} states")
-    certificate, optimum = certificates.certify(chain, [*rules, *plan.learned], about, progress)
+    policies, exact = [*rules, *plan.learned], plan.exact
+    if isinstance(exact, Moves):
+        made = episodes.certified(exact, policies, about, plan.scenario, plan.settings.evaluation)
+    else:
+        made = _of_chain(exact, policies, about)
     folder = plan.folder if plan.settings.output else run_folder.create_new(plan.folder)
-    text = "\n".join([certificates.to_text(certificate), *_told(plan.cut)])
-    comparison.write_figures(folder, _figures(chain, certificate, optimum[0], [*rules, *plan.learned]))
+    text = "\n".join([made.text, *_told(plan.cut)])
+    comparison.write_figures(folder, made.figures)
     write_whole(folder / "certificate.txt", text + "\n")
-    write_whole(folder / "certificate.json", json.dumps(certificates.to_json(certificate), indent=2) + "\n")
+    write_whole(folder / "certificate.json", json.dumps(made.data, indent=2) + "\n")
     compose.save(plan.given, folder)
     provenance.write(folder, plan.settings, plan.scenario, plan.command, update=plan.step)
     print(text)
     print(f"written to {folder}")
+
+
+def _of_chain(common: Common, policies: Sequence[Policy], about: dict[str, Any]) -> Certified:
+    chain = chains.build(common)
+    progress = Countdown(f"certifying in {chain.num_states:,} states")
+    certificate, optimum = certificates.certify(chain, policies, about, progress)
+    figures = _figures(chain, certificate, optimum[0], policies)
+    return Certified(certificates.to_text(certificate), certificates.to_json(certificate), figures)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -138,33 +152,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _told(cut: Sequence[str]) -> list[str]:
     """How the game that is certified differs from the run's."""
-    return [f"The run played another game, of whose first nodes this one is made: {shlex.join(cut)}"] if cut else []
+    return [f"The run played another game, {small.whence(cut)}: {shlex.join(cut)}"] if cut else []
 
 
-def _common(settings: Any, scenario: Scenario) -> Common:
-    """The game's one cluster as a chain on what all agents know, if it is one and not too large.
+def _exact(settings: Any, scenario: Scenario) -> Common | Moves:
+    """What is to be solved of the game, if it can be and is not too large.
 
     Raises:
         ValueError: names what an exact solution does not cover, or the number of states; and the keys that would make
             it small enough.
     """
-    if scenario.entry.common is None:
+    entry = scenario.entry
+    if entry.common is None and entry.episode is None:
         raise ValueError(f"game.name is {settings.game.name!r}; it must be a game that can be solved exactly")
-    if scenario.game.num_agents < 2:
+    if entry.common is not None and scenario.game.num_agents < 2:
         raise ValueError(
             "game.num_nodes is 1; it must be at least 2 for a certificate, since one alone chooses nothing"
         )
     try:
         if not scenario.is_one:
             raise ValueError("game.randomise is given; it must not be for an exact solution, which is of one cluster")
-        with build.named("game.params", settings.game.params):
-            common: Common = scenario.entry.common(scenario.game, scenario.params)
-        with build.named("game", settings.game):
-            chains.check_size(scenario.game.num_agents, common.most)
+        return episodes.moves(settings, scenario) if entry.common is None else _common(settings, scenario)
     except ValueError as error:
-        keys = small.overrides(settings.game, scenario)
-        hint = f"; what would make a small game of its first nodes: {keys}" if keys else ""
-        raise ValueError(f"{error}{hint}") from None
+        raise ValueError(f"{error}{small.hint(settings.game, scenario)}") from None
+
+
+def _common(settings: Any, scenario: Scenario) -> Common:
+    """The game's one cluster as a chain on what all agents know; raises ValueError as `_exact` does."""
+    assert scenario.entry.common is not None
+    with build.named("game.params", settings.game.params):
+        common: Common = scenario.entry.common(scenario.game, scenario.params)
+    with build.named("game", settings.game):
+        chains.check_size(scenario.game.num_agents, common.most)
     return common
 
 

@@ -14,7 +14,8 @@ from omegaconf import OmegaConf
 
 from jaxdlb import compilation
 
-from . import compose, config, errors, launchers, loop, own_conf, reference, signals
+from . import compose, errors, launchers, loop, own_conf, reference, signals
+from .settings import Settings
 
 Prepared = TypeVar("Prepared")
 HELP = ("-h", "--help")
@@ -30,7 +31,7 @@ def main(
 ) -> int:
     """Run a launcher's command line (without the program's name), and return the exit status.
 
-    --help prints the `description`, and every key of `schema` (a kind of `config.Settings`) with what it means.
+    --help prints the `description`, and every key of `schema` (a kind of `settings.Settings`) with what it means.
     """
     given = sys.argv[1:] if arguments is None else list(arguments)
     if set(HELP) & set(given):
@@ -53,7 +54,7 @@ def main_of_keys(
     return run(lambda: prepare(given), work, given)
 
 
-def helped(description: str, arguments: Sequence[str], schema: type = config.Settings, groups: str = "") -> str:
+def helped(description: str, arguments: Sequence[str], schema: type = Settings, groups: str = "") -> str:
     """What --help prints: every key with the groups and values that the rest of the command line chooses.
 
     Raises:

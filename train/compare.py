@@ -14,6 +14,7 @@ import dataclasses
 import json
 import math
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from jaxdlb.evaluation import PolicyResult, algorithms, marl_eval
+from jaxdlb.evaluation import PolicyResult, algorithms, marl_eval, remarks
 from jaxdlb.evaluation import algorithm_tables as tables
 from jaxdlb.evaluation.algorithms import Contest, Task
 from jaxdlb.evaluation.marl_eval import Runs
+from jaxdlb.evaluation.sentences import means
 from jaxdlb.writing import write_whole
 
 from . import cli, comparison, compose, evaluated, provenance, run_folder
@@ -61,6 +63,7 @@ class Plan:
     settings: CompareSettings
     entrants: list[Entrant]
     contest: Contest
+    told: list[str]  # what ought not to have happened in a task's episodes
     folder: Path  # to be made
     command: str
 
@@ -80,7 +83,8 @@ def prepare(arguments: Sequence[str]) -> Plan:
     tasks = [_task(name, own, settings) for name, own in by_task.items()]
     header = found[0].run.result.columns[settings.column][0].partition(",")[0]
     compared = algorithms.contest(header, tasks, settings.resamples)
-    return Plan(settings, found, compared, folder, provenance.command("train.compare", arguments))
+    told = [f"{name}: {sentence}" for name, own in by_task.items() for sentence in _warned(own)]
+    return Plan(settings, found, compared, told, folder, provenance.command("train.compare", arguments))
 
 
 def understood(arguments: Sequence[str]) -> tuple[CompareSettings, list[tuple[str | None, str]]]:
@@ -206,6 +210,17 @@ def _task(name: str, found: Sequence[Entrant], settings: CompareSettings) -> Tas
     return Task(name, samples, one, zero, lower_is_better)
 
 
+def _warned(found: Sequence[Entrant]) -> list[str]:
+    """A sentence for each column that ought to be 0 in a task, and is not for an algorithm or a rule."""
+    warnings = {
+        name: (each.run.result.columns[name][0], warning)
+        for each in found
+        for name, warning in each.run.result.warnings.items()
+    }
+    rows = ((each.algorithm, row) for each in found for row in each.run.result.results)
+    return remarks.warned(warnings, ((who if row.kind == "learned" else row.name, means(row)) for who, row in rows))
+
+
 def _yardstick(
     key: str, wanted: str, task: str, runs: Sequence[EvaluatedRun], column: str, lower_is_better: bool
 ) -> tuple[str, np.ndarray]:
@@ -234,13 +249,15 @@ def execute(plan: Plan) -> None:
     from jaxdlb.evaluation import algorithm_plots
 
     runs = for_marl_eval(plan.entrants)
+    table = "\n".join([tables.to_text(plan.contest), *(textwrap.fill(each, tables.WIDTH) for each in plan.told)])
     told = tables.to_json(plan.contest) | {
+        "told": plan.told,
         "runs": [_as_data(each) for each in plan.entrants],
         "command": plan.command,
         "versions": provenance.versions(),
     }
     files = {
-        "table.txt": tables.to_text(plan.contest) + "\n",
+        "table.txt": table + "\n",
         "table.csv": tables.to_csv(plan.contest),
         "scores.csv": tables.scores_to_csv(plan.contest),
         "comparison.json": json.dumps(told, indent=2, ensure_ascii=False) + "\n",
@@ -252,7 +269,7 @@ def execute(plan: Plan) -> None:
     for name, text in files.items():
         write_whole(folder / name, text)
     figure.savefig(folder / comparison.FIGURES / "algorithms.png")
-    print(tables.to_text(plan.contest))
+    print(table)
     print(f"written to {folder}")
     fewest, most = marl_eval.fewest_runs(runs), max(len(each.scores) for each in plan.contest.standings.values())
     if fewest < most:

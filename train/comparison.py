@@ -17,7 +17,7 @@ from jaxdlb.evaluation.series import Series
 from jaxdlb.policies import Family, Policy
 from jaxdlb.recording import Recording
 from jaxdlb.theory import chain as chains
-from jaxdlb.theory import table
+from jaxdlb.theory import deterministic, table
 from jaxdlb.theory.optimal import team
 from jaxdlb.writing import named, quantity, write_whole
 
@@ -34,6 +34,7 @@ _CLUSTER, _EPISODE = 2**31, 2**31 + 1  # folded into an evaluation's key: no epi
 
 Learned = Mapping[str, Sequence[Policy]]  # by way to act: a policy for each training seed
 _SOLVED_SOON = 600 * 2**20  # bytes of a chain whose optimum takes some seconds: of 2 nodes with 48 tasks, of 3 with 6
+_STATES_FOUND_SOON = 20_000  # of an episode that takes some seconds to solve
 _PANELS = 4  # checkpoints, the best aside, that are drawn beside each other
 _ANIMATED, _FRAMES = 25, 4  # rounds of an animation, and pictures a round
 Figures = Mapping[
@@ -52,15 +53,26 @@ def rules(scenario: Scenario, settings: Any) -> list[Policy]:
 
 
 def optimal(scenario: Scenario) -> list[Policy]:
-    """The team-optimal policy of the one cluster to evaluate on; none of a game that is not solved within seconds."""
-    if scenario.entry.common is None or not scenario.is_one:
+    """The optimal policy of the one cluster to evaluate on; none of a game that is not solved within seconds.
+
+    That is the team optimum, or of a game that ends and in which nothing is left to chance, the best sequence.
+    """
+    if not scenario.is_one:
         return []
     try:
-        common = scenario.entry.common(scenario.game, scenario.params)
-        chain = chains.build(common, limit=_SOLVED_SOON)
-        return [table.prescriptions(chain, team(chain)[1])]
-    except (ValueError, ArithmeticError):  # not covered or too large, which shows before anything is built; or unsolved
+        return _optimal(scenario)
+    except (ValueError, ArithmeticError):  # not covered or too large, which shows before much is built; or unsolved
         return []
+
+
+def _optimal(scenario: Scenario) -> list[Policy]:
+    entry, cluster = scenario.entry, (scenario.game, scenario.params)
+    if entry.common is not None:
+        chain = chains.build(entry.common(*cluster), limit=_SOLVED_SOON)
+        return [table.prescriptions(chain, team(chain)[1])]
+    if entry.episode is not None:
+        return [deterministic.solve(entry.episode(*cluster), most_states=_STATES_FOUND_SOON).policy()]
+    return []
 
 
 def labelled_heuristics(scenario: Scenario, settings: Any) -> dict[str, Policy]:
@@ -76,12 +88,11 @@ def tuned(scenario: Scenario, settings: Any, families: Mapping[str, Family]) -> 
 
     What has been tuned before, on the same clusters and by the same settings, is taken from the user's cache folder.
     """
-    lengths = build.lengths(settings, scenario.entry)
-    num_rounds = min(settings.tuning_rounds, lengths.num_rounds)
+    lengths = build.lengths(settings, scenario.entry).up_to(settings.tuning_rounds)
     sizes = {
         "num_episodes": settings.tuning_episodes,
-        "num_rounds": num_rounds,
-        "warmup": min(lengths.warmup, num_rounds // 4),
+        "num_rounds": lengths.num_rounds,
+        "warmup": lengths.warmup,
         "population": settings.tuning_candidates,
         "elites": max(settings.tuning_candidates // 6, 1),
         "generations": settings.tuning_generations,
@@ -92,19 +103,18 @@ def tuned(scenario: Scenario, settings: Any, families: Mapping[str, Family]) -> 
     key, progress = jax.random.key(settings.seed), Countdown("tuning the heuristics")
     found = evaluation.tune(scenario.game, unknown, scenario.train, key, **sizes, progress=progress)
     if any(each.agent_rounds for each in found.values()):
-        progress.ended(_spent(found.values()))
+        progress.ended(_spent(found.values(), counted=not lengths.ends))
     for name, each in found.items():
         tuning_cache.keep(places[name], each)
     return {name: (known[name] or found[name]).policy for name in families}
 
 
-def _spent(found: Iterable[Tuned]) -> str:
+def _spent(found: Iterable[Tuned], counted: bool) -> str:
+    """What tuning took: with agent-rounds, where it is known how many an episode has."""
     played = [each for each in found if each.agent_rounds]
-    agent_rounds = quantity(sum(each.agent_rounds for each in played))
+    agent_rounds = f" in {quantity(sum(each.agent_rounds for each in played))} agent-rounds" if counted else ""
     candidates, seconds = sum(each.candidates for each in played), max(each.seconds for each in played)
-    return (
-        f"heuristics tuned: {len(played)}, by {candidates:,} candidates in {agent_rounds} agent-rounds, {seconds:.0f} s"
-    )
+    return f"heuristics tuned: {len(played)}, by {candidates:,} candidates{agent_rounds}, {seconds:.0f} s"
 
 
 def learned(folder: Path, scenario: Scenario, settings: Any, step: int | None = None) -> Learned:
@@ -237,14 +247,16 @@ def _of_game(scenario: Scenario, recordings: Mapping[str, Recording]) -> dict[st
 
 
 def _animation(scenario: Scenario, recordings: Mapping[str, Recording]) -> bytes:
-    """A GIF of the last of the recorded rounds, side by side."""
-    assert scenario.entry.viewer is not None
+    """A GIF of the last of the recorded rounds, side by side; of all of them, where episodes end by themselves."""
+    viewer, lengths = scenario.entry.viewer, scenario.entry.lengths
+    assert viewer is not None
     num_rounds = min(each.num_rounds for each in recordings.values())
+    first_round = 0 if lengths.ends else max(num_rounds - _ANIMATED, 0)
+    shown = lengths.recorded if lengths.ends else _ANIMATED
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "animation.gif"
-        first_round = max(num_rounds - _ANIMATED, 0)
-        scenario.entry.viewer().animation(
-            recordings, path, first_round=first_round, num_frames=_FRAMES * _ANIMATED, frames_per_round=_FRAMES
+        viewer().animation(
+            recordings, path, first_round=first_round, num_frames=_FRAMES * shown, frames_per_round=_FRAMES
         )
         return path.read_bytes()
 

@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from hydra.core.plugins import Plugins
 from hydra.plugins.completion_plugin import CompletionPlugin
 
-from . import compose, config, errors, own_conf
+from . import compose, errors, own_conf
 from .launchers import COMMAND, LAUNCHERS
+from .settings import Settings
 
 _LINE = "COMP_LINE"
 _ACTIONS: Mapping[str, Callable[[CompletionPlugin], None]] = {
@@ -58,7 +59,7 @@ def _complete_keys(plugin: CompletionPlugin, schema: type, before: Sequence[str]
 def _schema(launcher: str) -> type:
     """The settings that a launcher declares, or those of a run."""
     if launcher == "train":
-        return config.Settings
+        return Settings
     module = importlib.import_module(f".{launcher}", __package__)
-    kinds = [each for each in vars(module).values() if isinstance(each, type) and issubclass(each, config.Settings)]
-    return next((each for each in kinds if each.__module__ == module.__name__), config.Settings)
+    kinds = [each for each in vars(module).values() if isinstance(each, type) and issubclass(each, Settings)]
+    return next((each for each in kinds if each.__module__ == module.__name__), Settings)

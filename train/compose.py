@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from jaxdlb.writing import write_whole
 
 from . import command_line, config, errors, paths, saved_config
+from .settings import Settings
 
 # Where each group of a saved config takes its schema from; the key `name` says which schema it was.
 _SCHEMAS = {"game": "schema/game", "learner": "schema/learner", "network": "schema/network", "logger": "schema/logger"}
@@ -38,24 +39,24 @@ def settings(given: DictConfig, overrides: Sequence[str]) -> Any:
     return OmegaConf.to_object(given)
 
 
-def from_conf(overrides: Sequence[str], schema: type = config.Settings) -> DictConfig:
-    """What `python -m train` composes from the same command line; `schema` is a kind of `config.Settings`."""
+def from_conf(overrides: Sequence[str], schema: type = Settings) -> DictConfig:
+    """What `python -m train` composes from the same command line; `schema` is a kind of `settings.Settings`."""
     with loader(schema):
         return compose("config", overrides=understood(overrides, schema))
 
 
 @contextlib.contextmanager
-def loader(schema: type = config.Settings) -> Iterator[ConfigLoader]:
+def loader(schema: type = Settings) -> Iterator[ConfigLoader]:
     """What hydra reads `conf/` by, where `schema` says which settings there are."""
     with _hydra():
         ConfigStore.instance().store(name="settings", node=schema)
         try:
             yield GlobalHydra.instance().config_loader()
         finally:
-            ConfigStore.instance().store(name="settings", node=config.Settings)
+            ConfigStore.instance().store(name="settings", node=Settings)
 
 
-def understood(overrides: Sequence[str], schema: type = config.Settings) -> list[str]:
+def understood(overrides: Sequence[str], schema: type = Settings) -> list[str]:
     """The command line as hydra takes it.
 
     `game.name=…` takes the group of that game, which may be one of a user's own package, and so do `learner.name` and
@@ -95,7 +96,7 @@ def _choice_of(group: str, name: str) -> str:
 
 
 def from_run(folder: Path, overrides: Sequence[str], schema: type, *, resumed: bool = False) -> DictConfig:
-    """A run's saved config with `overrides`, of the structure of the dataclass `schema`, a kind of `config.Settings`.
+    """A run's saved config with `overrides`, of the structure of the dataclass `schema`, a kind of `settings.Settings`.
 
     An override of a group, such as `game=dlb`, takes that group afresh from `conf/` and drops what was saved of it.
     Paths and the logger count only where the run is `resumed`.

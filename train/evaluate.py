@@ -25,7 +25,6 @@ from . import (
     cli,
     comparison,
     compose,
-    config,
     fresh_news,
     node_statistics,
     provenance,
@@ -34,12 +33,13 @@ from . import (
     writable,
 )
 from .build import Scenario
+from .settings import Settings
 
 FOLDER = "evaluations"  # in a run's folder
 
 
 @dataclasses.dataclass
-class EvaluateSettings(config.Settings):
+class EvaluateSettings(Settings):
     """Settings of a run, and which of its policies to evaluate."""
 
     checkpoint: str = MISSING  # a run's folder, its checkpoints folder or that of one step

@@ -21,7 +21,8 @@ import numpy as np
 
 from jaxdlb.writing import write_whole
 
-from . import cli, compose, config, suites, tradeoff
+from . import cli, compose, suites, tradeoff
+from .settings import Settings
 from .suites import Run
 
 _OWN = ("suite", "output", "only", "trace")
@@ -29,7 +30,7 @@ _TRACE = "{trace}"  # in the keys of a cluster: the file that `trace` names
 
 
 @dataclasses.dataclass
-class FrontierSettings(config.Settings):
+class FrontierSettings(Settings):
     """Settings of the runs, and which runs there are."""
 
     suite: str = str(

@@ -36,12 +36,11 @@ class HeldOut:
     @functools.cached_property
     def sizes(self) -> dict[str, Any]:
         """How many episodes, how long, and what is left out of each."""
-        lengths = build.lengths(self.settings, self.scenario.entry)
-        num_rounds = min(self.settings.held_out_rounds, lengths.num_rounds)
+        lengths = build.lengths(self.settings, self.scenario.entry).up_to(self.settings.held_out_rounds)
         num_episodes = self.settings.held_out_episodes
         if num_episodes is None:
             num_episodes = max(_FEWEST, _AGENTS_SEEN // self.scenario.game.num_agents)
-        return {"num_episodes": num_episodes, "num_rounds": num_rounds, "warmup": min(lengths.warmup, num_rounds // 4)}
+        return {"num_episodes": num_episodes, "num_rounds": lengths.num_rounds, "warmup": lengths.warmup}
 
     def __call__(self, variables: PyTree) -> list[dict[str, float]]:
         """For each seed, the mean of each of the game's columns, NaN where some episode leaves nothing to divide by.

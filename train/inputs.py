@@ -26,12 +26,13 @@ from omegaconf import MISSING
 from jaxdlb.games import GAMES
 from jaxdlb.writing import write_whole
 
-from . import build, cli, comparison, compose, config, writable
+from . import build, cli, comparison, compose, writable
 from .build import Scenario
+from .settings import Settings
 
 
 @dataclasses.dataclass
-class InputsSettings(config.Settings):
+class InputsSettings(Settings):
     """Settings of a game, and where its inputs are written."""
 
     output: str = MISSING  # a file named ….csv or ….json, in a folder that exists

@@ -18,7 +18,6 @@ from . import (
     cli,
     comparison,
     compose,
-    config,
     distributed,
     errors,
     fresh_news,
@@ -39,6 +38,7 @@ from .held_out import HeldOut
 from .loggers import metrics_file
 from .loop import DivergedError
 from .planning import Plan, prepare
+from .settings import DistributedSettings
 from .signals import Signals, StoppedError
 
 FEW_UPDATES = 100
@@ -175,7 +175,7 @@ def _cut(plan: Plan, folder: Path) -> float:
 def _without_place(given: DictConfig) -> DictConfig:
     """The settings of the run, and not those of the machines that it happens to be trained on."""
     kept = given.copy()
-    kept.distributed = OmegaConf.structured(config.DistributedSettings)
+    kept.distributed = OmegaConf.structured(DistributedSettings)
     return kept
 
 

@@ -14,6 +14,7 @@ LAUNCHERS: Mapping[str, str] = {
     "evaluate": "evaluates a run's policy again, on the same or other clusters",
     "compare": "compares algorithms over tasks and training seeds: what several runs came to",
     "simulate": "plays a game for a given time, without any training",
+    "sweep": "plays every rule at each of several values of a parameter, without any training",
     "certify": "solves a small game exactly: how far policies are from the best, and what deviating would bring",
     "render": "draws a game as an animated GIF",
     "robustness": "trains and compares on every cluster of a suite",

@@ -17,7 +17,6 @@ from . import (
     build,
     comparison,
     compose,
-    config,
     distributed,
     fresh_news,
     loggers,
@@ -36,6 +35,7 @@ from .distributed import ALONE, Group
 from .loop import Schedule
 from .objective import Objective
 from .population import Population, population_of
+from .settings import Settings
 
 _RESUME_KEYS = ("resume", "resume_step")
 
@@ -217,7 +217,7 @@ def _resumed_config(folder: Path, overrides: Sequence[str]) -> tuple[DictConfig,
         ValueError: something given would make it another run.
     """
     rest = [text for text in overrides if text.lstrip("+").partition("=")[0] not in _RESUME_KEYS]
-    given = compose.from_run(folder, rest, config.Settings, resumed=True)
-    saved = compose.from_run(folder, saved_config.code(rest), config.Settings, resumed=True)
+    given = compose.from_run(folder, rest, Settings, resumed=True)
+    saved = compose.from_run(folder, saved_config.code(rest), Settings, resumed=True)
     resuming.check_same(resuming.plain(saved), resuming.plain(given))
     return given, rest

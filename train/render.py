@@ -15,14 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from jaxdlb.checks import check_size
+from jaxdlb.game import Lengths
 from jaxdlb.policies import Policy
 
-from . import build, cli, comparison, config, players, writable
+from . import build, cli, comparison, errors, players, writable
 from .build import Scenario
+from .settings import Settings
+
+_FIRST, _DRAWN = 100, 25  # rounds of an episode that does not end by itself: those before, and those that are drawn
 
 
 @dataclasses.dataclass
-class RenderSettings(config.Settings):
+class RenderSettings(Settings):
     """Settings of a run, and what to draw of it."""
 
     step: int | None = None  # which checkpoint; null: the best in episodes held out
@@ -30,8 +34,8 @@ class RenderSettings(config.Settings):
     output: str = "game.gif"  # the file, in a folder that exists
     policy: Any = None  # learned, a heuristic's name, {name: …} with options, or a list; null: learned, if it can be
     seed_index: int = 0  # which of several seeds
-    rounds: int = 25  # rounds to draw
-    first_round: int = 100  # rounds played before
+    rounds: int | None = None  # rounds to draw; null: 25, or all of an episode that ends by itself
+    first_round: int | None = None  # rounds played before; null: 100, or none where episodes end by themselves
     frames_per_round: int = 4  # pictures a round
 
 
@@ -54,7 +58,8 @@ def prepare(overrides: Sequence[str]) -> Plan:
     _, settings, located = players.settings(overrides, RenderSettings)
     build.check(settings)
     for name, least in {"rounds": 1, "first_round": 0, "frames_per_round": 1}.items():
-        check_size(name, getattr(settings, name), least)
+        if getattr(settings, name) is not None:
+            check_size(name, getattr(settings, name), least)
     output = Path(settings.output)
     if output.suffix != ".gif" or not output.absolute().parent.is_dir() or output.is_dir():
         raise ValueError(f"output is {settings.output!r}; it must be a file named ….gif in a folder that exists")
@@ -70,20 +75,32 @@ def prepare(overrides: Sequence[str]) -> Plan:
 def execute(plan: Plan) -> None:
     """Play, draw and write."""
     settings, scenario = plan.settings, plan.scenario
-    num_rounds = settings.first_round + settings.rounds
+    first_round, rounds = _shown(settings, scenario.entry.lengths)
     recordings = {
-        policy.name: comparison.record(scenario, policy, settings.evaluation.seed, num_rounds)
+        policy.name: comparison.record(scenario, policy, settings.evaluation.seed, first_round + rounds)
         for policy in players.policies(plan.wanted, plan.learned, scenario, settings.evaluation, tune=True)
     }
+    shortest = min(each.num_rounds for each in recordings.values())
+    if first_round >= shortest:
+        raise errors.Refusal(f"first_round is {first_round}; it must be below {shortest}, where an episode ends")
     assert scenario.entry.viewer is not None
     scenario.entry.viewer().animation(
         recordings,
         settings.output,
-        first_round=settings.first_round,
-        num_frames=settings.rounds * settings.frames_per_round,
+        first_round=first_round,
+        num_frames=rounds * settings.frames_per_round,
         frames_per_round=settings.frames_per_round,
     )
     print(f"written to {settings.output}")
+
+
+def _shown(settings: Any, lengths: Lengths) -> tuple[int, int]:
+    """The first round that is drawn, and how many are: as asked for, or as the game's episodes are long."""
+    first_round, rounds = (0, lengths.recorded) if lengths.ends else (_FIRST, _DRAWN)
+    return (
+        first_round if settings.first_round is None else settings.first_round,
+        rounds if settings.rounds is None else settings.rounds,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

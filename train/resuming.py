@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from jaxdlb import checkpoint
 
-from . import comparison, compose, config, saved_config, sweep, tradeoff
+from . import comparison, compose, saved_config, sweep, tradeoff
+from .settings import Settings
 
 AUTO = "auto"  # resume=./auto is a folder of that name
 FIXED = ("game", "learner", "network", "seed", "across")  # what a resumed run cannot change
@@ -31,7 +32,7 @@ def automatic(given: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, 
     folder = Path(given.run_dir)
     goes_on = bool(checkpoint.steps(folder / checkpoint.FOLDER))
     if goes_on or (folder / saved_config.FILE).exists():
-        saved = compose.from_run(folder, saved_config.code(overrides), config.Settings, resumed=True)
+        saved = compose.from_run(folder, saved_config.code(overrides), Settings, resumed=True)
         check_same(plain(saved), plain(given))
     given = given.copy()
     given.resume = None

@@ -21,9 +21,11 @@ from typing import Any
 from jaxdlb import evaluation
 from jaxdlb.evaluation import Evaluation, PolicyResult
 from jaxdlb.evaluation.numerals import written
+from jaxdlb.evaluation.sentences import warned
 from jaxdlb.writing import write_whole
 
-from . import cli, comparison, compose, config, evaluate, suites
+from . import cli, comparison, compose, evaluate, suites
+from .settings import Settings
 from .suites import Run
 
 _OWN = ("suite", "output", "only", "checkpoint")
@@ -31,7 +33,7 @@ _STANDING = {1: "better", 0: "level", -1: "behind"}
 
 
 @dataclasses.dataclass
-class RobustnessSettings(config.Settings):
+class RobustnessSettings(Settings):
     """Settings of the runs, and which runs there are."""
 
     suite: str = str(
@@ -78,7 +80,10 @@ def _result(folder: Path) -> Evaluation:
 
 
 def to_markdown(results: Mapping[str, Evaluation]) -> str:
-    """A row for each cluster: in each judged column the learned policy, the best rule in it, and how they stand."""
+    """A row for each cluster: in each judged column the learned policy, the best rule in it, and how they stand.
+
+    Below it, what ought not to have happened on any of them.
+    """
     judged = _judged(results.values())
     headers = [next(iter(results.values())).columns[name][0] for name in judged]
     columns = [f"{header}: {who}" for header in headers for who in ("learned", "best rule", "learned is")]
@@ -86,14 +91,16 @@ def to_markdown(results: Mapping[str, Evaluation]) -> str:
     for name, result in results.items():
         cells = [_cells(result, column) for column in judged]
         lines.append([name, *(cell for each in cells for cell in each)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    told = [f"{name}: {sentence}" for name, result in results.items() for sentence in warned(result)]
+    return "\n\n".join(["\n".join(f"| {' | '.join(line)} |" for line in lines), *told]) + "\n"
 
 
 def to_json(results: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
     """The same as data: of each cluster and judged column, both names and intervals, and the standing."""
     judged = _judged(results.values())
     return [
-        {"cluster": name, **{column: _as_data(result, column) for column in judged}} for name, result in results.items()
+        {"cluster": name, **{column: _as_data(result, column) for column in judged}, "told": warned(result)}
+        for name, result in results.items()
     ]
 
 

@@ -1,5 +1,6 @@
 """A run's folder: where it is, and that no two runs share one."""
 
+import dataclasses
 import itertools
 import time
 from pathlib import Path
@@ -30,6 +31,15 @@ def check_new(key: str, folder: Path, hint: str = "") -> None:
     writable.check_folder(key, folder)
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{key} is {str(folder)!r}; it must be a new or empty folder{hint}")
+
+
+def asked_for(settings: Any, what: str) -> Path:
+    """The folder `output`, or one by time, game and `what` in `runs_dir`; raises ValueError if it could not be made."""
+    if settings.output is None:
+        check(dataclasses.replace(settings, run_dir=None))
+        return Path(settings.runs_dir) / f"{stamp()}_{settings.game.name}_{what}"
+    check_new("output", Path(settings.output))
+    return Path(settings.output)
 
 
 def is_begun(folder: Path) -> bool:

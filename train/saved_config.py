@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from . import command_line, config
+from . import command_line
+from .settings import Settings
 
 FILE = "config.yaml"  # in a run's folder
 GROUPS = ("game", "learner", "network", "logger")
@@ -53,7 +54,7 @@ def read(folder: Path) -> Saved:
     saved = plain(path)
     if not isinstance(saved, dict) or not all(isinstance(saved.get(group), dict) for group in GROUPS):
         raise ValueError(f"{path} lacks some of the groups {', '.join(GROUPS)}; it must be what a run saved")
-    unknown = sorted(set(map(str, saved)) - {field.name for field in dataclasses.fields(config.Settings)})
+    unknown = sorted(set(map(str, saved)) - {field.name for field in dataclasses.fields(Settings)})
     if unknown:
         raise ValueError(f"{path} holds {unknown[0]}, which is no known key; it must be what a run saved")
     return saved

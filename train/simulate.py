@@ -1,7 +1,8 @@
 """Play a game, without any training: `python -m train.simulate policy=<rule> duration=<time> [key=value …]`.
 
 Plays `evaluation.num_episodes` clusters for the `duration`, counted in the game's own unit of time (rounds, where every
-step takes one). `policy` is the name of a heuristic, {name: …} with its options, or a list; all meet the same chances.
+step takes one); none need be given where episodes end by themselves. `policy` is the name of a heuristic, {name: …}
+with its options, or a list; all meet the same chances.
 With a checkpoint `learned` plays too, and the settings are those of the run, as in train.evaluate; else those of python
 -m train. Prints the table, and writes it (table.txt, table.csv, evaluation.json, samples.csv), one of the clusters over
 time (series.csv and, where a game tells of its agents one by one, series_agents.csv), figures, config.yaml and
@@ -29,19 +30,22 @@ from jaxdlb.game import Lengths
 from jaxdlb.policies import Policy
 from jaxdlb.writing import write_whole
 
-from . import build, cli, comparison, compose, config, errors, node_statistics, players, provenance, run_folder
+from . import build, cli, comparison, compose, errors, node_statistics, players, provenance, run_folder
 from .build import Scenario
+from .settings import Settings
 
 MOST_DRAWN = 3  # policies in the game's own figures, which show the first `evaluation.recorded_rounds`
 _IN_ROUNDS = ("evaluation.num_rounds", "evaluation.warmup")  # what `duration` and `warmup` stand for here
 
 
 @dataclasses.dataclass
-class SimulateSettings(config.Settings):
+class SimulateSettings(Settings):
     """Settings of a game, who plays it, and for how long."""
 
     policy: Any = MISSING  # a heuristic's name, {name: …} with options, learned, or a list
-    duration: float = MISSING  # of each cluster, in the game's own unit of time; a step counts if it begins before
+    # of each cluster, in the game's own unit of time, and a step counts if it begins before; null: to the end of its
+    # own that an episode comes to, in games in which it does
+    duration: float | None = None
     warmup: float | None = None  # time at the start that the table leaves out; null: the share that the game asks for
     tune: bool = False  # search the best options of heuristics that are named without any; false: their defaults
     output: str | None = None  # a new or empty folder; null: one by time and game in runs_dir
@@ -65,6 +69,13 @@ class Plan:
     folder: Path  # to be made
     command: str
 
+    @property
+    def length(self) -> dict[str, Any]:
+        """How long is played: for the duration or, where none is given, as many rounds as an episode can have."""
+        if self.settings.duration is None:
+            return {"num_rounds": self.scenario.entry.lengths.num_rounds}
+        return {"num_rounds": self.settings.duration, "by_time": True}
+
 
 def prepare(overrides: Sequence[str]) -> Plan:
     """Check everything and load the policy; writes nothing.
@@ -84,12 +95,7 @@ def prepare(overrides: Sequence[str]) -> Plan:
     if settings.statistics:
         node_statistics.check(scenario)
     learned = players.learned(settings, scenario, located) if players.LEARNED in wanted else None
-    if settings.output is None:
-        run_folder.check(dataclasses.replace(settings, run_dir=None))
-        folder = Path(settings.runs_dir) / f"{run_folder.stamp()}_{settings.game.name}_simulated"
-    else:
-        folder = Path(settings.output)
-        run_folder.check_new("output", folder)
+    folder = run_folder.asked_for(settings, "simulated")
     command = provenance.command("train.simulate", overrides)
     return Plan(given, settings, scenario, wanted, learned, _step(learned, located), warmup, folder, command)
 
@@ -104,9 +110,7 @@ def execute(plan: Plan) -> None:
     policies = players.policies(plan.wanted, plan.learned, scenario, settings.evaluation, tune=settings.tune)
     policies = list({policy.name: policy for policy in policies}.values())  # what is tuned may be what is given besides
     try:
-        played = comparison.over_time(
-            scenario, policies, settings.evaluation.seed, num_rounds=settings.duration, by_time=True
-        )
+        played = comparison.over_time(scenario, policies, settings.evaluation.seed, **plan.length)
     except series.EndlessError as error:
         raise errors.Refusal(f"duration is {settings.duration:g}; it must be what can be reached: {error}") from None
     if settings.statistics and not all(each.in_rounds for each in played.values()):
@@ -143,9 +147,8 @@ def measure(plan: Plan, policies: Sequence[Policy]) -> Evaluation:
         plan.scenario.test,
         jax.random.key(plan.settings.evaluation.seed),
         num_episodes=plan.settings.evaluation.num_episodes,
-        num_rounds=plan.settings.duration,
         warmup=plan.warmup,
-        by_time=True,
+        **plan.length,
         judged=judged,
         baseline=plan.scenario.entry.baseline,
     )
@@ -160,8 +163,11 @@ def _warmup(settings: Any, lengths: Lengths) -> float:
     """The warm-up that is given, or the game's share of the duration.
 
     Raises:
-        ValueError: a duration that is not above 0, or a warm-up that leaves nothing of it.
+        ValueError: no duration where episodes do not end by themselves or something else asks for one, one that is not
+            above 0, or a warm-up that leaves nothing of it.
     """
+    if settings.duration is None:
+        return _warmup_to_the_end(settings, lengths)
     check_array("duration", settings.duration, (), POSITIVE)
     if settings.warmup is None:
         return float(settings.duration * lengths.warmup / lengths.num_rounds)
@@ -169,6 +175,14 @@ def _warmup(settings: Any, lengths: Lengths) -> float:
     if settings.warmup >= settings.duration:
         raise ValueError(f"warmup is {settings.warmup:g}; it must be below duration, which is {settings.duration:g}")
     return float(settings.warmup)
+
+
+def _warmup_to_the_end(settings: Any, lengths: Lengths) -> float:
+    """The game's own, in rounds; raises ValueError where a duration is needed."""
+    asking = [name for name in ("warmup", "statistics") if getattr(settings, name)]
+    if not lengths.ends or asking:
+        raise ValueError(f"duration is not given; it must be, as duration=…{f' with {asking[0]}' if asking else ''}")
+    return lengths.warmup
 
 
 def _check_names(wanted: Sequence[Any], scenario: Scenario) -> None:

@@ -13,8 +13,9 @@ from typing import Any
 
 import jax
 
+from jaxdlb.annotations import annotation_of, is_array, shape_of
 from jaxdlb.game import Game
-from jaxdlb.parameters import annotation_of, declarations, is_array, shape_of
+from jaxdlb.parameters import declarations
 
 _BYTES = 4  # of a float32
 _COPIES = 3  # of each weight: itself, and the two moments of Adam

@@ -1,6 +1,16 @@
-"""The comparison as one parameter of the game is swept: `evaluation.sweep`."""
+"""One column as one parameter of the game is swept, without any training: `python -m train.sweep over=… values=[…]`.
+
+Plays every rule in the same episodes at each of the `values` of the parameter `over`, tuned for it, and draws the
+column `cost` over the parameter or, if it is given, over the column `gain`. Which rules play, `evaluation.heuristics`
+says. Prints the table, and writes it (sweep.txt, sweep.csv), figures/sweep.png, config.yaml and provenance.json into
+`output`, or a new folder in `runs_dir`. With learned policies, train and train.evaluate do the same (evaluation.sweep).
+
+Exit status: 0 when all went well; 2 when something given is wrong, of which one line on stderr says what, and then
+nothing has been written.
+"""
 
 import copy
+import dataclasses
 import functools
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,11 +19,15 @@ from typing import Any
 
 import jax
 import numpy as np
+from omegaconf import MISSING, DictConfig
 
 from jaxdlb import checkpoint
 from jaxdlb.checks import did_you_mean
+from jaxdlb.descriptions import describe
+from jaxdlb.evaluation import remarks
 from jaxdlb.evaluation import sweep as sweeps
-from jaxdlb.evaluation.rollouts import evaluate_all
+from jaxdlb.evaluation.bounds import bound_samples
+from jaxdlb.evaluation.rollouts import Samples, evaluate_all
 from jaxdlb.evaluation.sweep import Line, Sweep
 from jaxdlb.game import Entry
 from jaxdlb.games import GAMES
@@ -21,11 +35,75 @@ from jaxdlb.parameters import declarations
 from jaxdlb.policies import Policy
 from jaxdlb.writing import named, write_whole
 
-from . import build, comparison, saved_config
+from . import build, cli, comparison, compose, provenance, run_folder, saved_config
 from .build import Scenario
+from .settings import Settings
 
 _KEY = "evaluation.sweep"
 _TABLE, _FIGURE = "sweep.csv", "sweep.png"
+
+
+@dataclasses.dataclass
+class SweepSettings(Settings):
+    """Settings of a game and of those who play it, and what is swept."""
+
+    over: str = MISSING  # a parameter of the game, by path, that is one number or drawn
+    values: list[float] = MISSING  # of it, ascending
+    cost: str | None = None  # the column on the vertical axis; null: the first that is judged beside the utility
+    gain: str | None = None  # the column on the horizontal axis; null: the parameter itself
+    output: str | None = None  # a new or empty folder; null: one by time and game in runs_dir
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A sweep that has been found right in everything."""
+
+    given: DictConfig
+    settings: Any
+    folder: Path  # to be made
+    command: str
+
+
+def prepare(overrides: Sequence[str]) -> Plan:
+    """Check everything; writes nothing.
+
+    Raises:
+        ValueError, OmegaConfBaseException: something given is wrong.
+    """
+    given = compose.from_conf(overrides, SweepSettings)
+    settings = compose.settings(given, overrides)
+    build.check(settings)
+    check_over("", settings.game, settings)
+    scenario = scenarios("", settings.game, settings)[0]
+    if settings.cost is None:
+        settings.cost = _judged(scenario)
+    _check_columns("", settings, scenario)
+    asked = {name: getattr(settings, name) for name in ("over", "values", "gain", "cost")}
+    settings.evaluation.sweep = dataclasses.replace(settings.evaluation.sweep, **asked)
+    folder = run_folder.asked_for(settings, "swept")
+    return Plan(given, settings, folder, provenance.command("train.sweep", overrides))
+
+
+def _judged(scenario: Scenario) -> str | None:
+    """The first column that is judged beside the utility, if there is one."""
+    return next((name for name, each in scenario.game.columns.items() if each.verdict is not None), None)
+
+
+def carry_out(plan: Plan) -> None:
+    """Play, print and write."""
+    settings = plan.settings
+    sweep, told = _play(settings, {})
+    folder = plan.folder if settings.output else run_folder.create_new(plan.folder)
+    _write(folder, sweep, "\n\n".join([sweeps.to_text(sweep), *told]))
+    compose.save(plan.given, folder)
+    scenario = build.scenario(settings.game)
+    provenance.write(folder, settings, scenario, plan.command, update=None)
+    print(f"written to {folder}")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line (without the program's name), and return the exit status."""
+    return cli.main(__doc__, SweepSettings, prepare, carry_out, arguments)
 
 
 def check(settings: Any) -> None:
@@ -41,10 +119,20 @@ def check(settings: Any) -> None:
     check_over(_KEY, settings.game, asked)
     if asked.up_to is not None and not asked.up_to >= asked.values[0]:
         raise ValueError(f"{_KEY}.up_to is {asked.up_to:g}; it must be at least the first value, {asked.values[0]:g}")
-    columns = scenarios(_KEY, settings.game, asked)[0].game.columns
-    for axis in ("gain", "cost"):
-        check_column(f"{_KEY}.{axis}", getattr(asked, axis), columns)
+    _check_columns(_KEY, asked, scenarios(_KEY, settings.game, asked)[0])
     _beside(settings)
+
+
+def _under(key: str, name: str) -> str:
+    """The key of that name below another, or at the top."""
+    return f"{key}.{name}" if key else name
+
+
+def _check_columns(key: str, asked: Any, scenario: Scenario) -> None:
+    """Raise ValueError unless there is the column of the cost and, if one is given, that of the gain."""
+    for axis in ("gain", "cost"):
+        if axis == "cost" or asked.gain is not None:
+            check_column(_under(key, f"{axis}"), getattr(asked, axis), scenario.game.columns)
 
 
 def check_over(key: str, game: Any, asked: Any, least: int = 1) -> None:
@@ -52,10 +140,12 @@ def check_over(key: str, game: Any, asked: Any, least: int = 1) -> None:
 
     What is asked under `key` has `over` and `values`, of which there must be `least`.
     """
-    _check_is_number(f"{key}.over", game, asked.over)
+    _check_is_number(_under(key, "over"), game, asked.over)
     if len(asked.values) < least or list(asked.values) != sorted(set(asked.values)):
         many = {1: "one value", 2: "two values"}[least]
-        raise ValueError(f"{key}.values is {list(asked.values)}; it must hold at least {many}, in ascending order")
+        raise ValueError(
+            f"{_under(key, 'values')} is {list(asked.values)}; it must hold at least {many}, in ascending order"
+        )
 
 
 def _check_is_number(key: str, game: Any, over: str) -> None:
@@ -113,11 +203,17 @@ def execute(settings: Any, learned: comparison.Learned, folder: Path) -> None:
     asked = settings.evaluation.sweep
     if asked.over is None:
         return
+    sweep, told = _play(settings, {settings.learner.name: next(iter(learned.values()))} | _beside(settings))
+    up_to = asked.values[len(asked.values) // 2] if asked.up_to is None else asked.up_to
+    text = "\n\n".join([*(sweeps.conclusion(sweep, line, up_to) for line in sweep.learned), *told])
+    print()
+    _write(folder, sweep, text)
+
+
+def _write(folder: Path, sweep: Sweep, text: str) -> None:
+    """Draw it, write it and print the text."""
     from jaxdlb.evaluation.sweep_plot import frontier
 
-    sweep = _play(settings, {settings.learner.name: next(iter(learned.values()))} | _beside(settings))
-    up_to = asked.values[len(asked.values) // 2] if asked.up_to is None else asked.up_to
-    text = "\n\n".join(sweeps.conclusion(sweep, line, up_to) for line in sweep.learned)
     table, figure = sweeps.to_csv(sweep), frontier(sweep)  # all there is to say, before the first file
     figures = folder / comparison.FIGURES
     figures.mkdir(parents=True, exist_ok=True)
@@ -125,7 +221,7 @@ def execute(settings: Any, learned: comparison.Learned, folder: Path) -> None:
     with named(figures / _FIGURE):
         figure.savefig(figures / _FIGURE)
     write_whole(folder / _TABLE, table)  # last: where it is, the others are
-    print(f"\n{text}")
+    print(text)
 
 
 def scenarios(key: str, game: Any, asked: Any) -> list[Scenario]:
@@ -136,7 +232,7 @@ def scenarios(key: str, game: Any, asked: Any) -> list[Scenario]:
     """
     found = []
     for index, value in enumerate(asked.values):
-        with build.renamed(f"game.params.{asked.over}", f"{key}.values[{index}]"):
+        with build.renamed(f"game.params.{asked.over}", _under(key, f"values[{index}]")):
             found.append(build.scenario(_at(game, asked.over, value)))
     return found
 
@@ -184,9 +280,10 @@ def _beside(settings: Any) -> dict[str, Sequence[Policy]]:
     return found
 
 
-def _play(settings: Any, learned: Mapping[str, Sequence[Policy]]) -> Sweep:
-    """Every policy in the same episodes at each value; the rules are tuned for it."""
-    asked, tables, names = settings.evaluation.sweep, [], []
+def _play(settings: Any, learned: Mapping[str, Sequence[Policy]]) -> tuple[Sweep, list[str]]:
+    """Every policy in the same episodes at each value, and what went wrong there; the rules are tuned for it."""
+    asked, names = settings.evaluation.sweep, []
+    tables: list[dict[str, Samples]] = []
     at_values = scenarios(_KEY, settings.game, asked)
     for value, scenario in zip(asked.values, at_values, strict=True):
         print(f"{asked.over} {value:g}", file=sys.stderr, flush=True)
@@ -195,37 +292,75 @@ def _play(settings: Any, learned: Mapping[str, Sequence[Policy]]) -> Sweep:
         tables.append(_samples(scenario, settings.evaluation, groups))
         names.append({label: group[0].name if len(group) == 1 else label for label, group in groups.items()})
     kinds = {label: group[0].kind for label, group in groups.items()}
-    headers = tuple(at_values[0].game.columns[axis].header for axis in (asked.gain, asked.cost))
+    columns = at_values[0].game.columns
+    gain = asked.over if asked.gain is None else columns[asked.gain].header
     lines = [
         Line(
             name=label,
             kind=kind,
-            gain=np.stack([table[label][0] for table in tables]),
-            cost=np.stack([table[label][1] for table in tables]),
+            gain=_gained(asked, [table[label] for table in tables]),
+            cost=np.stack([table[label][asked.cost] for table in tables]),
             members=tuple(each[label] for each in names),
         )
         for label, kind in kinds.items()
     ]
-    return Sweep(asked.over, tuple(asked.values), (headers[0], headers[1]), tuple(lines))
-
-
-def _samples(
-    scenario: Scenario, settings: Any, groups: Mapping[str, Sequence[Policy]]
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Gain and cost of each group of policies, [seeds, episodes]."""
-    lengths, asked = build.lengths(settings, scenario.entry), settings.sweep
-    everyone = [policy for group in groups.values() for policy in group]
-    played = evaluate_all(
-        scenario.game,
-        everyone,
-        scenario.test,
-        jax.random.key(settings.seed),
-        num_episodes=settings.num_episodes,
-        num_rounds=lengths.num_rounds,
-        warmup=lengths.warmup,
+    warnings = remarks.warnings_of(columns)
+    means = (
+        (label, {name: float(each[name].mean()) for name in warnings}) for at in tables for label, each in at.items()
     )
-    samples, found = iter(played), {}
+    found = Sweep(
+        over=asked.over,
+        values=tuple(asked.values),
+        headers=(gain, columns[asked.cost].header),
+        lines=tuple(lines),
+        gains=asked.gain is not None,
+        meaning=_meaning(settings.game.name, asked.over),
+        bound=None if asked.gain is not None else _bound(at_values, settings.evaluation),
+    )
+    return found, remarks.warned(warnings, means)
+
+
+def _meaning(game: str, over: str) -> str:
+    """What the declaration of a parameter says of it; "" for one within a law, or a shorthand."""
+    return next((each.meaning for each in describe(GAMES.find(game).params) if each.name == over), "")
+
+
+def _gained(asked: Any, samples: Sequence[Samples]) -> np.ndarray:
+    """The gain [values, seeds, episodes]; where no column is gained, the value itself."""
+    if asked.gain is not None:
+        return np.stack([each[asked.gain] for each in samples])
+    shape = np.stack([each[asked.cost] for each in samples]).shape
+    return np.broadcast_to(np.asarray(asked.values)[:, None, None], shape)
+
+
+def _bound(at_values: Sequence[Scenario], settings: Any) -> Line | None:
+    """What no policy's mean cost is below at each value; None where nothing is known of all, or it is no such bound."""
+    asked, bound = settings.sweep, at_values[0].game.columns[settings.sweep.cost].bound
+    if bound is None or not bound.is_least:
+        return None
+    samples = [bound_samples(each.game, each.test, **_sizes(settings, each))[asked.cost] for each in at_values]
+    cost = np.stack(samples)[:, None]
+    gain = np.broadcast_to(np.asarray(asked.values)[:, None, None], cost.shape)
+    return Line(bound.of, "bound", gain, cost) if np.isfinite(cost).all() else None
+
+
+def _sizes(settings: Any, scenario: Scenario) -> dict[str, Any]:
+    """Which episodes are played at a value, and how long they are."""
+    lengths = build.lengths(settings, scenario.entry)
+    sizes = {"num_episodes": settings.num_episodes, "num_rounds": lengths.num_rounds, "warmup": lengths.warmup}
+    return {"key": jax.random.key(settings.seed), **sizes}
+
+
+def _samples(scenario: Scenario, settings: Any, groups: Mapping[str, Sequence[Policy]]) -> dict[str, Samples]:
+    """The columns of each group of policies, [seeds, episodes]."""
+    everyone = [policy for group in groups.values() for policy in group]
+    samples, found = iter(evaluate_all(scenario.game, everyone, scenario.test, **_sizes(settings, scenario))), {}
     for label, group in groups.items():
         mine = [next(samples) for _ in group]
-        found[label] = (np.stack([each[asked.gain] for each in mine]), np.stack([each[asked.cost] for each in mine]))
+        found[label] = {column: np.stack([each[column] for each in mine]) for column in scenario.game.columns}
     return found
+
+
+if __name__ == "__main__":
+    cli.tune()
+    sys.exit(main())

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jaxdlb import checkpoint, evaluation
-from jaxdlb.evaluation import frontier
+from jaxdlb.evaluation import frontier, remarks
 from jaxdlb.evaluation.frontier import Comparison, Hulls
 from jaxdlb.evaluation.rollouts import EpisodeSums
 from jaxdlb.evaluation.sweep import Line, Sweep
@@ -55,10 +55,6 @@ def check(settings: Any) -> None:
         verdict = game.columns[name].verdict
         if name == "utility" or (verdict is not None and not verdict.lower_is_better):
             raise ValueError(f"{_KEY}.{key} is {name!r}; it must be a column in which less is better")
-    for index, name in enumerate(asked.told):
-        if name not in game.metrics:
-            known = ", ".join(game.metrics)
-            raise ValueError(f"{_KEY}.told[{index}] is {name!r}; it must be a metric of the game: {known}")
 
 
 def _check_nothing_else(settings: Any) -> None:
@@ -224,16 +220,15 @@ def _heading(settings: Any) -> str:
 
 
 def _told(settings: Any, scenario: Scenario, tables: Mapping[str, Table]) -> Iterator[str]:
-    """What a reader must know besides: metrics that should be 0 and are not, and columns that are left out."""
-    asked = settings.evaluation.frontier
-    for name in asked.told:
-        most = max((float((each[name] / each["steps"]).mean(axis=(1, 2)).max()), who) for who, each in tables.items())
-        if most[0] > 0:
-            yield f"{name} ({scenario.game.metrics[name]}): up to {most[0]:.3g} in a step, with {most[1]}"
-    for name in asked.harms_besides:
-        if not _is_known(name, tables):
-            header = scenario.game.columns[name].header
-            yield f"{header}: nothing is compared, since in some episodes there was nothing to take it of"
+    """What a reader must know besides: columns that ought to be 0 and are not, and those that are left out."""
+    columns = scenario.game.columns
+    warnings = remarks.warnings_of(columns)
+    at_points = ((who, each, point) for who, each in tables.items() for point in range(len(each["utility"])))
+    means = ((who, {name: float(each[name][point].mean()) for name in warnings}) for who, each, point in at_points)
+    yield from remarks.warned(warnings, means)
+    unknown = [name for name in settings.evaluation.frontier.harms_besides if not _is_known(name, tables)]
+    if unknown:
+        yield remarks.left_out(columns[name].header for name in unknown)
 
 
 def _without_nan(data: Any) -> Any:

@@ -12,7 +12,7 @@ from jaxdlb.evaluation.statistics import Estimate
 
 HEADERS = {"interquartile_mean": "IQM", "median": "median", "mean": "mean", "optimality_gap": "optimality gap"}
 FEW_SEEDS = 5  # percentile intervals of fewer in a task are too narrow to be relied on
-_WIDTH = 140
+WIDTH = 140
 _WIDEST, _NARROW = 48, 24  # characters of a name: of what a row is about, and above a column
 
 
@@ -32,8 +32,8 @@ def to_text(contest: Contest) -> str:
     tasks = [["task", "scores 1", contest.column, *(cut(name, _NARROW) for name in contest.standings)]]
     tasks += [_task_row(task, contest) for task in contest.tasks]
     parts = [_ruled(rows), *([_ruled(improved)] if len(improved) > 1 else []), _ruled(tasks)]
-    told = [line for paragraph in _told(contest) for line in textwrap.wrap(paragraph, _WIDTH)]
-    return "\n".join(["\n\n".join(parts), *told, "", *textwrap.wrap(conclusion(contest), _WIDTH)])
+    told = [line for paragraph in _told(contest) for line in textwrap.wrap(paragraph, WIDTH)]
+    return "\n".join(["\n\n".join(parts), *told, "", *textwrap.wrap(conclusion(contest), WIDTH)])
 
 
 def conclusion(contest: Contest) -> str:

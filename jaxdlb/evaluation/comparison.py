@@ -5,13 +5,14 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from jaxdlb.evaluation import seeds as training_seeds
 from jaxdlb.evaluation.bounds import bounds
 from jaxdlb.evaluation.gap import gap
 from jaxdlb.evaluation.results import Evaluation, PolicyResult, Staleness
-from jaxdlb.evaluation.rollouts import Samples, evaluate_all
+from jaxdlb.evaluation.rollouts import Samples, columns_of, sums
 from jaxdlb.evaluation.seeds import Seeds, over_seeds
 from jaxdlb.evaluation.side_by_side import SampleParams
 from jaxdlb.evaluation.statistics import Estimate, estimate, paired_difference
@@ -82,11 +83,12 @@ def compare(
     _check([*policies, *(fresh.policies if fresh else ())], judged)
     training_seeds.check([policy.name for policy in policies], seeds, variants)
     sizes: Any = {"num_episodes": num_episodes, "num_rounds": num_rounds, "warmup": warmup, "by_time": by_time}
-    samples = _played(game, policies, sample_params, key, sizes)
+    samples, ended = _played(game, policies, sample_params, key, sizes)
     kinds = {policy.name: policy.kind for policy in policies}
     if fresh is not None:
         _check_fresh(fresh, samples, seeds)
-        samples |= _played(game, fresh.policies, fresh.sample_params, key, sizes)
+        of_fresh, fresh_ended = _played(game, fresh.policies, fresh.sample_params, key, sizes)
+        samples, ended = samples | of_fresh, ended and fresh_ended
         kinds |= {policy.name: "fresh" for policy in fresh.policies}
         seeds |= fresh.seeds
     best = _best([name for name, kind in kinds.items() if kind == "heuristic"], samples) if judged else None
@@ -116,20 +118,24 @@ def compare(
         columns={name: (column.header, column.meaning) for name, column in game.columns.items()},
         settings={"game": game.name, **_sizes_of(game), **(settings or {})},
         verdicts=verdicts,
+        warnings={name: column.warning for name, column in game.columns.items() if column.warning},
         samples=samples,
         bounds=bounds(game, sample_params, key, **sizes),
         gap=gap(samples, kinds, seeds, baseline),
         staleness=None if fresh is None else _staleness(fresh, samples, seeds, ("utility", *verdicts)),
+        ended=ended,
         **sizes,
     )
 
 
 def _played(
     game: Game, policies: Sequence[Policy], sample_params: SampleParams, key: PRNGKeyArray, sizes: dict[str, Any]
-) -> dict[str, Samples]:
-    """The samples of each policy, by its name."""
-    played = evaluate_all(game, policies, sample_params, key, **sizes)
-    return {policy.name: each for policy, each in zip(policies, played, strict=True)}
+) -> tuple[dict[str, Samples], bool]:
+    """The samples of each policy, by its name; and whether every episode came to an end of its own in its rounds."""
+    played = sums(game, policies, sample_params, key, **sizes)
+    samples = {policy.name: columns_of(game, each) for policy, each in zip(policies, played, strict=True)}
+    fewer = [each["steps"] < sizes["num_rounds"] - sizes["warmup"] for each in played]
+    return samples, not sizes["by_time"] and bool(np.all(fewer))
 
 
 def _staleness(fresh: Fresh, samples: Mapping[str, Samples], seeds: Seeds, columns: Iterable[str]) -> Staleness:

@@ -2,7 +2,7 @@
 
 import base64
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from html import escape
 from typing import Any
 
@@ -13,7 +13,7 @@ from jaxdlb.drawing.svg import Drawable
 from jaxdlb.evaluation.numerals import mean_and_error
 from jaxdlb.evaluation.results import Evaluation, PolicyResult
 from jaxdlb.evaluation.roles import ROLES, role_name
-from jaxdlb.evaluation.sentences import about_seeds, conclusion, framed
+from jaxdlb.evaluation.sentences import about_seeds, conclusion, notes
 from jaxdlb.evaluation.statistics import Estimate
 from jaxdlb.evaluation.tables import DIFFERENCE, GAP_CLOSED
 from jaxdlb.writing import write_whole
@@ -44,8 +44,8 @@ def write_report(
         style=ROLE_COLOURS + STYLE,
         conclusion=escape(conclusion(evaluation)),
         table=_table(evaluation),
-        limits="\n".join(f'<p class="limits">{escape(each)}</p>' for each in framed(evaluation)),
-        columns=_definitions({header: description for header, description in evaluation.columns.values()}),
+        notes="\n".join(f'<p class="notes">{escape(each)}</p>' for each in notes(evaluation)),
+        columns=_definitions(dict(evaluation.columns[name] for name in evaluation.shown)),
         about_seeds=escape(about_seeds(evaluation)),
         figures="\n".join(_figure(caption, figure) for caption, figure in figures.items()),
         settings=_definitions(_settings(evaluation)),
@@ -56,19 +56,18 @@ def write_report(
 
 def _table(evaluation: Evaluation) -> str:
     """One row per policy, best utility first."""
-    shown = [name for name in evaluation.columns if any(name in result.columns for result in evaluation.results)]
     closed = [GAP_CLOSED] if evaluation.gap is not None else []
-    headers = ["policy", *(evaluation.columns[name][0] for name in shown), *closed, DIFFERENCE]
+    headers = ["policy", *(evaluation.columns[name][0] for name in evaluation.shown), *closed, DIFFERENCE]
     head = "".join(f'<th scope="col">{escape(header)}</th>' for header in headers)
-    rows = "\n".join(_row(result, shown, evaluation) for result in evaluation.results)
+    rows = "\n".join(_row(result, evaluation) for result in evaluation.results)
     return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table>"
 
 
-def _row(result: PolicyResult, shown: Iterable[str], evaluation: Evaluation) -> str:
+def _row(result: PolicyResult, evaluation: Evaluation) -> str:
     role = role_name(result, evaluation)
     badge = f' <span class="badge">{escape(ROLES[role].badge)}</span>' if ROLES[role].badge else ""
     name = f'<th scope="row">{escape(result.name).replace("_", "_<wbr>")}{badge}</th>'
-    cells = [_cell(result.columns.get(column)) for column in shown]
+    cells = [_cell(result.columns.get(column)) for column in evaluation.shown]
     if evaluation.gap is not None:
         cells.append(_cell(evaluation.gap.closed[result.name]))
     cells.append("<td>–</td>" if role == "best" else _cell(result.differences["utility"]))
@@ -84,7 +83,7 @@ def _cell(estimate: Estimate | None) -> str:
 def _settings(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "independent episodes": f"{evaluation.num_episodes:,}",
-        "rounds per episode": f"{evaluation.num_rounds:,}",
+        "rounds per episode": "to its own end" if evaluation.ended else f"{evaluation.num_rounds:,}",
         "rounds left out as warm-up": f"{evaluation.warmup:,}",
     } | dict(evaluation.settings)
 
@@ -179,7 +178,7 @@ PAGE = """<!DOCTYPE html>
 <div class="wide" role="region" aria-label="results" tabindex="0">
 {table}
 </div>
-{limits}
+{notes}
 <details><summary>What the columns mean</summary>
 {columns}
 <p>Means over the episodes; ± is half the width of the 95% interval. {about_seeds}</p>

@@ -68,12 +68,14 @@ class Evaluation:
     warmup: float
     settings: Mapping[str, Any]
     verdicts: Mapping[str, Verdict] = dataclasses.field(default_factory=dict)  # of columns judged beside the utility
+    warnings: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of columns that ought to be 0
     # by policy: what its row rests on, for each column float64 [num_episodes]; none where it was read from JSON
     samples: Mapping[str, Samples] = dataclasses.field(default_factory=dict, compare=False, repr=False)
     bounds: Mapping[str, BoundResult] = dataclasses.field(default_factory=dict)  # of the columns that have one
     staleness: Staleness | None = None  # the price of stale news, where it was asked for
     gap: Gap | None = None  # where there is an optimal policy, and one to measure from
     by_time: bool = False  # whether episodes and their warm-up are measured in the game's own unit of time
+    ended: bool = False  # whether every episode came to an end of its own within its rounds
 
     @property
     def best(self) -> PolicyResult:
@@ -84,6 +86,25 @@ class Evaluation:
     def learned(self) -> list[PolicyResult]:
         """The rows that speak for what was learned: those over training seeds, where there are several."""
         return [result for result in self.results if result.kind == "learned" and result.part_of is None]
+
+    @property
+    def shown(self) -> list[str]:
+        """The columns of a table: the utility, and those of which any policy has a number; none that warns."""
+        return [name for name in self._told_of if name == "utility" or self._is_known(name)]
+
+    @property
+    def left_out(self) -> list[str]:
+        """The columns that a table would have, if any policy had a number there."""
+        return [name for name in self._told_of if name not in self.shown]
+
+    @property
+    def _told_of(self) -> list[str]:
+        given = {name for result in self.results for name in result.columns}
+        return [name for name in self.columns if name in given and name not in self.warnings]
+
+    def _is_known(self, column: str) -> bool:
+        means = [result.columns[column].mean for result in self.results if column in result.columns]
+        return not all(math.isnan(mean) for mean in means)
 
     @property
     def is_over_seeds(self) -> bool:
@@ -117,6 +138,7 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
     kept = {
         "settings": dict(evaluation.settings),
         "verdicts": verdicts,
+        "warnings": dict(evaluation.warnings),
         "bounds": bounds,
         "staleness": None,
         "gap": None,

@@ -3,7 +3,9 @@
 import math
 from collections.abc import Iterable
 
+from jaxdlb.evaluation import remarks
 from jaxdlb.evaluation.numerals import written
+from jaxdlb.evaluation.remarks import left_out, with_unit
 from jaxdlb.evaluation.results import BoundResult, Evaluation, PolicyResult
 from jaxdlb.evaluation.statistics import Estimate
 from jaxdlb.game import Verdict
@@ -33,9 +35,12 @@ def conclusion(evaluation: Evaluation) -> str:
 
 def episodes(evaluation: Evaluation) -> str:
     """What was played, as in "64 episodes of 2,000 rounds, the first 200 left out"."""
-    length, warmup = (f"{each:,.10g}" for each in (evaluation.num_rounds, evaluation.warmup))
+    left_out = f", the first {evaluation.warmup:,.10g} left out"
+    if evaluation.ended:
+        return f"{evaluation.num_episodes:,} episodes, each to its own end{left_out if evaluation.warmup else ''}"
+    length = f"{evaluation.num_rounds:,.10g}"
     each = f"of duration {length}" if evaluation.by_time else f"of {length} rounds"
-    return f"{evaluation.num_episodes:,} episodes {each}, the first {warmup} left out"
+    return f"{evaluation.num_episodes:,} episodes {each}{left_out}"
 
 
 def about_seeds(evaluation: Evaluation) -> str:
@@ -60,10 +65,22 @@ def _interquartile(result: PolicyResult, evaluation: Evaluation) -> str:
     return f"Interquartile mean over the seeds, {result.name}: {', '.join(numbers)}."
 
 
-def framed(evaluation: Evaluation) -> list[str]:
-    """What frames the policies, as far as known: bounds, the optimum, and what stale news costs."""
-    told = limits(evaluation), about_gap(evaluation), price_of_staleness(evaluation)
+def notes(evaluation: Evaluation) -> list[str]:
+    """What to know besides the table: what it lacks, what went wrong, and what frames the policies, as far as known."""
+    frame = limits(evaluation), about_gap(evaluation), price_of_staleness(evaluation)
+    told = left_out(evaluation.columns[name][0] for name in evaluation.left_out), *warned(evaluation), *frame
     return [each for each in told if each]
+
+
+def warned(evaluation: Evaluation) -> list[str]:
+    """A sentence for each column that ought to be 0 for all policies, and is not."""
+    warnings = {name: (evaluation.columns[name][0], warning) for name, warning in evaluation.warnings.items()}
+    return remarks.warned(warnings, ((result.name, means(result)) for result in evaluation.results))
+
+
+def means(result: PolicyResult) -> dict[str, float]:
+    """By column."""
+    return {name: each.mean for name, each in result.columns.items()}
 
 
 def about_gap(evaluation: Evaluation) -> str:
@@ -195,8 +212,7 @@ def _comparison(result: PolicyResult, name: str, outcome: int, evaluation: Evalu
 
 def _with_unit(name: str, numbers: str, evaluation: Evaluation) -> str:
     """Numbers of a column with its name before and its unit behind, both from its header."""
-    label, _, unit = evaluation.columns[name][0].partition(", ")
-    return f"{label} {numbers} {unit}".rstrip()
+    return with_unit(evaluation.columns[name][0], numbers)
 
 
 def _remark(result: PolicyResult, name: str, outcome: int, evaluation: Evaluation) -> str:

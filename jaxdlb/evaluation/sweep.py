@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Float
 
+from jaxdlb.evaluation.numerals import written
 from jaxdlb.evaluation.statistics import CONFIDENCE, Estimate
 
 RESAMPLES = 1000
@@ -39,6 +40,9 @@ class Sweep:
     values: tuple[float, ...]
     headers: tuple[str, str]  # of the column on either axis: gain, and cost
     lines: tuple[Line, ...]
+    gains: bool = True  # whether a column is gained; else the gain is the parameter itself, and its header that
+    meaning: str = ""  # of the parameter
+    bound: Line | None = None  # what no policy's cost is below, where there is such a bound
 
     @property
     def learned(self) -> list[Line]:
@@ -160,28 +164,58 @@ def to_csv(sweep: Sweep) -> str:
     """A line for each policy and value: what it was called there, mean gain, mean cost, and the cost's interval."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["policy", "options", sweep.over, *sweep.headers, "low", "high"])
-    for line in sweep.lines:
+    writer.writerow(["policy", "options", sweep.over, *sweep.headers[not sweep.gains :], "low", "high"])
+    for line in [*sweep.lines, *([sweep.bound] if sweep.bound else [])]:
         members = line.members or (line.name,) * len(sweep.values)
-        rows = zip(members, sweep.values, *curve(line), *band(line), strict=True)
+        rows = zip(members, sweep.values, *curve(line)[not sweep.gains :], *band(line), strict=True)
         writer.writerows([line.name, *row] for row in rows)
     return file.getvalue()
 
 
+def to_text(sweep: Sweep) -> str:
+    """The mean cost of each policy at each value, the least on average first, and the bound."""
+    ranked = [*sorted(sweep.lines, key=usual_cost), *([sweep.bound] if sweep.bound else [])]
+    table = [(f"{sweep.headers[1]}, by {sweep.over}", *(f"{value:g}" for value in sweep.values))]
+    table += [(_cut(line.name), *map(_mean, *band(line), curve(line)[1])) for line in ranked]
+    first, *others = (max(len(row[column]) for row in table) for column in range(len(table[0])))
+    lines = [
+        "  ".join([f"{name:{first}}", *(f"{cell:>{width}}" for cell, width in zip(cells, others, strict=True))])
+        for name, *cells in table
+    ]
+    return "\n".join([*lines, "Means; ± is half the width of the 95% interval."])
+
+
+def _mean(low: float, high: float, mean: float) -> str:
+    return "–" if np.isnan(mean) else written(Estimate(mean, low, high))
+
+
+def usual_cost(line: Line) -> float:
+    """The geometric mean of its costs, as a logarithm; the highest where none is known."""
+    costs = curve(line)[1]
+    costs = costs[np.isfinite(costs) & (costs > 0)]
+    return float(np.mean(np.log(costs))) if len(costs) else np.inf
+
+
 def conclusion(sweep: Sweep, line: Line, up_to: float) -> str:
-    """What `line` is ahead by: of each rule in cost at values up to `up_to`, and of the best rule in gain."""
+    """What `line` is ahead by: of each rule in cost at values up to `up_to`, and of the best rule in gain, if any."""
     gain, cost = (header.partition(",")[0] for header in sweep.headers)
-    most = more_gain(line, sweep.rules)
-    rows = [(rule.name, lower_cost(line, rule, sweep.values, up_to), more_gain(line, [rule])) for rule in sweep.rules]
+    rows = [(rule, lower_cost(line, rule, sweep.values, up_to)) for rule in sweep.rules]
     rows.sort(key=lambda row: np.nan_to_num(row[1].ratio.mean, nan=np.inf))
     table = [
-        ("beside", f"{cost} lower by a factor of, at {sweep.over} ≤ {up_to:g}", f"times the {gain} at the same {cost}"),
-        *((_cut(name), _written(lower, sweep.over), _written(more, "at")) for name, lower, more in rows),
-        (f"the best rule at each {cost}", "", _written(most, "at")),
+        ("beside", f"{cost} lower by a factor of, at {sweep.over} ≤ {up_to:g}"),
+        *((_cut(rule.name), _written(lower, sweep.over)) for rule, lower in rows),
     ]
+    gained = [""] * len(table)
+    if sweep.gains:
+        table.append((f"the best rule at each {cost}", ""))
+        found = [*(more_gain(line, [rule]) for rule, _ in rows), more_gain(line, sweep.rules)]
+        gained = [f"times the {gain} at the same {cost}", *(_written(each, "at") for each in found)]
     first, second = (max(len(row[column]) for row in table) for column in (0, 1))
     swept = f"{len(sweep.values)} values from {sweep.values[0]:g} to {sweep.values[-1]:g}"
-    lines = [f"  {name:{first}}  {lower:{second}}  {more}" for name, lower, more in table]
+    lines = [
+        f"  {name:{first}}  {lower:{second}}  {more}".rstrip()
+        for (name, lower), more in zip(table, gained, strict=True)
+    ]
     return "\n".join([f"{line.name}, as {sweep.over} is swept ({swept}):", *lines])
 
 

@@ -7,7 +7,7 @@ from jaxdlb.evaluation.comparison import compare
 from jaxdlb.evaluation.numerals import mean_and_error, written
 from jaxdlb.evaluation.results import Evaluation, PolicyResult, from_json, to_json
 from jaxdlb.evaluation.roles import present, role_of
-from jaxdlb.evaluation.sentences import about_seeds, conclusion, episodes, framed
+from jaxdlb.evaluation.sentences import about_seeds, conclusion, episodes, notes
 from jaxdlb.evaluation.statistics import Estimate
 
 __all__ = [
@@ -39,22 +39,21 @@ def to_text(evaluation: Evaluation) -> str:
     lines = _table(evaluation)
     told = ["", conclusion(evaluation)] if evaluation.best_heuristic is not None else []
     legend = [_legend(evaluation)] if _legend(evaluation) else []
-    prose = [*legend, _measured(evaluation), *framed(evaluation), *told]
+    prose = [*legend, _measured(evaluation), *notes(evaluation), *told]
     wrapped = [line for paragraph in prose for line in textwrap.wrap(paragraph, MAX_WIDTH) or [""]]
     return "\n".join([*(line.rstrip() for line in lines), *wrapped])
 
 
 def to_markdown(evaluation: Evaluation) -> str:
     """The table in Markdown, with the conclusion below it."""
-    shown = _shown(evaluation)
-    headers = ["policy", *_headers(evaluation, shown)]
+    headers = ["policy", *_headers(evaluation)]
     lines = [headers, ["---", *["---:"] * (len(headers) - 1)]]
     for result in evaluation.results:
         role = role_of(result, evaluation)
         name = f"`{result.name}` ({role.meaning})" if role.is_marked else f"`{result.name}`"
-        lines.append([name, *(written(*cell) for cell in _cells(result, evaluation, shown))])
+        lines.append([name, *(written(*cell) for cell in _cells(result, evaluation))])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    prose = [_measured(evaluation), *framed(evaluation), conclusion(evaluation)]
+    prose = [_measured(evaluation), *notes(evaluation), conclusion(evaluation)]
     return "\n\n".join([table, *filter(None, prose)]) + "\n"
 
 
@@ -63,7 +62,7 @@ def _table(evaluation: Evaluation) -> list[str]:
     whole = _fitting(evaluation, slice(None), _LAYOUTS[:-1])
     if whole is not None:
         return whole
-    middle = (len(_headers(evaluation, _shown(evaluation))) + 1) // 2
+    middle = (len(_headers(evaluation)) + 1) // 2
     halves = slice(0, middle), slice(middle, None)
     drawn = [_fitting(evaluation, half, _LAYOUTS) or _draw(evaluation, half, *_LAYOUTS[-1]) for half in halves]
     width = max(len(lines[0]) for lines in drawn)
@@ -78,10 +77,10 @@ def _fitting(evaluation: Evaluation, columns: slice, layouts: Sequence[tuple[int
 
 def _draw(evaluation: Evaluation, drawn: slice, decimals: int, gap: str, shortest: int, digits: int) -> list[str]:
     """The lines of the columns `drawn`, all of equal length; names longer than `shortest` are cropped to fit."""
-    shown, ranked = _shown(evaluation), evaluation.results
+    ranked = evaluation.results
     names = [f"{role_of(result, evaluation).mark} {result.name}" for result in ranked]
-    rows = [_cells(result, evaluation, shown)[drawn] for result in ranked]
-    headers = _headers(evaluation, shown)[drawn]
+    rows = [_cells(result, evaluation)[drawn] for result in ranked]
+    headers = _headers(evaluation)[drawn]
     columns = [_column(list(cells), decimals, gap, digits) for cells in zip(*rows, strict=True)]
     blocks = [_under(header, column) for header, column in zip(headers, columns, strict=True)]
     height = max(len(block) for block in blocks) - len(ranked)
@@ -110,25 +109,21 @@ def _column(cells: list[tuple[Estimate | None, bool]], decimals: int, gap: str, 
     return [f"{mean:>{mean_width}}{join[bool(error)]}{error:<{error_width}}" for mean, error in texts]
 
 
-def _headers(evaluation: Evaluation, shown: Sequence[str]) -> list[str]:
+def _headers(evaluation: Evaluation) -> list[str]:
     """The headers of a row's `_cells`."""
     closed = [GAP_CLOSED] if evaluation.gap is not None else []
     difference = [DIFFERENCE] if evaluation.best_heuristic is not None else []
-    return [*(evaluation.columns[name][0] for name in shown), *closed, *difference]
+    return [*(evaluation.columns[name][0] for name in evaluation.shown), *closed, *difference]
 
 
-def _cells(result: PolicyResult, evaluation: Evaluation, shown: Sequence[str]) -> list[tuple[Estimate | None, bool]]:
+def _cells(result: PolicyResult, evaluation: Evaluation) -> list[tuple[Estimate | None, bool]]:
     """The estimates in a row, and whether each is written with its sign."""
-    cells = [(result.columns.get(name), False) for name in shown]
+    cells = [(result.columns.get(name), False) for name in evaluation.shown]
     if evaluation.gap is not None:
         cells.append((evaluation.gap.closed[result.name], False))
     if evaluation.best_heuristic is None:
         return cells
     return [*cells, (None if result.name == evaluation.best_heuristic else result.differences["utility"], True)]
-
-
-def _shown(evaluation: Evaluation) -> list[str]:
-    return [name for name in evaluation.columns if any(name in result.columns for result in evaluation.results)]
 
 
 def _legend(evaluation: Evaluation) -> str:

@@ -37,7 +37,7 @@ class Tuned:
     options: Options  # that make it; what is left out is the family's default
     utility: float  # the mean in the contest, whose episodes no search saw; NaN where nothing was played
     candidates: int  # options that were tried
-    agent_rounds: int  # played to try them
+    agent_rounds: int  # played to try them; no more than that, where episodes end by themselves
     seconds: float  # for all families that were tuned with it, compiling included
 
 

@@ -92,9 +92,9 @@ def _restart(
 
 def _fresh(game: Game, sample_params: SampleParams, keys: Key[Array, " E"]) -> tuple[Any, Any, TimeStep]:
     """Parameters, states and first time steps of new episodes."""
-    pairs = jax.vmap(jax.random.split)(keys)
-    params = jax.vmap(sample_params)(pairs[:, 0])
-    return params, *jax.vmap(game.reset)(pairs[:, 1], params)
+    params_keys, reset_keys = (jax.vmap(chance.fold_in, (0, None))(keys, k) for k in range(2))
+    params = jax.vmap(sample_params)(params_keys)
+    return params, *jax.vmap(game.reset)(reset_keys, params)
 
 
 def _select(condition: Bool[Array, " E"], new: Array, old: Array) -> Array:

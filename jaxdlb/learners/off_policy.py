@@ -6,6 +6,7 @@ optimisers on a batch of joint transitions.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
@@ -182,6 +183,9 @@ class OffPolicyState:
     replay: Replay
 
 
+Descent = Callable[[OffPolicyState, PRNGKeyArray], tuple[Learned, dict[str, Array]]]  # on what is in the buffer
+
+
 @dataclasses.dataclass(frozen=True)
 class OffPolicy:
     """The learner: `init(key)` and `update(state)` are pure functions of their arguments.
@@ -252,7 +256,9 @@ class OffPolicy:
         kept = replay.store(state.replay, rollout.transitions)
         steps = state.num_updates * self.config.rollout_length
         state = dataclasses.replace(state, key=key, num_updates=state.num_updates + 1, moments=moments, replay=kept)
-        learned, metrics = jax.lax.cond(steps >= self.config.warmup_steps, self._descend, self._stay, state, learn_key)
+        descend = jax.jit(self._descend)  # traced once, for the program and for the shapes of its metrics
+        stay = functools.partial(_stay, descend)
+        learned, metrics = jax.lax.cond(steps >= self.config.warmup_steps, descend, stay, state, learn_key)
         metrics |= {"filled": kept.filled / kept.length, **jax.tree.map(jnp.mean, rollout.metrics)}
         return dataclasses.replace(state, learned=learned), metrics
 
@@ -307,11 +313,6 @@ class OffPolicy:
         numbers = (state.num_updates - 1) * count + jnp.arange(count)
         learned, metrics = jax.lax.scan(one, state.learned, (jax.random.split(key, count), numbers))
         return learned, jax.tree.map(jnp.mean, metrics)
-
-    def _stay(self, state: OffPolicyState, key: PRNGKeyArray) -> tuple[Learned, dict[str, Array]]:
-        """No step: everything as it is, and zeros for metrics."""
-        shapes = jax.eval_shape(self._descend, state, key)[1]
-        return state.learned, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
     def _see(self, observation: PyTree, game_state: PyTree, params: PyTree) -> Views[PyTree]:
         """What actors and critics see of E environments, before normalisation."""
@@ -373,6 +374,12 @@ def stepped(
 def copied(params: PyTree) -> PyTree:
     """The same numbers in arrays of their own, so that a state may be donated."""
     return jax.tree.map(jnp.copy, params)
+
+
+def _stay(descend: Descent, state: OffPolicyState, key: PRNGKeyArray) -> tuple[Learned, dict[str, Array]]:
+    """No step: everything as it is, and zeros for the metrics that `descend` would give."""
+    shapes = jax.eval_shape(descend, state, key)[1]
+    return state.learned, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
 def _normalised(state: OffPolicyState, seen: Views[PyTree]) -> Views[PyTree]:

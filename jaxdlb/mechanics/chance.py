@@ -68,11 +68,11 @@ def uniform_rows(key: PRNGKeyArray, num: int, size: int) -> Float[Array, "num si
 
 
 def uniform_pair(
-    key: KeyWords, entry: Int[Array, "*S"], pair: Int[Array, ""]
-) -> tuple[Float[Array, "*S"], Float[Array, "*S"]]:
+    key: KeyWords, entry: Int[Array, "*#S"], pair: Int[Array, "*#S"]
+) -> tuple[Float[Array, "*#S"], Float[Array, "*#S"]]:
     """That entry of the arrays 2 `pair` and 2 `pair` + 1 of `uniforms`, each under a key of its own.
 
-    The two words of the keys, uint32 of the same shape, come from `key_words`.
+    The two words of the keys, uint32, come from `key_words`; all shapes broadcast.
     """
     counter = entry.astype(jnp.uint32), _NUMBERS + pair.astype(jnp.uint32)
     even, odd = (_uniform(word) for word in threefry(key, counter))

@@ -1,25 +1,25 @@
 """Actors and critics as pure functions of parameters, over all agents of a game at once."""
 
 import dataclasses
-from typing import Any, Generic, TypeGuard, TypeVar
+import functools
+from typing import Any, Generic, TypeVar
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree, Shaped
 
 from jaxdlb import spaces
 from jaxdlb.checks import check_choice
-from jaxdlb.game import Game
+from jaxdlb.game import Game, max_deciders
 from jaxdlb.networks.autoregressive import Autoregressive, Distribution, num_shifts
 from jaxdlb.networks.config import AUTO, NetworkConfig
 from jaxdlb.networks.distributions import ActionDistribution
 from jaxdlb.networks.head_sets import HEAD_SETS, STOCHASTIC, check_heads
-from jaxdlb.networks.torsos import MLP, TORSOS, Affine, Embedding, Features
-
-_HEAD_SCALE = 0.01  # initial scores near 0, so that all legal choices are about equally likely
-
+from jaxdlb.networks.heads import num_entries
+from jaxdlb.networks.modules import ActorModule, GlobalValueModule, Outputs, ValueModule, is_over_rows
+from jaxdlb.networks.torsos import TORSOS, Features
 
 Leaf = TypeVar("Leaf")
 
@@ -57,121 +57,6 @@ def features(observation: Any) -> dict[str, Any]:
     names = [field.name for field in dataclasses.fields(observation) if field.name != "legal"]
     arrays = {name: getattr(observation, name) for name in names}
     return {name: each for name, each in arrays.items() if not jnp.issubdtype(each.dtype, jnp.integer)}
-
-
-# Of a network that acts: scores and free parameters for each space, and by how much scores depend on the first choice
-Outputs = tuple[list[Array], list[Array], Any]
-
-
-class _Heads(nn.Module):
-    """The scores and free parameters from which heads of a `kind` make the distribution of each space.
-
-    If a space's entries stand for rows of `peers` and the torso embeds these rows, each is scored from its embedding,
-    with weights shared by all rows; otherwise, scores are an affine map of the agent's embedding.
-    """
-
-    action_spaces: tuple[spaces.Space, ...]
-    num_shifts: int
-    kind: str = STOCHASTIC
-
-    @nn.compact
-    def __call__(self, embedding: Embedding, itself: Bool[Array, "*B N"]) -> Outputs:
-        scores = self._scores(embedding, itself)
-        free = [self._free(index, embedding.agent) for index in range(len(self.action_spaces))]
-        if not self.num_shifts:
-            return scores, free, ()
-        return scores, free, Affine(self.num_shifts, scale=_HEAD_SCALE, name="shifts")(embedding.agent)
-
-    def _scores(self, embedding: Embedding, itself: Bool[Array, "*B N"]) -> list[Float[Array, "..."]]:
-        pointing = [space for space in self.action_spaces if embedding.pairs is not None and _is_over_rows(space)]
-        rows = iter(())
-        if embedding.pairs is not None and pointing:
-            scored = Affine(len(pointing), scale=_HEAD_SCALE)(embedding.pairs)
-            rows = iter(jnp.moveaxis(scored, -1, 0))
-        return [
-            _entry_scores(self._head(space), space, next(rows), embedding.agent, itself)
-            if pointing and _is_over_rows(space)
-            else Affine(self._head(space).num_scores(space), scale=_HEAD_SCALE)(embedding.agent)
-            for space in self.action_spaces
-        ]
-
-    def _free(self, index: int, agent: Float[Array, "*B H"]) -> Float[Array, "*B F"]:
-        """The free parameters of a head, which do not depend on what the agent sees; [*B, 0] if it has none."""
-        space = self.action_spaces[index]
-        head = self._head(space)
-        shape = (head.num_free(space),)
-        if not shape[0]:
-            return jnp.zeros((*agent.shape[:-1], 0))
-        values = self.param(f"free_{index}", nn.initializers.constant(head.free_start), shape)
-        return jnp.broadcast_to(values, (*agent.shape[:-1], *shape))
-
-    def _head(self, space: spaces.Space) -> Any:
-        return HEAD_SETS[self.kind][type(space)]
-
-
-def _is_over_rows(space: spaces.Space) -> TypeGuard[spaces.Discrete | spaces.Simplex]:
-    """Whether the entries of a space stand for rows of `peers`."""
-    return not isinstance(space, spaces.Box) and (space.over_agents or space.over_candidates)
-
-
-def _entry_scores(
-    head: Any,  # a class of `heads`
-    space: spaces.Discrete | spaces.Simplex,
-    rows: Float[Array, "*B P"],
-    agent: Float[Array, "*B H"],
-    itself: Bool[Array, "*B N"],
-) -> Float[Array, "*B A"]:
-    """A score for each entry, given those of the rows; entries beyond the rows are scored from the agent's embedding.
-
-    Where scores are odds of a choice among agents, those of oneself are made independent of the number of peers. For
-    shares among agents, the share that an agent keeps gets a score from its own embedding as well. Call this only
-    within a module.
-    """
-    num_further = head.num_scores(space) - rows.shape[-1]
-    keeps_share = space.over_agents and isinstance(space, spaces.Simplex)
-    if space.over_agents and head.scores_are_odds:
-        rows = _corrected_for_number(rows, itself)
-    if num_further + keeps_share == 0:
-        return rows
-    from_agent = Affine(num_further + keeps_share, scale=_HEAD_SCALE)(agent)
-    if keeps_share:
-        rows = jnp.where(itself, rows + from_agent[..., -1:], rows)
-    return jnp.concatenate([rows, from_agent[..., :num_further]], axis=-1)
-
-
-def _corrected_for_number(scores: Float[Array, "*B N"], itself: Bool[Array, "*B N"]) -> Float[Array, "*B N"]:
-    """Scores with log(N − 1) subtracted for every peer: at equal scores, the odds of oneself are 1 : 1 at any N."""
-    return jnp.where(itself, scores, scores - jnp.log(max(scores.shape[-1] - 1, 1)))
-
-
-class _ActorModule(nn.Module):
-    torso: nn.Module
-    action_spaces: tuple[spaces.Space, ...]
-    num_shifts: int = 0
-    heads: str = STOCHASTIC
-
-    @nn.compact
-    def __call__(self, carry: Any, features: Features, itself: Bool[Array, "*B N"]) -> tuple[Any, Outputs]:
-        carry, embedding = self.torso(carry, features, itself)
-        return carry, _Heads(self.action_spaces, self.num_shifts, self.heads)(embedding, itself)
-
-
-class _ValueModule(nn.Module):
-    torso: nn.Module
-
-    @nn.compact
-    def __call__(self, carry: Any, features: Features, itself: Bool[Array, "*B N"]) -> tuple[Any, Float[Array, "*B"]]:
-        carry, embedding = self.torso(carry, features, itself)
-        return carry, Affine(1, scale=1.0)(embedding.agent)[..., 0]
-
-
-class _GlobalValueModule(nn.Module):
-    hidden: tuple[int, ...]
-    num_agents: int
-
-    @nn.compact
-    def __call__(self, state: Float[Array, "*B G"]) -> Float[Array, "*B N"]:
-        return Affine(self.num_agents, scale=1.0)(MLP(self.hidden)(state))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,6 +100,17 @@ class OverAgents:
         apply = jax.vmap(self.module.apply, in_axes=(0, axis, axis, axis), out_axes=axis)
         return apply(params, carry, features, itself)
 
+    def apply_some(self, params: PyTree, features: Features, chosen: Bool[Array, "*B N"], at_most: int) -> Any:
+        """The output of the agents that are `chosen`, of whom there are `at_most` so many, and zeros for all others.
+
+        Only their rows go through the module, whose parameters must be shared, without memory.
+        """
+        slot = jnp.cumsum(chosen, axis=-1)[..., None, :] == 1 + jnp.arange(at_most)[:, None]
+        slot &= chosen[..., None, :]
+        params, features = _cast((params, features), self.precision)
+        _, output = self.module.apply(params, (), jax.tree.map(functools.partial(_gathered, slot), features), slot)
+        return _cast(jax.tree.map(functools.partial(_scattered, slot), output), "float32")
+
     def apply_one(self, params: PyTree, carry: Any, features: Features, agent: int | Int[Array, ""]) -> tuple[Any, Any]:
         """Like `apply`, but for one agent, with the index `agent`: carry, features and output have no axis N."""
         if not self.shared:
@@ -244,6 +140,18 @@ class OverState:
         return carry, _cast(self.module.apply(*_cast((params, state), self.precision)), "float32")
 
 
+def _gathered(slot: Bool[Array, "*B K N"], leaf: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+    """[*B, K, …] of [*B, N, …]: the rows of the agents in each slot, zeros for a slot that nobody is in."""
+    flat = leaf.reshape(*slot.shape[:-2], slot.shape[-1], -1).astype(jnp.float32)
+    rows = jnp.einsum("...kn,...nf->...kf", slot.astype(jnp.float32), flat)
+    return rows.reshape(*slot.shape[:-1], *leaf.shape[slot.ndim - 1 :]).astype(leaf.dtype)
+
+
+def _scattered(slot: Bool[Array, "*B K N"], leaf: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+    """[*B, N, …] of [*B, K, …]: the rows of the slots where their agents are, zeros for whoever is in none."""
+    return _gathered(jnp.swapaxes(slot, -1, -2), leaf)
+
+
 def _cast(tree: PyTree, precision: str) -> PyTree:
     return jax.tree.map(lambda leaf: leaf if leaf.dtype == bool else leaf.astype(precision), tree)
 
@@ -255,6 +163,7 @@ class Actor:
     network: OverAgents
     action_spaces: tuple[spaces.Space, ...]  # in the order of the action's leaves
     heads: str = STOCHASTIC  # their kind, one of `HEAD_SETS`
+    max_deciders: int | None = None  # where that is a part of all: the most agents that have a choice in one step
 
     @property
     def num_agents(self) -> int:
@@ -270,7 +179,11 @@ class Actor:
 
     def apply(self, params: PyTree, memory: Any, view: Features, legal: PyTree) -> tuple[Any, Distribution]:
         """The next memory, and the distribution of the agents' actions; all with leading axes [*B, N]."""
-        memory, outputs = self.network.apply(params, memory, view)
+        if self.max_deciders is None:
+            memory, outputs = self.network.apply(params, memory, view)
+        else:  # whoever has one choice takes it, whatever its scores are
+            decides = spaces.decides(self.action_spaces, tuple(jax.tree.leaves(legal)))
+            outputs = self.network.apply_some(params, view, decides, self.max_deciders)
         itself = jnp.broadcast_to(jnp.eye(self.num_agents, dtype=bool), (*view["own"].shape[:-1], self.num_agents))
         return memory, self._distribution(outputs, legal, itself)
 
@@ -345,7 +258,7 @@ def suited(game: Game, config: NetworkConfig) -> NetworkConfig:
 def _has_rows_to_point_at(game: Game) -> bool:
     """Whether an action chooses among the rows of `peers`, and a pointer network takes them."""
     action_spaces = tuple(spaces.leaves(game.action_space))
-    if not any(map(_is_over_rows, action_spaces)):
+    if not any(map(is_over_rows, action_spaces)):
         return False
     try:
         _check_observation(game, NetworkConfig(kind="pointer"), action_spaces)
@@ -374,8 +287,11 @@ def build_actor(game: Game, config: NetworkConfig, share_parameters: bool = True
         )
     _check_observation(game, config, action_spaces)
     torso = TORSOS[config.kind](config.hidden, config.recurrent)
-    module = _ActorModule(torso, action_spaces, num_shifts(action_spaces) if config.autoregressive else 0, heads)
-    return Actor(_over_agents(game, config, module, share_parameters), action_spaces, heads)
+    module = ActorModule(torso, action_spaces, num_shifts(action_spaces) if config.autoregressive else 0, heads)
+    network = _over_agents(game, config, module, share_parameters)
+    # A memory is kept up in every step, and values are of use for those too who have no choice.
+    takes_some = share_parameters and not config.recurrent and heads == STOCHASTIC
+    return Actor(network, action_spaces, heads, max_deciders(game) if takes_some else None)
 
 
 def build_critic(game: Game, config: NetworkConfig, share_parameters: bool = True) -> OverAgents:
@@ -388,7 +304,7 @@ def build_critic(game: Game, config: NetworkConfig, share_parameters: bool = Tru
     """
     config = suited(game, config)
     _check_observation(game, config, tuple(spaces.leaves(game.action_space)))
-    module = _ValueModule(TORSOS[config.kind](config.critic_hidden, False))
+    module = ValueModule(TORSOS[config.kind](config.critic_hidden, False))
     return OverAgents(module, game.num_agents, None, share_parameters, config.precision)
 
 
@@ -405,10 +321,10 @@ def build(
     config = suited(game, config)
     actor = build_actor(game, config, share_parameters)
     if critic == "global_state":
-        module = _GlobalValueModule(config.critic_hidden, game.num_agents)
+        module = GlobalValueModule(config.critic_hidden, game.num_agents)
         return ActorCritic(actor, OverState(module, config.precision))
     torso = TORSOS[config.kind](config.hidden, config.recurrent)
-    return ActorCritic(actor, _over_agents(game, config, _ValueModule(torso), share_parameters))
+    return ActorCritic(actor, _over_agents(game, config, ValueModule(torso), share_parameters))
 
 
 def _over_agents(game: Game, config: NetworkConfig, module: nn.Module, shared: bool) -> OverAgents:
@@ -429,12 +345,8 @@ def _check_observation(game: Game, config: NetworkConfig, action_spaces: tuple[s
     if "peers" not in needs:
         return
     num_rows = found["peers"].shape[-2]
-    for space in filter(_is_over_rows, action_spaces):
+    for space in filter(is_over_rows, action_spaces):
         if space.over_agents and num_rows != game.num_agents:
             raise ValueError(f"peers has {num_rows} rows; with {space} they must be the {game.num_agents} agents")
-        if _num_entries(space) < num_rows:
+        if num_entries(space) < num_rows:
             raise ValueError(f"peers has {num_rows} rows; {space} must have an entry for each of them")
-
-
-def _num_entries(space: spaces.Discrete | spaces.Simplex) -> int:
-    return space.num_choices if isinstance(space, spaces.Discrete) else space.size

@@ -38,24 +38,61 @@ _ALMOST_SURE = math.log1p(-LEAST)  # beyond that, log(1 − p) is as at this log
 _LEAST_SHARE = 1e-6  # of a legal entry, so that its logarithm stays finite
 
 
+def num_entries(space: spaces.Space) -> int:
+    """Alternatives of a Discrete, numbers in a Box or a Simplex."""
+    return space.num_choices if isinstance(space, spaces.Discrete) else space.size
+
+
+class OfEntries:
+    """What heads have in common unless they say otherwise: a score for each entry of the space, and nothing else."""
+
+    legal: Any
+
+    free_start = 0.0
+    scores_are_odds = False
+
+    @staticmethod
+    def num_scores(space: Any) -> int:
+        return num_entries(space)
+
+    @staticmethod
+    def num_free(space: Any) -> int:
+        return 0
+
+    @property
+    def decides(self) -> Bool[Array, "*B"]:
+        """Who has more than one legal entry."""
+        return jnp.sum(self.legal, axis=-1) > 1
+
+
+class OfBox(OfEntries):
+    """A head of a Box: any number u in an entry becomes a = low + (high − low)(tanh u + 1)/2.
+
+    An agent that may not act has the action 0.
+    """
+
+    low: Any
+    high: Any
+
+    @property
+    def decides(self) -> Bool[Array, "*B"]:
+        return self.legal
+
+    def squash(self, u: Float[Array, "*B S"]) -> Float[Array, "*B S"]:
+        """The action at u."""
+        action = self.low + (self.high - self.low) * (jnp.tanh(u) + 1) / 2
+        return jnp.where(self.legal[..., None], action, 0.0)
+
+
 @struct.dataclass
-class Categorical:
+class Categorical(OfEntries):
     """A choice among the legal alternatives; illegal ones have no probability and no entropy."""
 
     log_probs: Float[Array, "*B N A"]  # a large negative number for illegal alternatives
     legal: Bool[Array, "*B N A"]
 
-    free_start = 0.0
     scores_are_odds = True
     num_uniforms = 1
-
-    @staticmethod
-    def num_scores(space: spaces.Discrete) -> int:
-        return space.num_choices
-
-    @staticmethod
-    def num_free(space: spaces.Discrete) -> int:
-        return 0
 
     @classmethod
     def of(
@@ -67,10 +104,6 @@ class Categorical:
     ) -> "Categorical":
         """The distribution given by logits; at least one alternative must be legal."""
         return cls(jax.nn.log_softmax(jnp.where(legal, scores.astype(jnp.float32), NEVER)), legal)
-
-    @property
-    def decides(self) -> Bool[Array, "*B"]:
-        return jnp.sum(self.legal, axis=-1) > 1
 
     def sample(self, numbers: Float[Array, " K *B"]) -> Int[Array, "*B"]:
         """The choice drawn by inversion, from one uniform number per agent; never an illegal one."""
@@ -104,11 +137,8 @@ class Categorical:
 
 
 @struct.dataclass
-class SquashedNormal:
-    """Normal numbers u = μ + σε, squashed into a Box: a = low + (high − low)(tanh u + 1)/2 in each entry.
-
-    An agent that may not act has the action 0.
-    """
+class SquashedNormal(OfBox):
+    """Normal numbers u = μ + σε, squashed into a Box, in each entry."""
 
     mu: Float[Array, "*B N S"]
     log_sigma: Float[Array, "*B N S"]
@@ -117,11 +147,6 @@ class SquashedNormal:
     high: float = struct.field(pytree_node=False)
 
     free_start = -0.7  # σ is then about a quarter of the width of the Box
-    scores_are_odds = False
-
-    @staticmethod
-    def num_scores(space: spaces.Box) -> int:
-        return space.size
 
     @staticmethod
     def num_free(space: spaces.Box) -> int:
@@ -139,21 +164,17 @@ class SquashedNormal:
     def num_uniforms(self) -> int:
         return self.mu.shape[-1]
 
-    @property
-    def decides(self) -> Bool[Array, "*B"]:
-        return self.legal
-
     def sample(self, numbers: Float[Array, " K *B"]) -> Float[Array, "*B S"]:
-        return self._squash(self._unsquashed_sample(numbers))
+        return self.squash(self._unsquashed_sample(numbers))
 
     def sample_and_log_prob(self, numbers: Float[Array, " K *B"]) -> tuple[Float[Array, "*B S"], Float[Array, "*B"]]:
         """A sample, differentiable in μ and σ, and its log-probability, computed from the u behind it."""
         u = self._unsquashed_sample(numbers)
-        return self._squash(u), self._log_prob_of(u)
+        return self.squash(u), self._log_prob_of(u)
 
     def mode(self) -> Float[Array, "*B S"]:
         """The action at u = μ."""
-        return self._squash(self.mu)
+        return self.squash(self.mu)
 
     def log_prob(self, action: Float[Array, "*B S"]) -> Float[Array, "*B"]:
         """The log-density at `action`; near the bounds, where it diverges, that of the nearest action well inside."""
@@ -173,10 +194,6 @@ class SquashedNormal:
 
     def _unsquashed_sample(self, numbers: Float[Array, " K *B"]) -> Float[Array, "*B S"]:
         return self.mu + jnp.exp(self.log_sigma) * gamma.standard_normal(jnp.moveaxis(numbers, 0, -1))
-
-    def _squash(self, u: Float[Array, "*B S"]) -> Float[Array, "*B S"]:
-        action = self.low + (self.high - self.low) * (jnp.tanh(u) + 1) / 2
-        return jnp.where(self.legal[..., None], action, 0.0)
 
     def _log_prob_of(self, u: Float[Array, "*B S"]) -> Float[Array, "*B"]:
         deviations = (u - self.mu) * jnp.exp(-self.log_sigma)
@@ -212,22 +229,11 @@ def _log_slope(u: Float[Array, "*B"]) -> Float[Array, "*B"]:
 
 
 @struct.dataclass
-class Dirichlet:
+class Dirichlet(OfEntries):
     """Shares of a whole over the legal entries of a Simplex; illegal entries have share 0 and enter no sum."""
 
     alpha: Float[Array, "*B N S"]  # concentrations
     legal: Bool[Array, "*B N S"]
-
-    free_start = 0.0
-    scores_are_odds = False
-
-    @staticmethod
-    def num_scores(space: spaces.Simplex) -> int:
-        return space.size
-
-    @staticmethod
-    def num_free(space: spaces.Simplex) -> int:
-        return 0
 
     @classmethod
     def of(
@@ -245,10 +251,6 @@ class Dirichlet:
     @property
     def num_uniforms(self) -> int:
         return gamma.NUM_UNIFORMS * self.alpha.shape[-1]
-
-    @property
-    def decides(self) -> Bool[Array, "*B"]:
-        return jnp.sum(self.legal, axis=-1) > 1
 
     def sample(self, numbers: Float[Array, " K *B"]) -> Float[Array, "*B S"]:
         """Gamma variates divided by their sum, differentiable in the concentrations; legal shares are ≥ about 10⁻⁶."""

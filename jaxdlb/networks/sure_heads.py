@@ -3,33 +3,39 @@
 They follow the protocol of `heads`. A sample takes no random number and is the mode, whose log-probability is 0.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxdlb import spaces
-from jaxdlb.networks.heads import NEVER
+from jaxdlb.networks.heads import NEVER, OfBox, OfEntries
+
+
+class Sure:
+    """Draws nothing."""
+
+    num_uniforms = 0
+    decides: Any
+
+    def mode(self) -> Any:
+        raise NotImplementedError
+
+    def sample(self, numbers: Float[Array, " K *B"]) -> Any:
+        return self.mode()
+
+    def entropy(self) -> Float[Array, "*B"]:
+        return jnp.zeros(self.decides.shape)
 
 
 @struct.dataclass
-class Values:
+class Values(Sure, OfEntries):
     """The value of each alternative; the agent takes the legal one with the greatest, of equals the first."""
 
     values: Float[Array, "*B N A"]  # of illegal alternatives too
     legal: Bool[Array, "*B N A"]
-
-    free_start = 0.0
-    scores_are_odds = False
-    num_uniforms = 0
-
-    @staticmethod
-    def num_scores(space: spaces.Discrete) -> int:
-        return space.num_choices
-
-    @staticmethod
-    def num_free(space: spaces.Discrete) -> int:
-        return 0
 
     @classmethod
     def of(
@@ -41,13 +47,6 @@ class Values:
     ) -> "Values":
         """Scores are values; at least one alternative must be legal."""
         return cls(scores.astype(jnp.float32), legal)
-
-    @property
-    def decides(self) -> Bool[Array, "*B"]:
-        return jnp.sum(self.legal, axis=-1) > 1
-
-    def sample(self, numbers: Float[Array, " K *B"]) -> Int[Array, "*B"]:
-        return self.mode()
 
     def mode(self) -> Int[Array, "*B"]:
         """The legal choice with the greatest value."""
@@ -63,9 +62,6 @@ class Values:
 
     def log_prob(self, action: Int[Array, "*B"]) -> Float[Array, "*B"]:
         return jnp.where(action == self.mode(), 0.0, NEVER)
-
-    def entropy(self) -> Float[Array, "*B"]:
-        return jnp.zeros(self.legal.shape[:-1])
 
 
 @struct.dataclass
@@ -91,25 +87,13 @@ class DuelingValues(Values):
 
 
 @struct.dataclass
-class Deterministic:
-    """The middle of a Box plus tanh(score) times half its width; an agent that may not act has the action 0."""
+class Deterministic(Sure, OfBox):
+    """A score for each entry, squashed into a Box: its middle plus tanh(score) times half its width."""
 
     score: Float[Array, "*B N S"]
     legal: Bool[Array, "*B N"]
     low: float = struct.field(pytree_node=False)
     high: float = struct.field(pytree_node=False)
-
-    free_start = 0.0
-    scores_are_odds = False
-    num_uniforms = 0
-
-    @staticmethod
-    def num_scores(space: spaces.Box) -> int:
-        return space.size
-
-    @staticmethod
-    def num_free(space: spaces.Box) -> int:
-        return 0
 
     @classmethod
     def of(
@@ -117,19 +101,8 @@ class Deterministic:
     ) -> "Deterministic":
         return cls(scores.astype(jnp.float32), legal, space.low, space.high)
 
-    @property
-    def decides(self) -> Bool[Array, "*B"]:
-        return self.legal
-
-    def sample(self, numbers: Float[Array, " K *B"]) -> Float[Array, "*B S"]:
-        return self.mode()
-
     def mode(self) -> Float[Array, "*B S"]:
-        action = self.low + (self.high - self.low) * (jnp.tanh(self.score) + 1) / 2
-        return jnp.where(self.legal[..., None], action, 0.0)
+        return self.squash(self.score)
 
     def log_prob(self, action: Float[Array, "*B S"]) -> Float[Array, "*B"]:
         return jnp.where(jnp.all(action == self.mode(), axis=-1), 0.0, NEVER)
-
-    def entropy(self) -> Float[Array, "*B"]:
-        return jnp.zeros(self.legal.shape)

@@ -8,8 +8,9 @@ from jaxdlb.game import Game
 
 
 def labelled(family: str, options: Mapping[str, Any]) -> str:
-    """A name for tables: the family's, with the options in the order of their names."""
-    told = ", ".join(f"{name}={float(value):g}" for name, value in sorted(options.items()))
+    """A name for tables: the family's, with the options in the order of their names; switches only if they are on."""
+    given = {name: value for name, value in sorted(options.items()) if value is not False}
+    told = ", ".join(name if value is True else f"{name}={float(value):g}" for name, value in given.items())
     return f"{family}({told})" if told else family
 
 

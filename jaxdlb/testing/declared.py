@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdlb import parameters, ranges
+from jaxdlb.annotations import annotation_of, shape_of
 from jaxdlb.checks import LARGEST_INT, Interval, Switch
 from jaxdlb.game import Entry, Game
 from jaxdlb.parameters import Declaration, Shorthands
@@ -174,7 +175,7 @@ def _fields(game: Game, params: Any) -> Iterator[Field]:
     for path, type_, name, declaration, value in parameters.walk(params):
         if declaration.laws is not None:
             continue
-        dims = parameters.shape_of(parameters.annotation_of(type_, name))
+        dims = shape_of(annotation_of(type_, name))
         free = any(not each.isdigit() and each not in game.dims for each in dims)
         yield Field(path, declaration, value, free, _law_of(params, path))
 
@@ -232,9 +233,13 @@ def _accepts(game: Game, params: Any) -> bool:
 
 
 def _accepted_range(game: Game, params: Any, field: Field) -> tuple[float, float]:
-    """The ends of the range; an end that is refused by itself is replaced by the field's least or greatest entry."""
+    """The ends of the range; an end that is refused by itself is replaced by the field's least or greatest entry.
+
+    So is a low end of 0 where logarithms are drawn.
+    """
     ends = _ends(field, game)
     accepted = [_accepts(game, ranges.replaced(params, field.path, _full(field, end))) for end in ends]
+    accepted[0] &= ends[0] > 0 or not field.declaration.logarithmic
     value = np.asarray(field.value, np.float64)
     low, high = (
         end if good else other for end, good, other in zip(ends, accepted, (value.min(), value.max()), strict=True)

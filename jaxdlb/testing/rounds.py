@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from jaxdlb import parameters, spaces
-from jaxdlb.game import Column, Game, measured, mixed_rewards
+from jaxdlb.game import Column, Game, max_deciders, measured, mixed_rewards
 from jaxdlb.spaces import Box, Discrete, Simplex, Space
 from jaxdlb.testing.claims import claim, claim_alike, claim_no_nan, claim_same
 
@@ -52,12 +52,18 @@ def check_facts(game: Game) -> None:
     for column, each in game.columns.items():
         claim(isinstance(each, Column), f"the column {column} must be a jaxdlb.game.Column")
         claim(each.header and each.meaning, f"the column {column} must have a header and a meaning")
+        claim(
+            not each.warning or each.verdict is None,
+            f"the column {column} must have a warning or a verdict, not both; what warns ought to be 0 for all",
+        )
         easier = None if each.bound is None else each.bound.game
         claim(
             easier is None or (column in easier.columns and not spaces.leaves(easier.action_space)),
             f"the bound of the column {column} must be a game that has this column and no action",
         )
-    claim(game.columns["utility"].verdict is None, "the column utility must have no verdict; it always decides")
+    utility = game.columns["utility"]
+    claim(utility.verdict is None, "the column utility must have no verdict; it always decides")
+    claim(not utility.warning, "the column utility must have no warning; every table shows it")
 
 
 def check_types(game: Game, params: Any) -> None:
@@ -292,6 +298,8 @@ def _check_moment(game: Game, state: Any, timestep: Any, when: str) -> None:
     for space, mask in zip(spaces.leaves(game.action_space), jax.tree.leaves(seen.legal), strict=True):
         everybody = isinstance(space, Box) or bool(np.all(np.any(mask, axis=-1)))
         claim(everybody, f"an agent has no legal choice in {space} after {when}; each needs at least one")
+    most, found = max_deciders(game), int(jnp.sum(spaces.decides(game.action_space, seen.legal)))
+    claim(most is None or found <= most, f"{found} agents have a choice after {when}; max_deciders is {most}")
 
 
 def _counted(traces: dict[str, int], name: str, function: Callable) -> Callable:

@@ -95,7 +95,7 @@ def to_text(certificate: Certificate) -> str:
     rows = [f"{'  policy':<{width}}{'utility':>12}{'below the team optimum':>26}{'gain by deviating':>22}"]
     for line in certificate.lines:
         shown = f"{ROLES[line.kind].mark} {line.name}"
-        rows.append(f"{shown:<{width}}{line.utility:>12.5f}{_percent(line.gap):>26}{_percent(line.nash_gap):>22}")
+        rows.append(f"{shown:<{width}}{line.utility:>12.5f}{percent(line.gap):>26}{percent(line.nash_gap):>22}")
     learned = [line for line in certificate.lines if line.kind == "learned"]
     prose = [
         f"In the long run, one controller that saw the events of all agents would get "
@@ -112,25 +112,30 @@ def to_text(certificate: Certificate) -> str:
 
 def verdict(line: Line) -> str:
     """What the two gaps of a policy come to, in a sentence."""
-    optimal = "near-optimal" if line.gap < NEAR else "not near-optimal"
     stable = "a near-equilibrium" if line.nash_gap < NEAR else "no near-equilibrium"
     return (
-        f"{line.name} is {optimal}, {_percent(line.gap)} below the team optimum, and {stable}: deviating alone would "
-        f"bring no agent more than {_percent(line.nash_gap)}."
+        f"{line.name} is {near(line.gap)}, {percent(line.gap)} below the team optimum, and {stable}: deviating alone "
+        f"would bring no agent more than {percent(line.nash_gap)}."
     )
+
+
+def near(gap: float) -> str:
+    """What a gap to the optimum comes to."""
+    return "near-optimal" if gap < NEAR else "not near-optimal"
 
 
 def to_json(certificate: Certificate) -> dict[str, Any]:
     """The certificate as JSON-compatible data; what is not finite becomes null."""
-    plain: dict[str, Any] = _finite(dataclasses.asdict(certificate))
+    plain: dict[str, Any] = finite(dataclasses.asdict(certificate))
     return plain
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Data in which null stands for numbers that are not finite."""
     if isinstance(value, Mapping):
-        return {name: _finite(each) for name, each in value.items()}
+        return {name: finite(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -180,5 +185,6 @@ def _between(ends: tuple[float, float]) -> str:
     return f"{sum(ends) / 2:.6f}"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A gap for people."""
     return f"{100 * share:.3f}%" if share < 10 else f"{share:,.0f} times"

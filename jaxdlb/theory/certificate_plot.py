@@ -1,4 +1,4 @@
-"""The two figures of a certificate: where an agent sends tasks away, and how far each policy is from the best."""
+"""The figures of certificates: where an agent sends tasks away, and how far each policy is from the best."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,8 +14,9 @@ from jaxdlb.drawing import layout
 from jaxdlb.drawing.axes import plain, title
 from jaxdlb.drawing.style import DPI, GREY, INK, LARGE, NORMAL, PALE, PAPER, SMALL
 from jaxdlb.evaluation.roles import ROLES, Role
-from jaxdlb.theory.certificate import NEAR, Certificate, Line, migrates
+from jaxdlb.theory.certificate import NEAR, Certificate, migrates
 from jaxdlb.theory.chain import Chain, Weights
+from jaxdlb.theory.episode_certificate import EpisodeCertificate
 
 _SHADES = "Blues"
 _LEAST = 1e-4  # gaps below are drawn as this: the axis is logarithmic
@@ -57,32 +58,52 @@ def switching(chain: Chain, shown: Mapping[str, Weights]) -> Figure:
 def gaps(certificate: Certificate) -> Figure:
     """How far below the team optimum each policy is, and what deviating would bring, in percent, both logarithmic."""
     lines = [line for line in certificate.lines if line.kind != "optimal"][::-1]
-    figure = Figure(figsize=(9.5, 1.6 + 0.32 * len(lines)), dpi=DPI, layout="constrained")
-    axes = figure.subplots()
-    places = np.arange(len(lines))
-    for place, line in zip(places, lines, strict=True):
-        role = ROLES[line.kind]
+    figure, axes = _markers(lines)
+    for place, line in enumerate(lines):
+        colour = ROLES[line.kind].colour
         ends = sorted((max(line.gap, _LEAST), max(line.nash_gap, _LEAST)))
         axes.plot(ends, [place, place], color=PALE, linewidth=2.5, zorder=1)
-        axes.plot(max(line.gap, _LEAST), place, zorder=3, **_marker(role))
-        bar: dict[str, Any] = {"marker": "|", "markersize": 7, "markeredgewidth": 2, "color": role.colour}
+        bar: dict[str, Any] = {"marker": "|", "markersize": 7, "markeredgewidth": 2, "color": colour}
         axes.plot(max(line.nash_gap, _LEAST), place, linestyle="none", zorder=3, **bar)
+    subtitle = "marker: how far below the team optimum; bar |: the most that an agent gains by deviating; dashed: 1%"
+    title(axes, "Gaps, exactly", subtitle)
+    _finish(figure, axes, lines, "share of the team optimum, or of an agent's reward")
+    return figure
+
+
+def behind(certificate: EpisodeCertificate) -> Figure:
+    """How far behind the optimum of an episode each policy is, in percent, logarithmic."""
+    lines = [line for line in certificate.lines if line.kind != "optimal"][::-1]
+    figure, axes = _markers(lines)
+    title(axes, "Behind the optimum", "what the optimum is better by; dashed: 1%")
+    _finish(figure, axes, lines, "share of the optimum")
+    return figure
+
+
+def _markers(lines: Sequence[Any]) -> tuple[Figure, Axes]:
+    """A row for each line, with its gap as the marker of its role."""
+    figure = Figure(figsize=(9.5, 1.6 + 0.32 * len(lines)), dpi=DPI, layout="constrained")
+    axes = figure.subplots()
+    for place, line in enumerate(lines):
+        axes.plot(max(line.gap, _LEAST), place, zorder=3, **_marker(ROLES[line.kind]))
+    return figure, axes
+
+
+def _finish(figure: Figure, axes: Axes, lines: Sequence[Any], label: str) -> None:
+    """Names, a logarithmic axis called `label` that begins where gaps are nothing, and a legend."""
     axes.axvline(NEAR, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=0)
     axes.set_xscale("log")
     axes.set_xlim(left=_LEAST * 0.8)
     axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f"{100 * share:,.6g}%"))
-    axes.set_yticks(places, [layout.caption(line.name, 44) for line in lines], fontsize=SMALL)
+    axes.set_yticks(range(len(lines)), [layout.caption(line.name, 44) for line in lines], fontsize=SMALL)
     axes.set_ylim(-0.6, len(lines) - 0.4)
-    axes.set_xlabel("share of the team optimum, or of an agent's reward", fontsize=NORMAL, color=INK)
-    subtitle = "marker: how far below the team optimum; bar |: the most that an agent gains by deviating; dashed: 1%"
-    title(axes, "Gaps, exactly", subtitle)
+    axes.set_xlabel(label, fontsize=NORMAL, color=INK)
     plain(axes)
     handles = [Line2D([], [], label=role.meaning, **_marker(role)) for role in _roles(lines)]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=SMALL)
-    return figure
 
 
-def _roles(lines: Sequence[Line]) -> list[Role]:
+def _roles(lines: Sequence[Any]) -> list[Role]:
     """The roles of these lines, in the order of legends."""
     kinds = {line.kind for line in lines}
     return [role for kind, role in ROLES.items() if kind in kinds]

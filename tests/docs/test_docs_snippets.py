@@ -41,6 +41,7 @@ from train import (
     robustness,
     service,
     simulate,
+    sweep,
 )
 from train.multirun import parent
 
@@ -114,6 +115,7 @@ def here(runs, tmp_path, monkeypatch):
     (tmp_path / "tasks.csv").write_text("timestamp,runtime\n" + "".join(f"{k},{1 + k % 3}\n" for k in range(40)))
     days = "".join(f"{300 * k},{1 + k % 7}\n" for k in range(10 * 288))  # samples of five minutes
     (tmp_path / "days.csv").write_text("timestamp,value\n" + days)
+    (tmp_path / "costs.csv").write_text("cost\n" + "".join(f"{1 + k % 4}\n" for k in range(40)))
     (tmp_path / "links.csv").write_text("Throughput\n" + "".join(f"{1 + k % 5}\n" for k in range(40)))
     for path, text in files_shown().items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
@@ -208,6 +210,7 @@ COMMANDS = {
     "python -m train.robustness": robustness.prepare,
     "python -m train.service": service.prepare,
     "python -m train.simulate": simulate.prepare,
+    "python -m train.sweep": sweep.prepare,
     **{
         f"python -m benchmarks.{name}": check_benchmark(f"benchmarks.{name}")
         for name in (
@@ -313,6 +316,7 @@ def keys():
         *launchers,
         frontier.FrontierSettings,
         simulate.SimulateSettings,
+        sweep.SweepSettings,
         compare.CompareSettings,
         certify.CertifySettings,
     ):

@@ -83,8 +83,8 @@ def compared(monkeypatch):
     def compare(baseline="local", best=BEST):
         utilities = {"local": LOCAL, "optimal": best, "worse": best - 0.1, "a": SEEDS[0], "b": SEEDS[1]}
         kinds = {"local": "heuristic", "optimal": "optimal", "worse": "optimal"}
-        samples = [{name: each for name in GAME.columns} for each in utilities.values()]
-        monkeypatch.setattr(comparison, "evaluate_all", lambda *given, **sizes: samples)
+        samples = {policy: {name: each for name in GAME.columns} for policy, each in utilities.items()}
+        monkeypatch.setattr(comparison, "_played", lambda *given: (samples, False))
         monkeypatch.setattr(comparison, "bounds", lambda *given, **sizes: {})
         sizes = {"num_episodes": 12, "num_rounds": 2, "warmup": 0}
         policies = [Named(name, kinds.get(name, "learned")) for name in utilities]

@@ -1,6 +1,7 @@
 """Policies over the values of a parameter: factors and gains against lines whose answers are known by hand."""
 
 import csv
+import dataclasses
 import io
 
 import numpy as np
@@ -128,6 +129,50 @@ def test_every_seed_of_a_line_with_fewer_seeds_is_drawn_as_often():
 
 def test_a_policy_that_was_not_trained_is_one_seed():
     assert found(lower_cost(line([1], [1], shape=(5, 3)), line([1], [2], shape=(1, 3)), (0.5,), 0.5))[0] == 2.0
+
+
+# Where nothing is gained
+
+
+@pytest.fixture
+def over_values():
+    """Two rules over the parameter itself, and what no policy is below."""
+    gain = np.broadcast_to(np.array([0.1, 1.0, 2.0])[:, None, None], (3, 1, 4))
+    lines = [line([0.1, 1.0, 2.0], cost, name) for name, cost in (("fast", [2, 3, 4]), ("slow", [30, 30, np.nan]))]
+    bound = Line("nobody", "bound", gain, np.full((3, 1, 4), 1.5))
+    kept = {"gains": False, "meaning": "how long a request takes", "bound": bound}
+    return Sweep("delay", (0.1, 1.0, 2.0), ("delay", "makespan, s"), tuple(lines), **kept)
+
+
+def test_the_cost_is_drawn_over_the_parameter_with_the_bound_below(over_values):
+    (axes,) = frontier(over_values).axes
+    lines = {each.get_label(): each for each in axes.lines}
+    assert list(lines) == ["no policy is below", "slow", "fast"]
+    assert lines["fast"].get_xdata().tolist() == [0.1, 1.0, 2.0] and lines["fast"].get_ydata().tolist() == [2, 3, 4]
+    assert lines["no policy is below"].get_ydata().tolist() == [1.5] * 3
+    assert lines["fast"].get_color() == GREEN and lines["slow"].get_color() not in (GREEN, GREY)
+    assert axes.get_xscale() == "log" and axes.get_xlabel() == "delay: how long a request takes"
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0.1", "1", "2"]
+    near = dataclasses.replace(over_values, values=(1.0, 1.5, 2.0))
+    assert frontier(near).axes[0].get_xscale() == "linear"
+
+
+def test_the_table_has_a_column_for_each_value_the_best_first(over_values):
+    head, *rows, note = sweep.to_text(over_values).splitlines()
+    assert head.split("  ")[0] == "makespan, s, by delay" and head.split()[-3:] == ["0.1", "1", "2"]
+    assert [row.split()[0] for row in rows] == ["fast", "slow", "nobody"]
+    assert rows[1].split()[1:] == ["30.00", "30.00", "–"]
+    assert note.startswith("Means; ±")
+    written = list(csv.DictReader(io.StringIO(to_csv(over_values))))
+    assert list(written[0]) == ["policy", "options", "delay", "makespan, s", "low", "high"]
+    assert [each["policy"] for each in written[::3]] == ["fast", "slow", "nobody"]
+
+
+def test_a_learned_policy_is_compared_in_cost_alone(over_values):
+    mine = line([0.1, 1.0, 2.0], [1, 3, 2], "mappo", "learned")
+    text = conclusion(dataclasses.replace(over_values, lines=(mine, *over_values.lines)), mine, 1.0)
+    assert "makespan lower by a factor of, at delay ≤ 1" in text and "times the" not in text
+    assert "  fast    2.00 [2.00, 2.00] (delay 0.1)" in text
 
 
 # What is written

@@ -17,7 +17,7 @@ from jaxdlb import heuristic
 from jaxdlb.evaluation import tables
 from jaxdlb.evaluation.bounds import NOBODY, bounds
 from jaxdlb.evaluation.comparison import compare
-from jaxdlb.evaluation.results import BoundResult, Evaluation, PolicyResult, from_json, to_csv, to_json
+from jaxdlb.evaluation.results import BoundResult, Evaluation, PolicyResult, from_json, to_csv, to_json, to_table_csv
 from jaxdlb.evaluation.roles import ROLES, present, role_of
 from jaxdlb.evaluation.rollouts import evaluate_all
 from jaxdlb.evaluation.sentences import limits
@@ -180,6 +180,59 @@ def test_a_bound_stands_below_the_table_and_before_the_conclusion():
     assert limits(against_rule()) == ""
 
 
+# What to know besides
+
+
+def lossy(mappo, rule=0.0):
+    """An evaluation in which losses ought to be 0, and of which no class of tasks but the first has a number."""
+    nan = Estimate(math.nan, math.nan, math.nan)
+    rows = timed("mappo", -3.0, 5.0, "learned"), timed("rule", *RULE)
+    lost = {"mappo": about(mappo), "rule": about(rule)}
+    further = {row.name: {"lost": lost[row.name], "first": about(1.0), "second": nan, "third": nan} for row in rows}
+    found = against_rule()
+    return dataclasses.replace(
+        found,
+        results=tuple(dataclasses.replace(row, columns={**row.columns, **further[row.name]}) for row in rows),
+        columns={
+            **{name: COLUMNS[name] for name in ("utility", "response_time")},
+            "lost": ("tasks lost, a round", "for want of room"),
+            **{name: (f"of the {name} class", "…") for name in ("first", "second", "third")},
+        },
+        warnings={"lost": "Tasks were lost"},
+    )
+
+
+LEFT_OUT = "Left out, since some episodes leave nothing to divide by: “of the second class”, “of the third class”."
+
+
+@pytest.mark.parametrize("write", [to_text, to_markdown])
+def test_a_table_leaves_out_what_warns_and_what_has_no_number_and_says_so_below(write):
+    warning = "Tasks were lost: tasks lost up to 0.25 a round, with mappo."
+    for lost, expected in ((0.25, [LEFT_OUT, warning]), (0.0, [LEFT_OUT])):
+        table, _, below = " ".join(write(lossy(lost)).split()).partition("All policies play the same episodes. ")
+        assert below.startswith(" ".join([*expected, "mappo beats the best heuristic"]))
+        assert "first" in table and not any(word in table for word in ("lost", "second", "third"))
+        assert table.count(" – ") == 1  # how far the best heuristic is above itself
+
+
+def test_what_warns_names_who_has_most_of_it_and_the_utility_is_always_shown():
+    assert "tasks lost up to 0.5 a round, with rule." in to_text(lossy(0.25, rule=0.5))
+    nobody = evaluation(result("rule", math.nan, half=math.nan))
+    assert nobody.shown == ["utility"] and nobody.left_out == []
+
+
+def test_json_and_csv_keep_what_the_table_leaves_out():
+    data = json.loads(json.dumps(to_json(lossy(0.25))))
+    assert data["warnings"] == {"lost": "Tasks were lost"}
+    assert (
+        data["results"][0]["columns"]["lost"]["mean"] == 0.25 and data["results"][0]["columns"]["third"]["low"] is None
+    )
+    assert to_text(from_json(data)) == to_text(lossy(0.25))
+    del data["warnings"]  # as evaluations that were written before there were any
+    assert from_json(data).shown == ["utility", "response_time", "lost", "first"]
+    assert to_table_csv(lossy(0.25)).splitlines()[0].endswith("third,third_low,third_high")
+
+
 # Conclusion
 
 
@@ -326,7 +379,8 @@ def test_cells_show_half_of_the_interval_with_the_digits_it_is_good_for():
                 "steal_requests_per_completion": about(0.25, 1e-9),
             },
             differences={"utility": about(0.0, 0.0)},
-        )
+        ),
+        timed("of whom response times are known", -20.0, 9.0),
     )
     (line,) = [line for line in to_text(row).splitlines() if line.startswith("* rule")]
     assert line.split() == [

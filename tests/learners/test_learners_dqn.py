@@ -91,17 +91,23 @@ def test_choices_in_several_heads_add_up_and_a_pointer_learns_and_acts_at_any_nu
     state, metrics = run(jax.jit(learner.init)(jax.random.key(0)))
     assert np.isfinite(metrics["loss"]).all() and metrics["loss"][-1] > 0
     policy = LearnedPolicy(other, build_actor(other, network, heads=config.heads), learner.policy_variables(state))
-    _, timestep = jax.jit(other.reset)(jax.random.key(0), other.default_params())
-    view = normalisation.normalise(state.moments.agent, normalisation.symlog(features(timestep.observation)))
-    _, found = policy.actor.apply(policy.variables.actor, (), view, timestep.observation.legal)
-    action = found.mode()
+
+    @jax.jit
+    def valued(key):
+        observation = other.reset(key, other.default_params())[1].observation
+        view = normalisation.normalise(state.moments.agent, normalisation.symlog(features(observation)))
+        _, found = policy.actor.apply(policy.variables.actor, (), view, observation.legal)
+        action = found.mode()
+        return found, action, found.value_of(action)
+
+    found, action, value = valued(jax.random.key(0))
     each = [
         np.take_along_axis(head.values, np.asarray(choice)[:, None], -1)[:, 0]
         for head, choice in ((found.heads.dispatch, action.dispatch), (found.heads.steal, action.steal))
     ]
-    np.testing.assert_allclose(found.value_of(action), sum(each), rtol=1e-6)
+    np.testing.assert_allclose(value, sum(each), rtol=1e-6)
     np.testing.assert_allclose(
-        found.value_of(action),
+        value,
         sum(
             np.where(head.legal, head.values, -np.inf).max(axis=-1)
             for head in (found.heads.dispatch, found.heads.steal)

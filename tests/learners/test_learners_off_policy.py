@@ -18,26 +18,30 @@ from jaxdlb.networks import NetworkConfig
 
 NETWORK = NetworkConfig("mlp", hidden=(4,), critic_hidden=(4,))
 SIZES = {"num_envs": 3, "rollout_length": 4, "gradient_steps": 2, "batch_size": 8, "replay_length": 8, "stagger": 0}
-KINDS = {"choices": (TwoStates(), DQNConfig), "numbers": (Bandit(presence=0.7), TD3Config)}
+WARM = {"choices": 5, "numbers": 2}  # updates until something is learned, and until the buffer is full
+KINDS = {
+    "choices": (TwoStates(), DQNConfig, {"num_envs": 200, "replay_length": 20, "warmup_steps": 20}),
+    "numbers": (Bandit(presence=0.7), TD3Config, {"warmup_steps": 8, "critic": "joint"}),
+}
 
 
 @functools.cache
 def learner_of(kind, **changed):
-    game, config = KINDS[kind]
-    return learners.make(game, config(**SIZES | changed), network=NETWORK)
+    game, config, own = KINDS[kind]
+    return learners.make(game, config(**SIZES | own | changed), network=NETWORK)
 
 
 @functools.cache
 def programs(learner):
-    return jax.jit(learner.init), jax.jit(learner.update), jax.jit(learner.collect)
+    return jax.jit(learner.init), jax.jit(learner.update), jax.jit(learner.batch)
 
 
+@functools.cache
 def after(learner, num_updates, key=0):
     init, update, _ = programs(learner)
-    state = init(jax.random.key(key))
-    for _ in range(num_updates):
-        state, metrics = update(state)
-    return state, metrics
+    if not num_updates:
+        return init(jax.random.key(key)), {}
+    return update(after(learner, num_updates - 1, key)[0])
 
 
 def numbers(tree):
@@ -50,19 +54,18 @@ def equal(one, other):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_until_it_is_warm_actions_are_uniform_and_nothing_is_learned(kind):
-    learner = learner_of(kind, warmup_steps=8)
-    start = programs(learner)[0](jax.random.key(0))
-    state, metrics = after(learner, 2)
+    learner, warm = learner_of(kind), WARM[kind]
+    start, _ = after(learner, 0)
+    state, metrics = after(learner, warm)
     assert equal(state.learned, start.learned)
     assert float(metrics["grad_norm" if kind == "choices" else "critic_grad_norm"]) == 0
-    assert int(state.replay.filled) == 8 and not equal(state.moments, start.moments)
-    state, _ = after(learner, 3)
+    assert int(state.replay.filled) == 4 * warm and not equal(state.moments, start.moments)
+    state, _ = after(learner, warm + 1)
     assert not equal(state.learned.params, start.learned.params)
 
 
 def test_actions_at_the_start_are_uniform_among_legal_ones():
-    learner = learner_of("choices", num_envs=200, replay_length=40, warmup_steps=40)
-    state, _ = after(learner, 10)
+    state, _ = after(learner_of("choices"), WARM["choices"])
     taken = state.replay.stored
     at, action = np.asarray(taken.views.agent["own"]).argmax(axis=-1), np.asarray(taken.action)
     for here, allowed in ((0, 2), (1, 3)):
@@ -72,8 +75,7 @@ def test_actions_at_the_start_are_uniform_among_legal_ones():
 
 
 def test_what_follows_is_stored_as_it_was_before_the_reset_and_a_time_limit_cuts_nothing():
-    learner = learner_of("choices", num_envs=50, replay_length=20)
-    state, _ = after(learner, 5)
+    state, _ = after(learner_of("choices"), WARM["choices"])
     taken = state.replay.stored
     at, following = (np.asarray(views.agent["own"]).argmax(-1) for views in (taken.views, taken.following))
     np.testing.assert_array_equal(following, np.where(np.asarray(taken.action) == SWITCH, 1 - at, at))
@@ -84,17 +86,17 @@ def test_what_follows_is_stored_as_it_was_before_the_reset_and_a_time_limit_cuts
 
 
 def test_at_a_true_end_nothing_follows():
-    state, _ = after(learner_of("numbers"), 2)
+    learner = learner_of("numbers")
+    state, _ = after(learner, 2)
     assert not np.asarray(state.replay.stored.discount).any()
-    batch = learner_of("numbers").batch(state, jax.random.key(0))
-    assert not np.asarray(batch.discount).any()
+    assert not np.asarray(programs(learner)[2](state, jax.random.key(0)).discount).any()
 
 
 def test_views_are_stored_as_they_are_seen_and_normalised_by_the_moments_of_the_moment():
-    learner = learner_of("numbers", critic="joint")
+    learner = learner_of("numbers")
     state, _ = after(learner, 3)
     key = jax.random.key(0)
-    batch = jax.jit(learner.batch)(state, key)
+    batch = programs(learner)[2](state, key)
     raw = learners.replay.sample(state.replay, key, learner.config.batch_size).views
     for found, seen, moments in (
         (batch.transitions.views.agent["own"], raw.agent["own"], state.moments.agent),
@@ -111,44 +113,28 @@ def test_the_global_view_is_stored_only_where_a_critic_reads_it():
         assert (() if isinstance(found, tuple) else found.shape) == expected
 
 
-def test_a_state_carries_all_that_its_next_update_depends_on():
-    learner = learner_of("numbers", noise="ou", warmup_steps=0)
-    game = dataclasses.replace(learner.game)
-    lasting = learners.make(
-        game, learner.config, network=NETWORK, sample_params=lambda key: game.default_params(horizon=50)
-    )
-    state, _ = after(lasting, 3)
-    assert np.abs(state.noise).max() > 0
-    leaves, treedef = jax.tree.flatten(state)
-    rebuilt = jax.tree.unflatten(treedef, [jnp.copy(leaf) for leaf in leaves])
-    assert equal(programs(lasting)[1](rebuilt)[0], after(lasting, 4)[0])
-    single, _ = after(learner, 3)  # every step ends an episode
-    _, rollout = programs(learner)[2](single)
-    assert rollout.transitions.reward.shape == (4, 3, 2)
-
-
 def test_a_population_whose_members_differ_equals_its_members_alone():
-    learner = learner_of("choices", warmup_steps=4)
-    keys = jnp.stack([jax.random.key(seed) for seed in (0, 1)])
-    hyper = programs(learner)[0](keys[0]).hyperparameters
-    rates = jnp.array([1e-3, 3e-2])
-    both = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), hyper)
-    both = dataclasses.replace(both, learning_rate=rates)
-
-    def run(key, hyper):
-        return jax.lax.scan(lambda state, _: learner.update(state), learner.init(key, hyper), length=4)
-
-    together = jax.jit(jax.vmap(run))(keys, both)
+    learner = learner_of("choices")
+    starts = [after(learner, 0, seed)[0] for seed in (0, 1)]
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts)
+    both = dataclasses.replace(
+        both, hyperparameters=dataclasses.replace(both.hyperparameters, learning_rate=jnp.array([1e-3, 3e-2]))
+    )
+    together, update = both, jax.jit(jax.vmap(learner.update))
+    for _ in range(WARM["choices"] + 2):
+        together, _ = update(together)
     for member in (0, 1):
-        alone = jax.jit(run)(keys[member], dataclasses.replace(hyper, learning_rate=rates[member]))
+        alone = jax.tree.map(lambda leaf, member=member: leaf[member], both)
+        for _ in range(WARM["choices"] + 2):
+            alone, _ = programs(learner)[1](alone)
         for one, other in zip(numbers(together), numbers(alone), strict=True):
             np.testing.assert_allclose(one[member], other, rtol=2e-5, atol=2e-5)
 
 
 def test_members_in_turn_share_one_buffer_and_train_as_each_alone():
-    learner = learner_of("numbers", warmup_steps=4)
-    keys = jnp.stack([jax.random.key(seed) for seed in (0, 1, 2)])
-    states, update = jax.jit(in_turn(learner.init))(keys), jax.jit(in_turn(learner.update))
+    learner = learner_of("numbers")
+    starts = [after(learner, 0, seed)[0] for seed in (0, 1, 2)]
+    states, update = jax.tree.map(lambda *leaves: jnp.stack(leaves), *starts), jax.jit(in_turn(learner.update))
     for _ in range(3):
         states, metrics = update(states)
     for member in range(3):
@@ -180,7 +166,7 @@ def test_at_the_highest_learning_rate_nothing_becomes_nan_in_ten_thousand_update
 def test_the_batch_and_the_buffer_are_as_large_as_suits_the_game_unless_told():
     learner = learners.make(Bandit(num_agents=5), TD3Config(), network=NETWORK)
     assert (learner.config.batch_size, learner.config.replay_length) == (154, 2000)
-    assert programs(learner)[0](jax.random.key(0)).replay.length == 2000
+    assert jax.eval_shape(learner.init, jax.random.key(0)).replay.length == 2000
 
 
 DLB = jaxdlb.make("dlb", num_nodes=2)

@@ -33,18 +33,18 @@ def test_it_finds_the_optimum_of_a_quadratic_bandit_and_the_entropy_that_it_aims
 
 def test_the_temperature_falls_where_there_is_more_entropy_than_aimed_at_and_rises_where_less():
     learner, state, _ = sac()
-    batch = learner.batch(state, jax.random.key(1))
+    critic = state.learned.params["critic"]
 
+    @jax.jit
     def slope(target):
         class Aiming(type(learner.algorithm)):
             target_entropy = target
 
-        aiming = Aiming(**vars(learner.algorithm))
+        aiming, batch = Aiming(**vars(learner.algorithm)), learner.batch(state, jax.random.key(1))
         params = {name: state.learned.params[name] for name in ("actor", "log_temperature")}
         gradient = jax.grad(lambda params: aiming.policy_loss(params, critic, batch, jax.random.key(2))[0])(params)
-        return float(gradient["log_temperature"])
+        return gradient["log_temperature"]
 
-    critic = state.learned.params["critic"]
     assert slope(-5.0) > 0 > slope(2.0)
 
 
@@ -57,13 +57,17 @@ def test_log_probabilities_are_in_units_of_the_stretched_box():
 
 def test_targets_are_the_lesser_critic_less_what_is_paid_for_the_log_probability():
     learner, state, _ = sac()
-    batch = learner.batch(state, jax.random.key(1))
-    batch = dataclasses.replace(batch, discount=jnp.ones_like(batch.discount))
     algorithm, learned = learner.algorithm, state.learned
-    following = batch.transitions.following
-    drawn = algorithm._draw(learned.params["actor"], following, batch.transitions.following_legal, jax.random.key(3))
-    action, log_prob = drawn
-    each = algorithm.critics.values(learned.slow["critic"], following, action, action, batch.following_present)
+
+    @jax.jit
+    def found(key):
+        batch = learner.batch(state, key)
+        batch = dataclasses.replace(batch, discount=jnp.ones_like(batch.discount))
+        following, legal = batch.transitions.following, batch.transitions.following_legal
+        action, log_prob = algorithm._draw(learned.params["actor"], following, legal, key)
+        each = algorithm.critics.values(learned.slow["critic"], following, action, action, batch.following_present)
+        return algorithm.target(learned, batch, key), batch.transitions.reward, each, log_prob
+
+    target, reward, each, log_prob = found(jax.random.key(1))
     beta = math.exp(float(learned.params["log_temperature"]))
-    expected = batch.transitions.reward + np.minimum(*each) - beta * log_prob
-    np.testing.assert_allclose(algorithm.target(learned, batch, jax.random.key(3)), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(target, reward + np.minimum(*each) - beta * log_prob, rtol=1e-5, atol=1e-6)

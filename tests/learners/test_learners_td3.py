@@ -73,11 +73,12 @@ def test_it_finds_the_optimum_of_a_quadratic_bandit(kind, game, changed):
 
 def test_an_agent_that_is_absent_plays_nothing_and_only_the_critic_learns_from_it():
     learner, state, _ = trained(DDPGConfig, CHANGING)
-    batch = learner.batch(state, jax.random.key(1))
+    batch = jax.jit(learner.batch)(state, jax.random.key(1))
     taken, present = batch.transitions, np.asarray(batch.present)
     assert 0.4 < present.mean() < 0.8
     assert not np.asarray(taken.action)[~present].any()
 
+    @jax.jit
     def critic_after(transitions):
         other = dataclasses.replace(batch, transitions=transitions)
         target = learner.algorithm.target(state.learned, state.hyperparameters, other, jax.random.key(2))
@@ -86,6 +87,7 @@ def test_an_agent_that_is_absent_plays_nothing_and_only_the_critic_learns_from_i
         )
         return jax.tree.leaves(learned.params["critic"])
 
+    @jax.jit
     def actor_gradient(views):
         other = dataclasses.replace(batch, transitions=dataclasses.replace(taken, views=views))
         params = state.learned.params
@@ -101,7 +103,7 @@ def test_an_agent_that_is_absent_plays_nothing_and_only_the_critic_learns_from_i
 
 def test_the_actor_and_the_slow_copies_move_in_every_second_step():
     learner, state, _ = trained(TD3Config, share_parameters=False)
-    batch = learner.batch(state, jax.random.key(1))
+    batch = jax.jit(learner.batch)(state, jax.random.key(1))
 
     @jax.jit
     def after(number):
@@ -118,27 +120,34 @@ def test_the_actor_and_the_slow_copies_move_in_every_second_step():
         assert (float(metrics["actor_grad_norm"]) > 0) is expected
 
 
+class Echo:
+    """Critics that value an action by itself."""
+
+    def values(self, params, views, own, others, present):
+        return own[None, ..., 0]
+
+
 def test_targets_take_the_lesser_critic_of_an_action_blurred_within_its_clip():
-    learner, state, _ = trained(TD3Config, share_parameters=False, num_updates=40)
-    algorithm, hyper, batch = learner.algorithm, state.hyperparameters, learner.batch(state, jax.random.key(1))
-    batch = dataclasses.replace(batch, discount=jnp.ones_like(batch.discount))
-    still = dataclasses.replace(hyper, target_noise=jnp.float32(0))
-    following, legal = batch.transitions.following, batch.transitions.following_legal
-    action = box_units.beside(algorithm.actor.apply(state.learned.slow["actor"], (), following.agent, legal)[1].mode())
-    each = algorithm.critics.values(state.learned.slow["critic"], following, action, action, batch.following_present)
+    learner, state, _ = trained(TD3Config, share_parameters=False)
+    algorithm, slow = learner.algorithm, state.learned.slow
+
+    @jax.jit
+    def found(key):
+        batch = learner.batch(state, key)
+        batch = dataclasses.replace(batch, discount=jnp.ones_like(batch.discount))
+        following, legal = batch.transitions.following, batch.transitions.following_legal
+        action = box_units.beside(algorithm.actor.apply(slow["actor"], (), following.agent, legal)[1].mode())
+        each = algorithm.critics.values(slow["critic"], following, action, action, batch.following_present)
+        still = dataclasses.replace(state.hyperparameters, target_noise=jnp.float32(0))
+        noisy = dataclasses.replace(still, target_noise=jnp.float32(5), target_noise_clip=jnp.float32(0.25))
+        echo = dataclasses.replace(algorithm, critics=Echo())
+        targets = [of.target(state.learned, hyper, batch, key) for of, hyper in ((algorithm, still), (echo, noisy))]
+        return each, action[..., 0], [target - batch.transitions.reward for target in targets]
+
+    each, action, (unblurred, blurred) = found(jax.random.key(1))
     assert each.shape[0] == 2 and np.any(each[0] != each[1])
-    found = algorithm.target(state.learned, still, batch, jax.random.key(0))
-    np.testing.assert_allclose(found, batch.transitions.reward + np.minimum(*each), rtol=1e-5, atol=1e-6)
-
-    class Echo:
-        """Critics that value an action by itself."""
-
-        def values(self, params, views, own, others, present):
-            return own[None, ..., 0]
-
-    echo = dataclasses.replace(algorithm, critics=Echo())
-    noisy = dataclasses.replace(hyper, target_noise=jnp.float32(5), target_noise_clip=jnp.float32(0.25))
-    shift = echo.target(state.learned, noisy, batch, jax.random.key(0)) - batch.transitions.reward - action[..., 0]
+    np.testing.assert_allclose(unblurred, np.minimum(*each), rtol=1e-5, atol=1e-6)
+    shift = blurred - action
     assert np.abs(shift).max() <= 0.25 + 1e-6 and np.abs(shift).mean() > 0.1
 
 

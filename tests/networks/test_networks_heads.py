@@ -110,7 +110,7 @@ def entropy_by_integration(mu, sigma, low, high):
 
 def test_the_squashed_normal_has_the_values_of_its_specification():
     head = squashed(0.3, 0.5)
-    action = head._squash(jnp.array([0.8]))
+    action = head.squash(jnp.array([0.8]))
     np.testing.assert_allclose(action, [0.664037], atol=1e-6)
     np.testing.assert_allclose(head.log_prob(action), -0.144284, atol=2e-6)
     np.testing.assert_allclose(head.entropy(), 0.426249, atol=2e-6)

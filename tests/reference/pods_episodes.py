@@ -114,7 +114,7 @@ def play_all(game: Pods, params: list[Any], actions: np.ndarray) -> Played:
         return keys, jax.lax.scan(advance, game.reset(start, params)[0], (keys, actions))[1]
 
     keys = jax.random.split(jax.random.key(3), CLUSTERS)
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *params)
     keys, made = jax.jit(jax.vmap(play))(stacked, jnp.asarray(actions), keys)
     return Played(params, actions, keys, *jax.tree.map(np.asarray, made))
 

@@ -46,7 +46,7 @@ def test_a_certificate_without_a_run_is_of_the_heuristics_as_the_solver_has_them
     found = told(here / "out")
     plan = certify.prepare(list(SMALL))
     assert plan.folder.name.endswith("_dlb_certified")
-    chain = chains.build(plan.common)
+    chain = chains.build(plan.exact)
     assert found["team"][0] <= optimal.team(chain)[0].average <= found["team"][1]
     assert found["centralised"][0] <= optimal.centralised(chain).average <= found["centralised"][1]
     assert [line["name"] for line in found["lines"]] == ["team optimum", "power_of_d(d=1, weighted)", "local"]
@@ -74,7 +74,7 @@ def test_the_policy_of_a_run_on_a_larger_cluster_is_certified_on_a_small_one(poi
     assert named == ["game.capacity=6", *FRESH]
     for given in ([*named], []):
         plan = certify.prepare([f"checkpoint={pointer_run}", *given])
-        assert (plan.scenario.game.num_nodes, plan.common.most) == (3, 6)
+        assert (plan.scenario.game.num_nodes, plan.exact.most) == (3, 6)
         assert plan.cut == ([] if given else named)
     assert "of whose first nodes this one is made: game.capacity=6 " in certify._told(plan.cut)[0]
     assert list(here.iterdir()) == []
@@ -85,7 +85,7 @@ def test_the_policy_of_a_run_on_a_larger_cluster_is_certified_on_a_small_one(poi
     found = {line["name"]: line for line in told(here / "out")["lines"]}
     plan = certify.prepare([f"checkpoint={pointer_run}", *OF_RUN, *FRESH])
     assert plan.folder.parent == pointer_run / certify.FOLDER
-    chain = chains.build(plan.common)
+    chain = chains.build(plan.exact)
     best = optimal.team(chain)[0].average
     for greedy in (False, True):
         (policy,) = checkpoint.load_policies(pointer_run / "checkpoints", game=chain.common.game, greedy=greedy)
@@ -179,7 +179,7 @@ def test_the_team_optimum_has_a_row_wherever_the_game_is_small_enough(pointer_ru
     result = evaluation.from_json(told(here / "out", "evaluation.json"))
     assert result.results[0].name == "team optimum" and result.results[0].kind == "optimal"
     assert result.best_heuristic != "team optimum"
-    common = certify.prepare(["game.capacity=3", "game.params.load=0.9"]).common  # the same cluster
+    common = certify.prepare(["game.capacity=3", "game.params.load=0.9"]).exact  # the same cluster
     exact, measured = optimal.team(chains.build(common))[0].average, result.results[0].columns["utility"]
     assert abs(exact - measured.mean) < 2 * measured.half_width
     report = (here / "out" / "report.html").read_text(encoding="utf-8")

@@ -14,8 +14,9 @@ from command_line import TINY, assert_refused
 
 import jaxdlb
 from jaxdlb.games import GAMES
-from train import cli, command_line, config, errors, sizes, writable
+from train import cli, command_line, errors, sizes, writable
 from train.loggers import names
+from train.settings import EvaluationSettings, WandbSettings
 
 NOT_MEANT = {
     # keys that are deleted
@@ -167,8 +168,8 @@ def test_a_file_is_not_written_over_a_folder_a_device_or_a_dangling_link(tmp_pat
 )
 def test_names_that_wandb_refuses_are_refused_before_training(given, sentence):
     with pytest.raises(ValueError, match=re.escape(sentence)):
-        names.check(config.WandbSettings(name="wandb", **given))
-    names.check(config.WandbSettings(name="wandb", project="x" * 128, tags=["x" * 64], group="a/b"))
+        names.check(WandbSettings(name="wandb", **given))
+    names.check(WandbSettings(name="wandb", project="x" * 128, tags=["x" * 64], group="a/b"))
 
 
 def test_what_wandb_itself_refuses_is_refused_here_too():
@@ -176,7 +177,7 @@ def test_what_wandb_itself_refuses_is_refused_here_too():
 
     for given in ({"project": "a/b"}, {"project": "x" * 129}, {"tags": [""]}, {"tags": ["x" * 65]}):
         with pytest.raises(ValueError, match=r"logger\."):
-            names.check(config.WandbSettings(name="wandb", **given))
+            names.check(WandbSettings(name="wandb", **given))
         theirs = {"run_tags" if key == "tags" else key: value for key, value in given.items()}
         with pytest.raises((wandb.errors.UsageError, ValueError)):
             wandb.Settings(**theirs)
@@ -222,13 +223,13 @@ def test_amounts_are_what_arrays_of_the_sizes_hold():
     held = [leaf for leaf in jax.tree.leaves(game.default_params()) if np.asarray(leaf).dtype.kind in "fi"]
     assert 0 < parameters.num_bytes <= sum(np.asarray(leaf).nbytes for leaf in held)
     observation = game.reset(jax.random.key(0), game.default_params())[1].observation
-    (episodes, *_) = sizes.of_evaluation(config.EvaluationSettings(num_episodes=7), game)
+    (episodes, *_) = sizes.of_evaluation(EvaluationSettings(num_episodes=7), game)
     assert episodes.num_bytes == 7 * sum(leaf.nbytes for leaf in jax.tree.leaves(observation))
 
 
 def test_what_fits_is_not_refused_and_the_largest_number_is_named(monkeypatch):
     game = jaxdlb.make("dlb", num_nodes=5)
-    asked = config.EvaluationSettings(num_episodes=4000)
+    asked = EvaluationSettings(num_episodes=4000)
     most = max(each.num_bytes for each in sizes.of_evaluation(asked, game))
     monkeypatch.setattr(sizes, "memory", lambda: most)
     sizes.check(sizes.of_evaluation(asked, game))

@@ -84,6 +84,18 @@ def test_other_columns_and_yardsticks_may_be_asked_for(compare, here):
     assert "With 2 training seeds in each task, intervals by resampling are too narrow." in outcome.out
 
 
+def test_what_ought_not_to_have_happened_is_told_of_the_task_in_which_it_did(compare, here):
+    write_run(here / "a", [-2.0, -4.0], drops=0.25)
+    write_run(here / "b", [-8.0], learner={"name": "ippo"}, drops=0.5, rules={"local": -4.0})
+    write_run(here / "c", [-2.0, -3.0], game={"load": 0.5}, drops=0.0)
+    write_run(here / "d", [-4.0], learner={"name": "ippo"}, game={"load": 0.5}, drops=0.0)
+    outcome = compare("a", "b", "c", "d", "output=out")
+    assert outcome.status == 0, outcome.err
+    (sentence,) = json.loads((here / "out" / "comparison.json").read_text())["told"]
+    assert sentence == "dlb(params.load=0.9): Tasks were lost: drops up to 0.5, with local."
+    assert outcome.out.count(sentence) == 1 and sentence in (here / "out" / "table.txt").read_text()
+
+
 def test_without_an_output_the_folder_is_one_by_time(compare, here):
     write_run(here / "a", [-2.0])
     assert compare("a").status == 0

@@ -15,7 +15,8 @@ from jaxdlb.learners import LEARNERS, MAPPOConfig, credit
 from jaxdlb.mechanics.arrivals import LAWS
 from jaxdlb.networks import NetworkConfig
 from jaxdlb.spaces import Box
-from train import build, cli, compose, config, launch, paths, reference
+from train import build, cli, compose, launch, paths, reference
+from train.settings import Settings
 
 
 def composed(*overrides):
@@ -107,7 +108,7 @@ def test_a_game_of_a_users_own_package_is_taken_by_its_place(tmp_path, monkeypat
     scenario = build.scenario(settings.game)
     assert (type(scenario.game).__name__, scenario.game.num_nodes) == ("Mine", 3)
     compose.save(compose.from_conf(["game.name=my_games:ENTRY", "game.num_nodes=3"]), tmp_path)
-    again = compose.settings(compose.from_run(tmp_path, [], config.Settings), [])
+    again = compose.settings(compose.from_run(tmp_path, [], Settings), [])
     assert (again.game.name, again.game.num_nodes) == ("my_games:ENTRY", 3)
 
 
@@ -251,9 +252,9 @@ def test_the_budget_is_spent_to_the_end_and_the_schedules_end_with_it():
 def test_a_saved_config_comes_back_as_it_was_and_groups_can_be_chosen_afresh(tmp_path):
     given = ["game.params.load=0.5", "game.num_nodes=4", "network=pointer", "game.params.arrival_modulation.kind=step"]
     compose.save(compose.from_conf(given), tmp_path)
-    again = compose.settings(compose.from_run(tmp_path, [], config.Settings), [])
+    again = compose.settings(compose.from_run(tmp_path, [], Settings), [])
     assert dataclasses.asdict(again) == dataclasses.asdict(composed(*given))
-    fresh = compose.settings(compose.from_run(tmp_path, ["game=dlb"], config.Settings), ["game=dlb"])
+    fresh = compose.settings(compose.from_run(tmp_path, ["game=dlb"], Settings), ["game=dlb"])
     assert (fresh.game.params.load, fresh.game.num_nodes, fresh.network.kind) == (None, 8, "pointer")
     assert fresh.game.params.arrival_modulation.kind == "constant"
 
@@ -262,7 +263,7 @@ def test_a_saved_config_that_is_older_than_a_setting_has_it_as_it_was(tmp_path):
     compose.save(compose.from_conf([]), tmp_path)
     path = tmp_path / "config.yaml"
     path.write_text(path.read_text().replace("  autoregressive: false\n", ""))
-    assert compose.settings(compose.from_run(tmp_path, [], config.Settings), []).network.autoregressive is False
+    assert compose.settings(compose.from_run(tmp_path, [], Settings), []).network.autoregressive is False
 
 
 @pytest.mark.parametrize(("variable", "kept"), [("JAX_COMPILATION_CACHE_DIR", True), ("XDG_CACHE_HOME", False)])

@@ -11,8 +11,8 @@ from command_line import ROUNDS, TINY
 
 from jaxdlb import checkpoint
 from train import distributed, errors, relay, watch
-from train.config import DistributedSettings
 from train.loggers import metrics_file
+from train.settings import DistributedSettings
 
 LONG = (*TINY, "total_agent_rounds=1e8", "learner.schedule_updates=50", "evaluation.enabled=false")
 LONG = (*LONG, "evaluation.held_out_episodes=0", "run_dir=run")

@@ -17,9 +17,10 @@ from jaxdlb.networks import build_actor, suited
 from jaxdlb.policies.fixed import Accompanied
 from jaxdlb.policies.learned import variable_shapes
 from jaxdlb.recording import record
-from train import build, comparison, compose, config, evaluate, held_out
+from train import build, comparison, compose, evaluate, held_out
 from train.__main__ import main
 from train.loggers import metrics_file
+from train.settings import Settings
 
 RULE = "{name: power_of_d, d: 2}"
 LINE = (
@@ -110,7 +111,7 @@ def test_what_a_run_says_of_itself_names_its_fixed_agents(run):
 
 def test_a_run_goes_on_and_only_with_the_same_fixed_agents(run, train):
     assert_refused(train(f"resume={run}", "learner.fixed_agents=[0]"), "learner.fixed_agents")
-    given = compose.from_run(run, [f"total_agent_rounds={5 * ROUNDS}"], config.Settings, resumed=True)
+    given = compose.from_run(run, [f"total_agent_rounds={5 * ROUNDS}"], Settings, resumed=True)
     settings = compose.settings(given, [])
     learner = build.learner(settings, build.scenario(settings.game))
     assert learner.fixed.agents == (0, 2) and learner.fixed.policy.name == "power_of_d(d=2)"

@@ -2,18 +2,21 @@
 
 import csv
 import dataclasses
+import importlib
 import io
 import json
+import shutil
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from command_line import files_of
 from PIL import Image
 
-from jaxdlb.checkpoint import steps
-from train import build, compose, frontier, launch, tradeoff
+from jaxdlb.checkpoint import load_policies, steps
+from jaxdlb.evaluation import sweep as sweeps
+from train import build, compose, frontier, tradeoff
+from train.loggers import metrics_file
 
 ROUNDS = 4 * 8 * 3  # agent-rounds of one update of one policy
 TINY = (
@@ -61,7 +64,6 @@ BAD = {
     "evaluation.frontier.harm=null": "evaluation.frontier.harm is not given; it must be one of utility, ",
     "evaluation.frontier.harm=utility": "evaluation.frontier.harm is 'utility'; it must be a column in which less is",
     "evaluation.frontier.harms_besides=[cores,violations]": "harms_besides[1] is 'violations'; it must be one of",
-    "evaluation.frontier.told=[lost]": "evaluation.frontier.told[0] is 'lost'; it must be a metric of the game: arriva",
     "evaluation.held_out_episodes=null": "evaluation.held_out_episodes is null; it must be 0 with across.over",
     "plots=timeline": "plots is timeline; it must be null with across.over",
 }
@@ -95,39 +97,57 @@ def test_what_is_wrong_is_refused_in_a_sentence_before_anything_is_written(given
 # What is trained
 
 
-def test_policies_trained_side_by_side_are_those_that_are_trained_alone_at_their_values():
-    plan = launch.prepare(compose.from_conf([*TINY, "learner.num_seeds=2"]), [])
-    assert plan.population.size == 4
-    together, metrics = jax.jit(lambda: plan.population.update(plan.population.init()))()
-    assert jnp.unique(together.environments.params.violation_cost).tolist() == pytest.approx([0.05, 0.5])
-    base = build.learner(plan.settings, plan.scenario)
+WHOLE = ("learner.num_seeds=2", "checkpoint_interval=2", f"total_agent_rounds={4 * ROUNDS}")
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run of two seeds at each of two values that was never stopped, and not compared: steps 2 and 4 are kept."""
+    folder = tmp_path_factory.mktemp("straight") / "run"
+    given = [*TINY, *WHOLE, "game.params.classes=3", "evaluation.enabled=false", f"run_dir={folder}"]
+    assert importlib.import_module("train.__main__").main(given) == 0
+    return folder
+
+
+def test_policies_trained_side_by_side_are_those_that_are_trained_alone_at_their_values(straight):
+    settings = composed(*WHOLE, "game.params.classes=3")
+    scenario = build.scenario(settings.game)
+    base = build.learner(settings, tradeoff.trained_on(settings, scenario))
 
     @jax.jit
     def alone(key, params):
         learner = dataclasses.replace(base, sample_params=lambda key: params)
-        return learner.update(learner.init(key))
+        state, metrics = jax.lax.scan(lambda state, _: learner.update(state), learner.init(key), length=2)
+        return learner.policy_variables(state).actor, metrics["utility"]
 
-    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(plan.settings.seed), jnp.arange(2))
+    together = load_policies(straight, game=scenario.game, step=2)
+    rows = metrics_file.read(straight)
     for number, (seed, value) in enumerate([(s, v) for s in (0, 1) for v in (0.05, 0.5)]):
-        state, told = alone(keys[seed], plan.scenario.game.default_params(horizon=8, violation_cost=value))
-        np.testing.assert_allclose(told["utility"], metrics["utility"][number], rtol=1e-5)
-        mine = jax.tree.map(lambda leaf, number=number: leaf[number], together.params)
-        jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, atol=1e-4), mine, state.params)
+        key = jax.random.fold_in(jax.random.key(settings.seed), seed)
+        actor, utility = alone(key, scenario.game.default_params(horizon=8, classes=3, violation_cost=value))
+        mine = [row["utility"] for row in rows if row["seed"] == number and row["update"] <= 2]
+        np.testing.assert_allclose(utility, mine, rtol=1e-4)
+        jax.tree.map(
+            lambda one, other: np.testing.assert_allclose(one, other, atol=1e-4),
+            together[number].variables.actor,
+            actor,
+        )
 
 
-def test_a_run_that_was_cut_short_goes_on_bit_for_bit_and_is_compared_once(train, frontier_, here, evaluate_):
-    clusters = {"three classes": ["game.params.classes=3"], "recorded": ["game.trace.path={trace}"]}
-    suite(here, clusters)
-    whole = ("learner.schedule_updates=4", f"total_agent_rounds={4 * ROUNDS}")
-    alone = (*TINY, "game.params.classes=3", "evaluation.enabled=false", *whole)
-    assert train(*alone, f"total_agent_rounds={2 * ROUNDS}", "run_dir=all/three_classes").status == 0
-    assert train(*alone, "run_dir=straight").status == 0
-    outcome = frontier_("suite=suite.yaml", "output=all", *whole)
+def test_a_run_that_was_cut_short_goes_on_bit_for_bit_and_is_compared_once(
+    straight, frontier_, here, evaluate_, monkeypatch
+):
+    monkeypatch.setattr(sweeps, "RESAMPLES", 20)
+    suite(here, {"three classes": ["game.params.classes=3"], "recorded": ["game.trace.path={trace}"]})
+    shutil.copytree(straight, here / "all" / "three_classes")
+    shutil.rmtree(here / "all" / "three_classes" / "checkpoints" / "4")
+    outcome = frontier_("suite=suite.yaml", "output=all", *WHOLE)
     assert outcome.status == 0, outcome.err
     assert outcome.err.count("recorded is left out, since no recorded demand is given (trace=<file>)\n") == 1
+    assert outcome.err.count("update 4/4") == 1
     folder = here / "all" / "three_classes"
     assert steps(folder / "checkpoints")[-1] == 4
-    rows = [csv.DictReader(io.StringIO((each / "metrics.csv").read_text())) for each in (folder, here / "straight")]
+    rows = [csv.DictReader(io.StringIO((each / "metrics.csv").read_text())) for each in (folder, straight)]
     for one, other in zip(*rows, strict=True):
         assert {**one, "seconds": ""} == {**other, "seconds": ""}
 
@@ -146,7 +166,7 @@ def test_a_run_that_was_cut_short_goes_on_bit_for_bit_and_is_compared_once(train
     assert (here / "all" / "frontier.md").read_text().count("| three classes |") == 4
 
     before = files_of(here / "all")
-    assert frontier_("suite=suite.yaml", "output=all", *whole).status == 0
+    assert frontier_("suite=suite.yaml", "output=all", *WHOLE).status == 0
     assert files_of(here / "all") == before
     refused = evaluate_("checkpoint=all/three_classes")
     assert (
@@ -158,21 +178,21 @@ def test_a_run_that_was_cut_short_goes_on_bit_for_bit_and_is_compared_once(train
 
 
 def table(**columns):
-    """A policy at one value, with one training seed, in two episodes of ten steps."""
+    """A policy at one value, with one training seed, in two episodes."""
     share = {name: [0.5, 0.4] for name in ("violation_share", "violations_high")}
-    rest = {"violations_medium": [np.nan, 0.1], "violations_low": [np.nan, np.nan], "steps": [10, 10]}
+    rest = {"violations_medium": [np.nan, 0.1], "violations_low": [np.nan, np.nan], "utility": [-1, -2]}
     every = {**share, **rest, "truncated": [0, 0], **columns}
     return {name: np.array(values, float).reshape(1, 1, 2) for name, values in every.items()}
 
 
 def test_where_arrivals_were_cut_off_or_a_class_had_no_request_the_table_says_so():
     settings = composed()
-    scenario, tables = build.scenario(settings.game), {"mappo": table(truncated=[3, 7]), "rule": table()}
-    cut, *classes = tradeoff._told(settings, scenario, tables)
-    assert cut.startswith("truncated (pods to which more requests may have come than there was room for")
-    assert cut.endswith("up to 0.5 in a step, with mappo")
-    assert [each.partition(": ")[0] for each in classes] == [f"violations, {k} priority" for k in ("medium", "low")]
-    assert "truncated" not in " ".join(tradeoff._told(settings, scenario, {"rule": table()}))
+    scenario, tables = build.scenario(settings.game), {"mappo": table(truncated=[0.3, 0.7]), "rule": table()}
+    cut, classes = tradeoff._told(settings, scenario, tables)
+    assert cut.startswith("More requests may have come to a pod in a step than max_arrivals has room for: ")
+    assert cut.endswith("pods cut short up to 0.5 a step, with mappo.")
+    assert classes.endswith("divide by: “violations, medium priority”, “violations, low priority”.")
+    assert list(tradeoff._told(settings, scenario, {"rule": table()})) == [classes]
 
 
 def test_a_class_that_is_everybody_has_no_table_of_its_own():

@@ -18,11 +18,11 @@ from command_line import ROOT, ROUNDS, TINY
 
 from jaxdlb.games import GAMES
 from train import build, compose
-from train.config import WandbSettings
 from train.loggers import metrics_file, weights_and_biases
 from train.loggers.base import Progress
 from train.loggers.console import Console
 from train.loggers.weights_and_biases import WandbLogger, mode_of
+from train.settings import WandbSettings
 
 
 def progress(update, num_updates=100):

@@ -14,8 +14,9 @@ import pytest
 from command_line import ROOT, ROUNDS, TINY, files_of
 
 from jaxdlb import checkpoint
-from train import comparison, compose, config, launch, resuming, run_folder, run_lock
+from train import comparison, compose, launch, resuming, run_folder, run_lock
 from train.loggers import metrics_file
+from train.settings import Settings
 
 AUTO = ("resume=auto", "run_dir=run")
 LINE = (
@@ -90,7 +91,7 @@ def test_a_run_that_has_finished_says_so_and_is_compared_only_if_it_was_not(trai
 
 
 def test_a_comparison_counts_once_all_of_it_is_written(pointer_run, here):
-    settings = compose.settings(compose.from_run(pointer_run, [], config.Settings), [])
+    settings = compose.settings(compose.from_run(pointer_run, [], Settings), [])
     assert resuming.is_evaluated(pointer_run, settings, 20 * ROUNDS)
     assert not resuming.is_evaluated(pointer_run, settings, 21 * ROUNDS)
     assert not resuming.is_evaluated(here, settings, 20 * ROUNDS)

@@ -1,5 +1,6 @@
 """Many clusters in one command: what is refused, what is run once, and how the table reads."""
 
+import dataclasses
 import json
 
 import pytest
@@ -33,7 +34,7 @@ def test_every_cluster_is_trained_on_and_compared_once_and_one_that_was_cut_shor
     }
     told = json.loads((here / "all" / "robustness.json").read_text())
     assert [each["cluster"] for each in told] == ["calm one", "as it is"]
-    assert set(told[0]) == {"cluster", "utility", "response_time"}
+    assert set(told[0]) == {"cluster", "utility", "response_time", "told"} and told[0]["told"] == []
     before = files_of(here / "all")
     assert robustly(*given).status == 0
     assert files_of(here / "all") == before
@@ -111,6 +112,13 @@ def test_each_number_is_held_against_the_rule_that_is_best_in_it():
     (header, _, line, _) = robustness.to_markdown({"reference": COMPARED}).split("\n")
     assert "response time, rounds: best rule" in header
     assert "-3.00 ± 0.10, `balanced`" in line and "`quick` | behind |" in line
+
+
+def test_what_ought_not_to_have_happened_is_told_of_the_cluster_where_it_did():
+    warns = dataclasses.replace(COMPARED, warnings={"response_time": "They were slow"}, verdicts={})
+    told = "busy: They were slow: response time up to 5 rounds, with balanced(d=1)."
+    assert robustness.to_markdown({"calm": COMPARED, "busy": warns}).endswith(f" |\n\n{told}\n")
+    assert [f"busy: {each['told'][0]}" for each in robustness.to_json({"busy": warns})] == [told]
 
 
 def test_intervals_that_overlap_are_level():

@@ -21,8 +21,9 @@ import jaxdlb
 from jaxdlb import checkpoint, evaluation
 from jaxdlb.evaluation.statistics import Estimate
 from jaxdlb.learners import MAPPOConfig
-from train import build, comparison, compose, config, run_folder
+from train import build, comparison, compose, run_folder
 from train.loggers import metrics_file
+from train.settings import Settings
 
 
 def test_a_run_leaves_config_metrics_checkpoints_table_report_and_figures(pointer_run):
@@ -196,7 +197,7 @@ def test_the_learned_policy_is_drawn_from_a_checkpoint_alone(render_, here):
 
 
 def test_a_trace_is_trained_on_in_its_first_part_and_evaluated_on_in_the_other(varied_run):
-    scenario = build.scenario(OmegaConf.to_object(compose.from_run(varied_run, [], config.Settings, resumed=True)).game)
+    scenario = build.scenario(OmegaConf.to_object(compose.from_run(varied_run, [], Settings, resumed=True)).game)
     clusters = [draw(jax.random.key(0)) for draw in (scenario.train, scenario.test)]
     first, last = (cluster.arrival_modulation.factors for cluster in clusters)
     assert (len(first), len(last)) == (40, 20)

@@ -174,7 +174,7 @@ def test_a_duration_that_is_never_reached_is_refused(simulate, here, monkeypatch
 def test_help_tells_the_keys(simulate):
     outcome = simulate("--help")
     assert outcome.status == 0
-    assert "duration: ???" in outcome.out and "in the game's own unit of time" in outcome.out
+    assert "duration: null" in outcome.out and "in the game's own unit of time" in outcome.out
 
 
 def test_statistics_tell_of_every_agent_in_every_step(simulate, here):

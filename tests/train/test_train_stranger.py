@@ -15,7 +15,8 @@ from command_line import assert_refused, files_of
 
 import jaxdlb
 from jaxdlb import checkpoint
-from train import compose, config, evaluate, launch, saved_config
+from train import compose, evaluate, launch, saved_config
+from train.settings import Settings
 
 PAYLOAD = "run.stranger.payload"  # importable from the working directory, as a folder below it is for python -m
 
@@ -100,7 +101,7 @@ def test_paths_and_the_logger_of_a_saved_config_do_not_count_for_an_evaluation(r
     told |= {"runs_dir": "/stranger", "run_dir": "/stranger", "resume": "/stranger", "resume_step": 3}
     told["logger"] = {"name": "wandb", "project": "his", "entity": "stranger"}
     (run / "config.yaml").write_text(yaml.safe_dump(told))
-    given = compose.from_run(run, [], config.Settings)
+    given = compose.from_run(run, [], Settings)
     assert "stranger" not in str(given)
     assert (given.logger.name, given.runs_dir, given.run_dir, given.resume) == ("console", "runs", None, None)
 
@@ -145,7 +146,7 @@ def test_code_that_the_command_line_names_too_is_imported(run):
     (run / "config.yaml").write_text(yaml.safe_dump(told))
     (run / "stranger" / "payload.py").write_text("from jaxdlb.games.dlb import ENTRY\n")
     try:
-        given = compose.from_run(run, [f"game.name={PAYLOAD}:ENTRY"], config.Settings)
+        given = compose.from_run(run, [f"game.name={PAYLOAD}:ENTRY"], Settings)
         assert (given.game.name, given.game.num_nodes, PAYLOAD in sys.modules) == (f"{PAYLOAD}:ENTRY", 3, True)
     finally:
         sys.modules.pop(PAYLOAD, None)

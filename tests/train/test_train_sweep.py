@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import shutil
 
 import jax
@@ -59,6 +60,7 @@ BAD = {
     f"{GAIN}=response_times": f"{GAIN} is 'response_times'; it must be one of utility, imbalance, response_time, ",
     f"{COST}=p99": f"{COST} is 'p99'; it must be one of utility, ",
     f"{COST}=null": f"{COST} is not given; it must be one of utility, ",
+    f"{GAIN}=null {COST}=p99": f"{COST} is 'p99'; it must be one of utility, ",
     f"{BESIDE}=[nowhere]": f"{BESIDE}[0] is 'nowhere'; it must be the folder of a run, and no such folder exists",
     "game.params.arrival_prob=0.3": f"{OVER} is 'load' and game.params.arrival_prob is given too; give only one, since",
 }
@@ -143,7 +145,8 @@ def test_rules_are_tuned_anew_for_each_value(monkeypatch):
         return {"threshold": jaxdlb.heuristic("threshold", margin=float(len(tuned)))}
 
     monkeypatch.setattr(sweep.comparison, "tuned", tune)
-    played = sweep._play(settings, {})
+    played, told = sweep._play(settings, {})
+    assert told == []
     np.testing.assert_allclose(tuned, [0.3, 0.6], rtol=1e-5)
     (line,) = played.lines
     assert (line.name, line.members) == ("threshold", ("threshold(margin=1)", "threshold(margin=2)"))
@@ -185,8 +188,7 @@ def test_what_stops_a_sweep_leaves_none_of_its_files(tmp_path, monkeypatch):
 
 def nothing(scenario, settings, groups):
     """What `_samples` gives, without playing."""
-    each = np.ones((1, 4))
-    return {label: (each, each) for label in groups}
+    return {label: dict.fromkeys(scenario.game.columns, np.ones((1, 4))) for label in groups}
 
 
 @pytest.mark.parametrize("name", ["rack_headline", "rack_headline_quick"])
@@ -200,3 +202,53 @@ def test_the_headline_experiments_sweep_the_load_of_the_rack(name):
     ]
     capacity = 8 * np.linspace(0.5, 2.0, 16).sum() / 0.01
     np.testing.assert_allclose(rates, capacity * np.array(settings.evaluation.sweep.values), rtol=1e-5)
+
+
+# Without training
+
+
+ALONE = ("game.num_nodes=3", "evaluation.num_episodes=2", "evaluation.num_rounds=20", "evaluation.warmup=0")
+
+
+@pytest.fixture
+def sweep_(train_launcher):
+    return train_launcher("train.sweep")
+
+
+def test_rules_alone_are_drawn_over_the_parameter(sweep_, here):
+    given = ("over=load", "values=[0.2,0.8]", "evaluation.heuristics=[local,threshold]", "output=out")
+    outcome = sweep_(*ALONE, *given)
+    assert outcome.status == 0, outcome.err
+    assert {path.relative_to(here / "out").as_posix() for path in (here / "out").rglob("*") if path.is_file()} == {
+        *("config.yaml", "provenance.json", "sweep.csv", "sweep.txt", "figures/sweep.png")
+    }
+    assert outcome.out == (here / "out" / "sweep.txt").read_text(encoding="utf-8") + "written to out\n"
+    rows = list(csv.DictReader(io.StringIO((here / "out" / "sweep.csv").read_text(encoding="utf-8"))))
+    assert list(rows[0]) == ["policy", "options", "load", "response time, rounds", "low", "high"]
+    names = ("local", "threshold(margin=4)", "one queue that all nodes serve, the fastest first")  # the last bounds
+    assert [(row["policy"], float(row["load"])) for row in rows] == [(name, v) for name in names for v in (0.2, 0.8)]
+    command = json.loads((here / "out" / "provenance.json").read_text())["launches"][0]["command"]
+    assert command.startswith("python -m train.sweep game.num_nodes=3 ")
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ("values=[1,2]", "over is not given; it must be, as over=…"),
+        ("over=load", "values is not given; it must be, as values=…"),
+        ("over=laod values=[0.1,0.2]", "over is 'laod'; it must be one of load, arrival_prob, "),
+        ("over=load values=[0.2,0.1]", "values is [0.2, 0.1]; it must hold at least one value, in ascending order"),
+        ("over=load values=[0.2,-1]", "values is [0.2, -1.0]; it must hold"),
+        ("over=load values=[0.2] cost=p99", "cost is 'p99'; it must be one of utility, "),
+        ("over=load values=[0.2] gain=p99", "gain is 'p99'; it must be one of utility, "),
+        ("over=heartbeat_period values=[1.5]", "values[0] is 1.5; it must be an integer in [1, "),
+        ("over=load values=[0.2] output=full", "output is 'full'; it must be a new or empty folder"),
+    ],
+)
+def test_a_sweep_alone_is_refused_in_a_sentence(given, sentence, sweep_, here):
+    (here / "full").mkdir()
+    (here / "full" / "file").write_text("")
+    outcome = sweep_(*ALONE, *given.split())
+    assert (outcome.status, outcome.out, outcome.err.count("\n")) == (2, "", 1), outcome
+    assert outcome.err.startswith(sentence) or sentence in outcome.err
+    assert [path.name for path in here.rglob("*")] == ["full", "file"]

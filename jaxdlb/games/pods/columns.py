@@ -99,6 +99,12 @@ def of(reward: str, percentiles: bool) -> Mapping[str, Column]:
             "utilisation", "CPU used as a share of the limits", lambda sums: sums["usage"] / sums["provisioned"]
         ),
         **{f"violations_{name}": _class_column(name, index) for index, name in enumerate(CLASSES)},
+        "truncated": Column(
+            "pods cut short, a step",
+            "pods to which more requests may have come than there was room for, mean over steps",
+            mean_of("truncated"),
+            warning="More requests may have come to a pod in a step than max_arrivals has room for",
+        ),
     }
 
 

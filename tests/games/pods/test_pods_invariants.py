@@ -1,4 +1,4 @@
-"""What holds in every step of every cluster, whatever is played and whatever its parameters are."""
+"""What holds in every step of every cluster, whatever is played and however extreme its parameters are."""
 
 import functools
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference.pods_episodes import CLUSTERS, GAMES, Played, hostile_actions, play_all, played
+from reference.pods_episodes import CLUSTERS, Played, hostile_actions, play_all
 
 from jaxdlb import parameters, ranges
 from jaxdlb.games.pods import Pods, dynamics
@@ -38,10 +38,9 @@ def harsh_cluster(game, draws):
 
 @functools.cache
 def of(game) -> Played:
-    if game in GAMES:
-        return played(game)
     draws = np.random.default_rng(HARSH.index(game))
-    return play_all(game, [harsh_cluster(game, draws) for _ in range(CLUSTERS)], hostile_actions(game, draws))
+    clusters = [harsh_cluster(game, draws) for _ in range(CLUSTERS // 2)]
+    return play_all(game, clusters * 2, hostile_actions(game, draws))
 
 
 def each(made, name):
@@ -49,8 +48,7 @@ def each(made, name):
     return np.stack([np.asarray(getattr(params, name)) for params in made.params])[:, None]
 
 
-MILD = list(GAMES)[::2]  # the others are compared with the rules
-every_game = pytest.mark.parametrize("game", [*MILD, *HARSH], ids=lambda game: f"{game.action}-{game.reward}")
+every_game = pytest.mark.parametrize("game", HARSH, ids=lambda game: f"{game.action}-{game.reward}")
 
 
 @every_game
@@ -122,29 +120,6 @@ def test_all_numbers_are_finite(game):
         assert np.isfinite(leaf).all(), jax.tree_util.keystr(path)
 
 
-def test_pods_stop_and_run_again_with_their_probabilities_and_are_present_as_scheduled():
-    """Within 4.5 standard errors of the share of trials."""
-    for (before, given), (field, after) in {
-        (True, 0.2): ("leave_prob", False),
-        (False, 0.5): ("join_prob", True),
-    }.items():
-        trials, changed = 0, 0
-        for game in MILD:
-            made = of(game)
-            exposed = (made.before.running == before) & (each(made, field) == np.float32(given))
-            trials += exposed.sum()
-            changed += (made.after.running == after)[exposed].sum()
-        assert trials > 500
-        assert abs(changed / trials - given) < 4.5 * np.sqrt(given * (1 - given) / trials)
-    for game in MILD:
-        made = of(game)
-        step = made.after.step[..., None]
-        scheduled = (each(made, "joins_at") <= step) & (step < each(made, "leaves_at"))
-        np.testing.assert_array_equal(made.after.present, made.after.running & scheduled)
-        stays = made.before.running & (each(made, "leave_prob") == 0)
-        assert made.after.running[stays].all()
-
-
 def test_every_policy_meets_the_same_requests_under_the_same_key():
     """Without feedback. Their work is what is done and what is still held, up to float32's rounding."""
     game = Pods(3, queue_capacity=64, max_arrivals=32)
@@ -161,17 +136,6 @@ def test_every_policy_meets_the_same_requests_under_the_same_key():
         assert int(timestep.metrics["drops"]) == 0
     assert met[0][0] == met[1][0] == met[2][0]
     np.testing.assert_allclose([work for _, work in met], met[0][1], rtol=1e-5)
-
-
-def test_a_cluster_alone_is_what_it_is_among_many():
-    game = MILD[0]
-    made, step = of(game), jax.jit(game.step)
-    for which in range(0, CLUSTERS, 8):
-        params, key = made.params[which], made.keys[which, 5]
-        alone = step(key, made.at(made.before, which, 5), made.actions[which, 5], params)
-        among = made.at((made.after, made.timestep), which, 5)
-        for (path, one), other in zip(jax.tree_util.tree_leaves_with_path(alone), jax.tree.leaves(among), strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-3, err_msg=jax.tree_util.keystr(path))
 
 
 def test_what_comes_to_a_pod_does_not_depend_on_how_many_there_are():

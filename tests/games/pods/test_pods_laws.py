@@ -34,9 +34,9 @@ def play(game, cases, steps, seed):
         keys = jax.random.split(key, steps + 1)
         return jax.lax.scan(advance, game.reset(keys[0], params)[0], keys[1:])[1]
 
-    params = [game.default_params(demand="constant", **case) for case in cases for _ in range(EPISODES)]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
-    metrics = run(jax.random.split(jax.random.key(seed), len(params)), stacked)
+    params = [game.default_params(demand="constant", **case) for case in cases]
+    stacked = jax.tree.map(lambda *leaves: jnp.repeat(jnp.stack(leaves), EPISODES, axis=0), *params)
+    metrics = run(jax.random.split(jax.random.key(seed), len(params) * EPISODES), stacked)
     assert not np.any(metrics["drops"]) and not np.any(metrics["truncated"])
     shape = (len(cases), EPISODES, steps)
     return [
@@ -131,20 +131,17 @@ def waiting_users():
 def test_work_in_any_window_is_paid_for_by_the_bucket_and_the_limit_and_within_full_speed():
     """At most b · x + x · y and p · y in y seconds, up to float32's rounding of sums; all of it where work waits."""
     game, draws, steps = Pods(1, queue_capacity=8, max_arrivals=16), np.random.default_rng(0), 30
-    cases = [
-        constant(
-            100,
-            burst=draws.choice([0.0, 0.1, draws.uniform(0, 5)]),
-            max_usage=draws.choice([50.0, 100.0, draws.uniform(100, 2000)]),
-            interval=draws.choice([0.05, 0.5]),
-            rate=16,
-            work_mean=draws.choice([1.0, 5.0, 30.0]),
-            work_shape=draws.choice([0.0, 1.0, 3.0]),
-        )
-        for _ in range(400)
-    ]
-    params = [game.default_params(demand="constant", **case) for case in cases]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+
+    def drawn(*choices):
+        """Of each case one of these, as likely each; a pair stands for a number between the two."""
+        each = [draws.uniform(*one, 400) if isinstance(one, tuple) else np.full(400, one) for one in choices]
+        return draws.permuted(np.stack(each), axis=0)[0].astype(np.float32)
+
+    burst, full, interval = drawn(0, 0.1, (0, 5)), drawn(50, 100, (100, 2000)), drawn(0.05, 0.5)
+    pods = {"max_usage": full, "work_mean": drawn(1, 5, 30), "work_shape": drawn(0, 1, 3)}
+    one = game.default_params(demand="constant", rate=16, **constant(100))
+    cases = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (400, *leaf.shape)), one)
+    cases = cases.replace(burst=burst, interval=interval, **{name: each[:, None] for name, each in pods.items()})
 
     def run(params, key):
         def advance(state, key):
@@ -154,9 +151,8 @@ def test_work_in_any_window_is_paid_for_by_the_bucket_and_the_limit_and_within_f
         keys = jax.random.split(key, steps)
         return jax.lax.scan(advance, game.reset(key, params)[0], keys)[1]
 
-    work, waits = jax.jit(jax.vmap(run))(stacked, jax.random.split(jax.random.key(5), len(cases)))
-    done = np.concatenate([np.zeros((len(cases), 1)), np.cumsum(np.float64(work), axis=1)], axis=1)
-    burst, full, interval = (np.array([case[name] for case in cases]) for name in ("burst", "max_usage", "interval"))
+    work, waits = jax.jit(jax.vmap(run))(cases, jax.random.split(jax.random.key(5), 400))
+    done = np.concatenate([np.zeros((400, 1)), np.cumsum(np.float64(work), axis=1)], axis=1)
     for length in range(1, steps + 1):
         windows, seconds = done[:, length:] - done[:, :-length], length * interval
         bucket, speed = 100 * burst + 100 * seconds, full * seconds

@@ -8,6 +8,7 @@ left out, and so is one at the edge of a band of the MARLISE rewards.
 import functools
 import math
 
+import jax
 import numpy as np
 import pytest
 from reference import pods as reference
@@ -152,3 +153,40 @@ def test_a_reset_is_as_the_rules_say(game):
         compare("history", state.history, seen, 10)
         assert state.present.tolist() == [pod.present for pod in expected.pods]
         assert state.running.all() and not state.held.any() and not state.age.any() and not state.work.any()
+
+
+def each(made, name):
+    """A parameter of all clusters, with an axis for steps."""
+    return np.stack([np.asarray(getattr(params, name)) for params in made.params])[:, None]
+
+
+def test_pods_stop_and_run_again_with_their_probabilities_and_are_present_as_scheduled():
+    """Within 4.5 standard errors of the share of trials."""
+    for (before, given), (field, after) in {
+        (True, 0.2): ("leave_prob", False),
+        (False, 0.5): ("join_prob", True),
+    }.items():
+        trials, changed = 0, 0
+        for made in map(played, GAMES):
+            exposed = (made.before.running == before) & (each(made, field) == np.float32(given))
+            trials += exposed.sum()
+            changed += (made.after.running == after)[exposed].sum()
+        assert trials > 500
+        assert abs(changed / trials - given) < 4.5 * np.sqrt(given * (1 - given) / trials)
+    for made in map(played, GAMES):
+        step = made.after.step[..., None]
+        scheduled = (each(made, "joins_at") <= step) & (step < each(made, "leaves_at"))
+        np.testing.assert_array_equal(made.after.present, made.after.running & scheduled)
+        stays = made.before.running & (each(made, "leave_prob") == 0)
+        assert made.after.running[stays].all()
+
+
+def test_a_cluster_alone_is_what_it_is_among_many():
+    game = next(iter(GAMES))
+    made, step = played(game), jax.jit(game.step)
+    for which in range(0, CLUSTERS, 8):
+        params, key = made.params[which], made.keys[which, 5]
+        alone = step(key, made.at(made.before, which, 5), made.actions[which, 5], params)
+        among = made.at((made.after, made.timestep), which, 5)
+        for (path, one), other in zip(jax.tree_util.tree_leaves_with_path(alone), jax.tree.leaves(among), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-3, err_msg=jax.tree_util.keystr(path))
