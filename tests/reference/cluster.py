@@ -8,6 +8,7 @@ The rules are a mapping `p`: the parameters by their names, of each node a list,
 turns: float32 may judge otherwise where that is tiny (`facts["margin"]`).
 """
 
+import copy
 import dataclasses
 import math
 from collections.abc import Callable, Iterable
@@ -128,8 +129,8 @@ class Cluster:
 
     def copy(self) -> "Cluster":
         """One that can be changed without changing this one."""
-        window = [dataclasses.replace(each) for each in self.window]
-        slots = [[each and dataclasses.replace(each) for each in node.slots] for node in self.nodes]
+        window = [copy.copy(each) for each in self.window]
+        slots = [[copy.copy(each) for each in node.slots] for node in self.nodes]
         nodes = [dataclasses.replace(node, slots=new) for node, new in zip(self.nodes, slots, strict=True)]
         return dataclasses.replace(self, nodes=nodes, window=window)
 
@@ -171,7 +172,7 @@ def memory_of(tasks: Iterable[Held]) -> float:
 
 
 def sleeps(p: Facts, node: Node) -> bool:
-    return node.idle_for >= p["sleep_after"]
+    return not node.tasks and node.idle_for >= p["sleep_after"]
 
 
 def deadline(p: Facts, task: Task) -> float:
@@ -189,11 +190,16 @@ def enter(p: Facts, chance: Chance, k: int, before: float, clock: int) -> Awaite
     return Awaited(chance.task(k), before + chance.gap(k) / (p["arrival_rate"] * chance.factor(clock)))
 
 
-def reset(p: Facts, chance: Chance) -> Cluster:
-    """The cluster at the start of an episode."""
+def idle_nodes(p: Facts) -> list[Node]:
+    """All nodes, without tasks."""
     names = ("cores", "memory", "speed", "idle_power", "dynamic_power", "network_delay", "transfer_time", "tier")
     columns = zip(*(p[name] for name in names), strict=True)
-    cluster = Cluster([Node(*row, slots=[None] * p["max_tasks"]) for row in columns], [])
+    return [Node(*row, slots=[None] * p["max_tasks"]) for row in columns]
+
+
+def reset(p: Facts, chance: Chance) -> Cluster:
+    """The cluster at the start of an episode."""
+    cluster = Cluster(idle_nodes(p), [])
     last = 0.0
     for k in range(p["num_dispatchers"]):
         cluster.window.append(enter(p, chance, k, last, clock=0))
@@ -224,7 +230,7 @@ def place(p: Facts, chance: Chance, cluster: Cluster, choices: list[int], facts:
         age = -awaited.arrives
         due = max(deadline(p, task) - age, 0.0)
         held = Held(task, left=task.run_time, age=age, due=due, arrives=node.delay(task))
-        facts["margins"].append(abs(node.idle_for - p["sleep_after"]))
+        facts["margins"].append(unless_exact(node.idle_for - p["sleep_after"]))
         if sleeps(p, node):
             node.wake_in = p["wake_time"]
         node.idle_for = 0.0
@@ -255,7 +261,7 @@ def admit(node: Node, slot: float, margins: list[float]) -> None:
 def pass_slot(p: Facts, node: Node, margins: list[float]) -> Slot:
     """One slot on one node."""
     slot, slept, was_empty = p["slot"], sleeps(p, node), not node.tasks
-    margins.append(abs(node.idle_for - p["sleep_after"]))
+    margins.append(unless_exact(node.idle_for - p["sleep_after"]))
     admit(node, slot, margins)
     share, rate = node.share, node.rate
     happened = Slot(node.idle_power * slot * (p["sleep_power"] if slept else 1.0), 0.0, [], [], [], [], [])

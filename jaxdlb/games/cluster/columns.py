@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxdlb.game import Column, Sums, Verdict
+from jaxdlb.games.cluster import nodes
 from jaxdlb.games.cluster.dynamics import Tally
 from jaxdlb.games.cluster.nodes import Passed
 from jaxdlb.games.cluster.types import CLASSES, EMPTY, Params, State
@@ -76,11 +77,11 @@ def counted(
         "time": time,
         "slots": passes.astype(jnp.int32),
         **{name: jnp.sum(each) for name, each in by_class.items()},
-        "energy_kwh": passed.energy / JOULES_PER_KWH,
+        "energy_kwh": jnp.sum(passed.energy) / JOULES_PER_KWH,
         "utilisation": jnp.mean(passed.use) * time,
         "balance": jnp.var(passed.use) * time,
         "present": jnp.sum(after.status != EMPTY, dtype=jnp.int32),
-        "asleep": jnp.sum(after.idle_for >= params.sleep_after, dtype=jnp.int32),
+        "asleep": jnp.sum(nodes.asleep(after, params), dtype=jnp.int32),
         "utility": costs.utility,
         "cost_sla": costs.sla,
         "cost_completion": costs.completion,

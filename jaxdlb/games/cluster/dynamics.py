@@ -100,7 +100,7 @@ def place(state: State, placed: Placed, params: Params) -> State:
         for field in dataclasses.fields(Slots)
     }
     is_placed_on = jnp.any(placed.node[:, None] == jnp.arange(num_nodes), axis=0)
-    wakes = is_placed_on & nodes.asleep(state.idle_for, params)
+    wakes = is_placed_on & nodes.asleep(state, params)
     return dataclasses.replace(
         state,
         **put,
@@ -111,7 +111,7 @@ def place(state: State, placed: Placed, params: Params) -> State:
 
 def pass_time(state: State, passes: Bool[Array, ""], params: Params) -> tuple[State, nodes.Passed]:
     """2. The state after a slot of time, and what that came to; as it was, and nothing, unless time `passes`."""
-    was_asleep = nodes.asleep(state.idle_for, params)
+    was_asleep = nodes.asleep(state, params)
     had_tasks = jnp.any(state.status != EMPTY, axis=1)
     before = only_slots(state)
     admitted = dataclasses.replace(before, status=nodes.admit(before, state.index, passes, params))

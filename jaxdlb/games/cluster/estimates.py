@@ -60,7 +60,7 @@ def table(state: State, params: Params) -> Float[Array, "N 18"]:
         *each(state.task_memory),
         over_slots(state.left * state.task_cores) / (params.speed * params.cores),
         (held[0] / rate + held[1] / params.speed) / params.memory,
-        nodes.asleep(state.idle_for, params),
+        nodes.asleep(state, params),
         state.wake_in,
         state.idle_for,
     ]

@@ -8,7 +8,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxdlb.games.cluster.sums import by_class, over_slots
-from jaxdlb.games.cluster.types import EMPTY, RUNNING, WAITING, Params, Slots
+from jaxdlb.games.cluster.types import EMPTY, RUNNING, WAITING, Params, Slots, State
 from jaxdlb.mechanics.loops import while_any
 
 FITTING = 1e-6  # GB by which memory may be exceeded, for rounding
@@ -22,7 +22,7 @@ class Passed:
     """What a slot of time came to; sums over tasks are by class."""
 
     use: Float[Array, " N"]  # of the cores of each node, as a share
-    energy: Float[Array, ""]  # J
+    energy: Float[Array, " N"]  # J
     completions: Float[Array, " 3"]
     on_time: Float[Array, " 3"]
     missed: Float[Array, " 3"]
@@ -31,9 +31,9 @@ class Passed:
     dynamic_energy: Float[Array, " 3"]  # what tasks add to the energy of idle nodes, J
 
 
-def asleep(idle_for: Float[Array, " N"], params: Params) -> Bool[Array, " N"]:
-    """Which nodes sleep."""
-    return idle_for >= params.sleep_after
+def asleep(state: State, params: Params) -> Bool[Array, " N"]:
+    """Which nodes sleep: those that have had no task for long enough."""
+    return (state.idle_for >= params.sleep_after) & jnp.all(state.status == EMPTY, axis=1)
 
 
 def shares(running_cores: Float[Array, " N"], params: Params) -> Float[Array, " N"]:
@@ -90,7 +90,7 @@ def run(
     power = params.idle_power * jnp.where(was_asleep, params.sleep_power, 1.0) + params.dynamic_power * use
     passed = Passed(
         use=use,
-        energy=jnp.sum(power) * slot,
+        energy=power * slot,
         **by_class(
             slots.task_class,
             completions=done,

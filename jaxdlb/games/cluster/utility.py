@@ -39,6 +39,6 @@ def costs(tally: Tally, passed: Passed, params: Params) -> Costs:
     return Costs(
         sla=sla * misses / expected,
         completion=completion * presence / (params.completion_scale * expected),
-        energy=power * passed.energy / JOULES_PER_WH / (params.energy_scale * expected),
+        energy=power * jnp.sum(passed.energy) / JOULES_PER_WH / (params.energy_scale * expected),
         balance=balance * jnp.var(passed.use) / params.balance_scale,
     )
