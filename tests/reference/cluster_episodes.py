@@ -17,7 +17,8 @@ from reference import cluster as reference
 
 from jaxdlb.games.cluster import Cluster, Replay
 
-STEPS, CLUSTERS = 14, 400
+CLUSTERS, STEPS = 700, 40  # of each game, and what is played of each
+COMPARED = 5  # steps of each that the reference plays
 NEVER = 1e9
 _BEYOND = (-(2**31), -1, 2**31 - 1)
 
@@ -36,26 +37,19 @@ def recorded(draws: np.random.Generator) -> dict[str, np.ndarray]:
     }
 
 
-def replay(rows: dict[str, np.ndarray]) -> Replay:
-    """A workload of these tasks."""
-    return Replay(**rows)
-
-
-RECORDS = [recorded(np.random.default_rng(seed)) for seed in range(3)]
-GAMES = {  # with the tasks that they replay, if they do
-    Cluster(3, 2, 3, 2): RECORDS[0],
-    Cluster(4, 3, 2, 3): None,
-    Cluster(2, 1, 1, 1, episode_tasks=4): RECORDS[1],
-    Cluster(5, 4, 3, 2, episode_tasks=9): None,
-    Cluster(1, 2, 1, 4, episode_tasks=6): RECORDS[2],
-}
+LARGEST = 8.0  # GB of a task
+ENDLESS = Cluster(4, 3, 2, 3)
+FINITE = Cluster(5, 4, 5, 3, episode_tasks=15)
+RECORDS = {ENDLESS: None, FINITE: recorded(np.random.default_rng(1))}  # what they replay, if they do
+GAMES = {"endless": ENDLESS, "finite": FINITE}
 
 
 @dataclasses.dataclass(frozen=True)
 class Played:
     """Episodes of random clusters, as NumPy arrays that lead with the cluster and the step."""
 
-    params: list[Any]
+    game: Cluster
+    params: Any  # [clusters]
     exact: np.ndarray  # [clusters]: of numbers that float32 adds up exactly
     actions: np.ndarray
     states: Any  # [clusters, STEPS + 1], like what follows
@@ -71,63 +65,72 @@ class Played:
 # ------------------------------------------------------------------------------------------------------------- clusters
 
 
-def random_cluster(game: Cluster, draws: np.random.Generator, exact: bool) -> Any:
+def random_clusters(game: Cluster, draws: np.random.Generator, exact: np.ndarray) -> Any:
     """Parameters of all kinds: idle or crowded, near or far nodes, awake or asleep, any weights, steady or not."""
-    nodes, pick = game.num_nodes, functools.partial(_pick, draws, exact)
-    largest = 8.0
-    memory = draws.integers(4, 80, nodes) / 4
-    memory[draws.integers(nodes)] = draws.choice([largest, 1.5 * largest, 4 * largest])
-    slot = pick([0.5, 1.0, 2.0], 0.2, 2)
-    least = pick([0.25, 0.5], 0.2, 2)
-    share = draws.dirichlet([1, 1, 1]) if draws.random() < 0.7 else np.eye(3)[draws.integers(3)]
-    high = draws.choice([1.0, 2.0, 4.0])
-    rows = GAMES.get(game)
-    return game.default_params(
-        workload="synthetic" if rows is None else replay(rows),
-        cores=draws.choice([16.0, 32.0], nodes) if exact else draws.uniform(0.5, 8, nodes),
-        memory=memory,
-        speed=pick([0.5, 1.0, 2.0], 0.3, 2, nodes),
-        idle_power=16 * np.arange(nodes) + draws.integers(0, 8, nodes),  # by which a candidate is known
-        dynamic_power=pick([0.0, 64.0], 0, 100, nodes),
-        network_delay=pick([0.0, 0.25, 1.0, 2.5], 0, 3, nodes) * draws.choice([0.0, 1.0]),
-        transfer_time=pick([0.0, 0.125], 0, 0.2, nodes) * draws.choice([0.0, 1.0]),
-        tier=draws.integers(0, 3, nodes),
-        sleep_after=NEVER if draws.random() < 0.2 else pick([0.5, 1.0, 3.0], 0.1, 4),
-        sleep_power=pick([0.0, 0.25, 1.0], 0, 1),
-        wake_time=pick([0.0, 0.5, 3.0], 0, 4),
-        arrival_rate=game.num_dispatchers / slot * pick([0.25, 0.5, 1.0], 0.2, 1.2),
-        arrival_modulation=_modulation(game, draws, exact),
-        exec_least=least,
-        exec_shape=draws.uniform(0.5, 4),
-        exec_cap=least * draws.choice([1.0, 2.0, 8.0]),
-        cores_law=(0.3, draws.choice([0.0, 0.8]), 0.25, high),
-        memory_law=(draws.uniform(-1, 2), draws.choice([0.0, 1.0]), 0.25, largest),
-        class_share=share,
-        deadline_factor=pick([0.5, 1.0, 1.5, 4.0], 0.5, 5, 3),
-        slot=slot,
-        weights=draws.choice([0.0, 0.5, draws.uniform(0, 2)], 4),
-        class_weight=draws.uniform(0, 3, 3),
-        completion_scale=draws.uniform(0.5, 20),
-        energy_scale=draws.uniform(0.01, 0.5),
-        balance_scale=draws.uniform(0.05, 1),
-        drop_cost=draws.choice([0.0, draws.uniform(0, 10)]),
-        horizon=draws.choice([1, 9, 1000]),
+    size, nodes = len(exact), game.num_nodes
+
+    def pick(of: list[float], low: float, high: float, *shape: int) -> np.ndarray:
+        """One of a few numbers that float32 adds up exactly, or any between two."""
+        is_exact = exact.reshape(-1, *(1 for _ in shape))
+        return np.where(is_exact, draws.choice(of, (size, *shape)), draws.uniform(low, high, (size, *shape)))
+
+    def some(share: float, *shape: int) -> np.ndarray:
+        return draws.random((size, *shape)) < share
+
+    slot, least = pick([0.5, 1.0, 2.0], 0.2, 2), pick([0.25, 0.5], 0.2, 2)
+    memory = draws.integers(4, 80, (size, nodes)) / 4
+    memory[np.arange(size), draws.integers(nodes, size=size)] = LARGEST * draws.choice([1, 1.5, 4], size)
+    cores = draws.choice([16.0, 32.0], (size, nodes))
+    sleep_after = np.where(some(0.2), 0.0, pick([0.5, 1.0, 3.0], 0.1, 4))
+    demand = np.stack([np.full(size, 0.3), draws.choice([0.0, 0.8], size)], axis=1)
+    gigabytes = np.stack([draws.uniform(-1, 2, size), draws.choice([0.0, 1.0], size)], axis=1)
+    share = np.where(some(0.7)[:, None], draws.dirichlet([1, 1, 1], size), np.eye(3)[draws.integers(3, size=size)])
+    drawn = {
+        ".cores": np.where(exact[:, None], cores, draws.uniform(0.5, 8, (size, nodes))),
+        ".memory": memory,
+        ".speed": pick([0.5, 1.0, 2.0], 0.3, 2, nodes),
+        ".idle_power": 16 * np.arange(nodes) + draws.integers(0, 8, (size, nodes)),  # by which a candidate is known
+        ".dynamic_power": pick([0.0, 64.0], 0, 100, nodes),
+        ".network_delay": pick([0.0, 0.25, 1.0, 2.5], 0, 3, nodes) * some(0.5, 1),
+        ".transfer_time": pick([0.0, 0.125], 0, 0.2, nodes) * some(0.5, 1),
+        ".tier": draws.integers(0, 3, (size, nodes)),
+        ".sleep_after": np.where(some(0.2), NEVER, sleep_after),
+        ".sleep_power": pick([0.0, 0.25, 1.0], 0, 1),
+        ".wake_time": pick([0.0, 0.5, 3.0], 0, 4),
+        ".arrival_rate": game.num_dispatchers / slot * pick([0.25, 0.5, 1.0], 0.2, 1.2),
+        ".arrival_modulation.calm_to_busy": draws.random(size),
+        ".arrival_modulation.busy_to_calm": draws.random(size),
+        ".arrival_modulation.factors": pick([0.5, 1.0, 2.0], 0.2, 3, 5),
+        ".exec_least": least,
+        ".exec_shape": draws.uniform(0.5, 4, size),
+        ".exec_cap": least * draws.choice([1.0, 2.0, 8.0], size),
+        ".cores_law": np.concatenate([demand, np.full((size, 1), 0.25), draws.choice([1, 2, 4], (size, 1))], axis=1),
+        ".memory_law": np.concatenate([gigabytes, np.full((size, 1), 0.25), np.full((size, 1), LARGEST)], axis=1),
+        ".class_share": share,
+        ".deadline_factor": pick([0.5, 1.0, 1.5, 4.0], 0.5, 5, 3),
+        ".slot": slot,
+        ".weights": np.where(some(0.3, 4), 0.0, draws.uniform(0, 2, (size, 4))),
+        ".class_weight": draws.uniform(0, 3, (size, 3)),
+        ".completion_scale": draws.uniform(0.5, 20, size),
+        ".energy_scale": draws.uniform(0.01, 0.5, size),
+        ".balance_scale": draws.uniform(0.05, 1, size),
+        ".drop_cost": np.where(some(0.3), 0.0, draws.uniform(0, 10, size)),
+        ".horizon": draws.choice([1, 9, 1000], size),
+    }
+    rows = RECORDS[game]
+    workload, law = (Replay(**rows), {"kind": "trace", "factors": [1] * 5}) if rows else ("synthetic", "markov")
+    usual = game.default_params(workload=workload, arrival_modulation=law)
+    params = replaced(jax.tree.map(lambda leaf: np.broadcast_to(leaf, (size, *leaf.shape)), usual), drawn)
+    for which in range(0, size, size // 8):
+        game.validate(jax.tree.map(lambda leaf, which=which: leaf[which], params))
+    return params
+
+
+def replaced(params: Any, fields: dict[str, Any]) -> Any:
+    """Parameters of many clusters, with some of them replaced by what stands under their paths, as in ".cores"."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: jnp.asarray(fields.get(jax.tree_util.keystr(path), leaf), leaf.dtype), params
     )
-
-
-def _pick(draws: np.random.Generator, exact: bool, of: list[float], low: float, high: float, size: Any = None) -> Any:
-    """One of a few numbers that float32 adds up exactly, or any between two."""
-    return draws.choice(of, size) if exact else draws.uniform(low, high, size)
-
-
-def _modulation(game: Cluster, draws: np.random.Generator, exact: bool) -> Any:
-    """How λ varies: a batch has one law."""
-    if GAMES.get(game) is not None:
-        factors = draws.choice([0.5, 1.0, 2.0], 5) if exact else draws.uniform(0.2, 3, 5)
-        return {"kind": "trace", "factors": factors}
-    if game.episode_tasks is None:
-        return {"kind": "sinusoidal", "amplitude": draws.uniform(0, 0.9), "period": draws.uniform(2, 9)}
-    return {"kind": "markov", "calm_to_busy": draws.random(), "busy_to_calm": draws.random()}
 
 
 def hostile_choices(game: Cluster, draws: np.random.Generator) -> np.ndarray:
@@ -141,17 +144,21 @@ def hostile_choices(game: Cluster, draws: np.random.Generator) -> np.ndarray:
 @functools.cache
 def played(game: Cluster) -> Played:
     """Random clusters, each for STEPS steps from its reset; every other one is exact, where tasks are replayed."""
-    draws = np.random.default_rng(list(GAMES).index(game))
-    exact = (np.arange(CLUSTERS) % 2 == 0) & (GAMES[game] is not None)
-    params = [random_cluster(game, draws, bool(each)) for each in exact]
-    return play_all(game, params, exact, hostile_choices(game, draws))
+    draws = np.random.default_rng(game.num_nodes)
+    exact = (np.arange(CLUSTERS) % 2 == 0) & (RECORDS[game] is not None)
+    params = random_clusters(game, draws, exact)
+    return play_all(game, params, exact, hostile_choices(game, draws), jax.random.split(jax.random.key(5), CLUSTERS))
 
 
-def play_all(
-    game: Cluster, params: list[Any], exact: np.ndarray, actions: np.ndarray, keys: jax.Array | None = None
-) -> Played:
+def play_all(game: Cluster, params: Any, exact: np.ndarray, actions: np.ndarray, keys: jax.Array) -> Played:
     """An episode of each cluster under these actions, together in one batch, each from its key."""
-    keys = jax.random.split(jax.random.key(5), len(params)) if keys is None else keys
+    made = player(game)(params, jnp.asarray(actions), keys)
+    return Played(game, jax.device_get(params), exact, actions, *jax.tree.map(np.asarray, made))
+
+
+@functools.cache
+def player(game: Cluster) -> Any:
+    """The program that does so: one for all batches of a game that are of one shape."""
 
     def play(params: Any, actions: Any, key: Any) -> Any:
         def advance(carry: Any, now: Any) -> Any:
@@ -166,9 +173,7 @@ def play_all(
         views = jax.vmap(lambda state: (game.global_state(state, params), factor(state, params)))(whole[0])
         return *whole, *views
 
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
-    made = jax.jit(jax.vmap(play))(stacked, jnp.asarray(actions), keys)
-    return Played(params, exact, actions, *jax.tree.map(np.asarray, made))
+    return jax.jit(jax.vmap(play))
 
 
 def factor(state: Any, params: Any) -> Any:
@@ -187,30 +192,29 @@ def rules_of(game: Cluster, params: Any) -> reference.Facts:
     return given | {name: getattr(game, name) for name in sizes}
 
 
-def chance_of(game: Cluster, made: Played, which: int) -> reference.Chance:
-    """What chance decided in one episode: recorded tasks by the record, others as the window shows them.
+def chance_of(game: Cluster, made: Played, which: int, steps: slice) -> reference.Chance:
+    """What chance decided in some steps of an episode: recorded tasks by the record, others as the window shows them.
 
     Candidates are known by their idle power, as dispatchers see it.
     """
-    p, states = made.params[which], made.at(made.states, which)
-    factors = {int(clock): float(each) for clock, each in zip(states.clock, made.factor[which], strict=True)}
+    p, (states, factor) = made.at(made.params, which), made.at((made.states, made.factor), which, steps)
+    factors = {int(clock): float(each) for clock, each in zip(states.clock, factor, strict=True)}
     seen: dict[int, reference.Task] = {}
-    entered: dict[
-        int, tuple[float, float]
-    ] = {}  # s from the start at which a task arrives, and the factor as it enters
+    # s from the start at which a task arrives, and the factor as it enters
+    entered: dict[int, tuple[float, float]] = {}
     candidates: dict[int, list[int]] = {}
-    peers = made.at(made.timesteps.observation.peers, which)
+    peers = made.at(made.timesteps.observation.peers, which, steps)
     power = np.asarray(p.idle_power)
     for t in range(len(states.step)):
         first, clock = int(states.index[t]), int(states.clock[t])
         window = awaited_of(made.at(states, t))
-        factor_then = float(made.factor[which, max(t - 1, 0)])
+        factor_then = float(factor[max(t - 1, 0)])
         for j, (arrives, task) in enumerate(window):
             seen.setdefault(first + j, dataclasses.replace(task, number=first + j))
             entered.setdefault(first + j, (arrives + clock * float(p.slot), factor_then))
             if arrives <= 0:
                 candidates[first + j] = [int(np.argmin(np.abs(power - row[3]))) for row in peers[t, j]]
-    rows = GAMES.get(game)
+    rows = RECORDS[game]
     if rows is None:
         rate = float(p.arrival_rate)
 
@@ -219,7 +223,8 @@ def chance_of(game: Cluster, made: Played, which: int) -> reference.Chance:
             return (arrives - (entered[k - 1][0] if k else 0.0)) * rate * factor
 
         return reference.Chance(seen.__getitem__, gap, candidates.__getitem__, factors.__getitem__)
-    start = int(np.argmin(np.abs(rows["run_time"] - seen[0].run_time)))
+    earliest = int(states.index[0])
+    start = int(np.argmin(np.abs(rows["run_time"] - seen[earliest].run_time))) - earliest
 
     def row(k: int) -> int:
         return (start + k) % len(rows["gap"])
@@ -241,19 +246,19 @@ def awaited_of(state: Any) -> list[tuple[float, reference.Task]]:
 
 def cluster_of(p: reference.Facts, chance: reference.Chance, state: Any) -> reference.Cluster:
     """A state in plain scalars."""
-    cluster = reference.reset(p, chance)
-    cluster.index, cluster.clock, cluster.step = int(state.index), int(state.clock), int(state.step)
-    cluster.over = bool(state.over)
-    cluster.window = [
-        reference.Awaited(chance.task(cluster.index + j), arrives) for j, (arrives, _) in enumerate(awaited_of(state))
-    ]
+    index = int(state.index)
+    window = [reference.Awaited(chance.task(index + j), arrives) for j, (arrives, _) in enumerate(awaited_of(state))]
+    counters = index, int(state.clock), int(state.step), bool(state.over)
+    cluster = reference.Cluster(reference.idle_nodes(p), window, *counters)
     for i, node in enumerate(cluster.nodes):
         node.idle_for, node.wake_in = float(state.idle_for[i]), float(state.wake_in[i])
         for slot, status in enumerate(state.status[i].tolist()):
             if status:
-                times = (float(getattr(state, name)[i, slot]) for name in ("left", "age", "due", "arrives"))
-                task = chance.task(int(state.number[i, slot]))
-                node.slots[slot] = reference.Held(task, *times, running=status == 2)
+                names = ("number", "left", "task_cores", "task_memory", "task_class", "left", "age", "due", "arrives")
+                task, times = (
+                    [getattr(state, name)[i, slot].item() for name in part] for part in (names[:5], names[5:])
+                )
+                node.slots[slot] = reference.Held(reference.Task(*task), *times, running=status == 2)
     return cluster
 
 

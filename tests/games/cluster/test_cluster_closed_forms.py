@@ -6,28 +6,33 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ratios import assert_ratio
-from reference.cluster_episodes import NEVER
 
 from jaxdlb.games.cluster import Cluster
 
 ONE = Cluster(num_nodes=1, num_dispatchers=1, num_candidates=1, max_tasks=32)
-FEW = Cluster(num_nodes=3, num_dispatchers=2, num_candidates=3, max_tasks=8, episode_tasks=12)
+MANY = Cluster(num_nodes=5, num_dispatchers=64, num_candidates=4, max_tasks=1)
+COUNTED = ("presence", "arrivals", "drops", "utilisation", "time")
 
 
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def metrics_of(game, params, keys, steps):
-    """Of an episode from each key, in which everybody takes the first choice: metrics [episodes, steps], the end."""
+@functools.partial(jax.jit, static_argnums=2)
+def counted(params, keys, steps):
+    """Of an episode from each key, in which everybody takes the first choice: some metrics [episodes, steps]."""
 
     def play(key):
         def advance(state, key):
-            state, timestep = game.step(key, state, jnp.zeros(game.num_dispatchers, jnp.int32), params)
-            return state, timestep.metrics
+            state, timestep = ONE.step(key, state, jnp.zeros(1, jnp.int32), params)
+            return state, {name: timestep.metrics[name] for name in COUNTED}
 
         start, rest = jax.random.split(key)
-        end, metrics = jax.lax.scan(advance, game.reset(start, params)[0], jax.random.split(rest, steps))
-        return metrics, end
+        return jax.lax.scan(advance, ONE.reset(start, params)[0], jax.random.split(rest, steps))[1]
 
     return jax.vmap(play)(keys)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def windows(game, params, keys):
+    """The first tasks of an episode from each key."""
+    return jax.vmap(lambda key: game.reset(key, params)[0].window)(keys)
 
 
 def test_one_node_shares_its_processor():
@@ -42,7 +47,7 @@ def test_one_node_shares_its_processor():
         memory=1000,
         speed=speed,
         network_delay=0,
-        sleep_after=NEVER,
+        sleep_after=1e9,
         cores_law=(0, 0, 1, 1),
         memory_law=(0, 0, 1, 1),
         exec_least=mean * 3 / 4,
@@ -51,55 +56,18 @@ def test_one_node_shares_its_processor():
         arrival_rate=load * speed / mean,
         slot=0.5,
     )
-    metrics, _ = metrics_of(ONE, params, jax.random.split(jax.random.key(0), 256), 4000)
-    presence, arrivals = (np.asarray(metrics[name], np.float64)[:, 200:].sum(1) for name in ("presence", "arrivals"))
-    assert not metrics["drops"].any()
-    assert_ratio(presence, arrivals, mean / speed / (1 - load), largest=0.02, bias=0.03)
-    use, time = (np.asarray(metrics[name], np.float64)[:, 200:].sum(1) for name in ("utilisation", "time"))
+    metrics = counted(params, jax.random.split(jax.random.key(0), 192), 2500)
+    presence, arrivals, drops, use, time = (np.asarray(metrics[name], np.float64)[:, 200:].sum(1) for name in COUNTED)
+    assert not drops.any()
+    assert_ratio(presence, arrivals, mean / speed / (1 - load), largest=0.03, bias=0.03)
     assert_ratio(use, time, load, largest=0.02)
-
-
-def test_a_cluster_that_never_sleeps_takes_its_idle_power_and_that_of_all_work():
-    """On equal nodes it does not matter when or where work is done, however tasks crowd each other."""
-    watts, idle, cores, speed = 80.0, 30.0, 4.0, 1.5
-    params = FEW.default_params(
-        cores=cores,
-        memory=64,
-        speed=speed,
-        idle_power=idle,
-        dynamic_power=watts,
-        sleep_after=NEVER,
-        exec_cap=30,
-        arrival_rate=1,
-    )
-    keys = jax.random.split(jax.random.key(1), 8)
-    metrics, end = metrics_of(FEW, params, keys, 200)
-    assert end.over.all() and not metrics["drops"].any()
-    time = np.asarray(metrics["time"]).sum(1)
-    windows = jax.vmap(lambda key: first_tasks(params, jax.random.split(key)[0]))(keys)
-    work = np.asarray(windows[0] * windows[1], np.float64).sum(1)
-    expected = 3 * idle * time + watts / cores / speed * work
-    found = 3.6e6 * np.asarray(metrics["energy_kwh"], np.float64).sum(1)
-    np.testing.assert_allclose(found, expected, rtol=1e-4)
-    use = np.asarray(metrics["utilisation"], np.float64).sum(1)
-    np.testing.assert_allclose(3 * cores * speed * use, work, rtol=1e-4)
-
-
-def first_tasks(params, key):
-    """Run times and cores of all tasks of an episode of `FEW`, as one that sees so many at once meets them."""
-    many = Cluster(num_nodes=3, num_dispatchers=FEW.episode_tasks, num_candidates=3, max_tasks=1)
-    window = many.reset(key, params)[0].window
-    return window.run_time, window.cores
 
 
 def test_tasks_follow_their_laws():
     """Within 4.5 standard errors of each share and mean."""
-    many = Cluster(num_nodes=2, num_dispatchers=64, num_candidates=1, max_tasks=1)
     law = {"exec_least": 2, "exec_shape": 1.5, "exec_cap": 50, "class_share": (0.2, 0.7, 0.1)}
     law |= {"cores_law": (0.3, 0.5, 0.5, 3), "memory_law": (1.0, 0.8, 1, 6), "arrival_rate": 4}
-    params = many.default_params(memory=64, **law)
-    keys = jax.random.split(jax.random.key(2), 200)
-    window = jax.vmap(lambda key: many.reset(key, params)[0].window)(keys)
+    window = windows(MANY, MANY.default_params(memory=64, **law), jax.random.split(jax.random.key(2), 200))
     num = 200 * 64
 
     def assert_share(found, expected):
@@ -131,21 +99,23 @@ def test_tasks_follow_their_laws():
 
 def test_candidates_are_drawn_evenly_each_by_itself():
     """Within 4.5 standard errors of each share."""
-    game = Cluster(num_nodes=5, num_dispatchers=64, num_candidates=4, max_tasks=1)
-    params = game.default_params(memory=64, idle_power=range(1, 6), arrival_rate=1e5)
-    nobody = jnp.zeros(64, jnp.int32)
-
-    def see(key):
-        state, _ = game.reset(key, params)
-        return game.step(key, state, nobody, params)[1].observation
-
-    seen = jax.jit(jax.vmap(see))(jax.random.split(jax.random.key(3), 100))
-    assert (seen.own[..., 0] == 1).all()
-    node = np.asarray(seen.peers[..., 3]).reshape(-1, 4)
+    window = windows(MANY, MANY.default_params(memory=64), jax.random.split(jax.random.key(3), 200))
+    node = np.asarray(window.candidates).reshape(-1, 4)
     error = 4.5 * np.sqrt(0.2 * 0.8 / len(node))
     for place in range(4):
-        for each in range(1, 6):
+        for each in range(5):
             assert abs(np.mean(node[:, place] == each) - 0.2) < error
         for other in range(place):
             assert abs(np.mean(node[:, place] == node[:, other]) - 0.2) < error
     assert abs(np.mean(node[1:] == node[:-1]) - 0.2) < error / 2
+
+
+def test_tasks_are_the_same_however_many_are_seen_at_once():
+    few, keys = (
+        Cluster(num_nodes=5, num_dispatchers=3, num_candidates=4, max_tasks=1),
+        jax.random.split(jax.random.key(4), 200),
+    )
+    params = MANY.default_params()
+    some, many = (jax.tree.map(lambda leaf: leaf[:, :3], windows(game, params, keys)) for game in (few, MANY))
+    for one, other in zip(jax.tree.leaves(some), jax.tree.leaves(many), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)

@@ -25,20 +25,26 @@ def observed():
         action = GAME.action_space.sample(key, timestep.observation.legal)
         return GAME.step(key, state, action, PARAMS), timestep.observation
 
-    start = GAME.reset(jax.random.key(1), PARAMS)
-    _, seen = jax.jit(lambda keys: jax.lax.scan(advance, start, keys))(jax.random.split(jax.random.key(2), 150))
-    return seen
+    def play(key):
+        start, *keys = jax.random.split(key, 151)
+        return jax.lax.scan(advance, GAME.reset(start, PARAMS), jnp.stack(keys))[1]
+
+    return jax.jit(play)(jax.random.key(1))
 
 
 def choices(name, seeds=1, **options):
     """Of every observation what is chosen, for some keys: [seeds, T, M]."""
     policy = HEURISTICS[name].make(**OPTIONS.get(name, {}) | options)
+    return np.asarray(chosen_by(policy, observed(), jax.random.split(jax.random.key(3), seeds)))
 
+
+@jax.jit
+def chosen_by(policy, observations, keys):
     def act(key):
-        keys = jax.random.split(key, 150)
-        return jax.vmap(lambda key, seen: policy.act(key, (), seen, PARAMS)[1])(keys, observed())
+        each = jax.random.split(key, 150)
+        return jax.vmap(lambda key, seen: policy.act(key, (), seen, PARAMS)[1])(each, observations)
 
-    return np.asarray(jax.jit(jax.vmap(act))(jax.random.split(jax.random.key(3), seeds)))
+    return jax.vmap(act)(keys)
 
 
 def plain_score(name, own, row, weights, class_weight, margin=0.8, energy=2.0, crowd=1.5):
@@ -114,19 +120,20 @@ def test_the_best_of_so_many_candidates():
 def test_nodes_take_turns_in_proportion_to_their_capacity():
     """With all nodes as candidates, and as long as all are able, nobody is more than two turns off."""
     game = Cluster(5, 2, 5, 64)
-    params = game.default_params(memory=64, arrival_rate=20, exec_cap=10)
+    params, shapes = game.default_params(memory=64), game.observation_shapes
     policy = HEURISTICS["weighted_round_robin"].make()
 
-    def advance(carry, key):
-        credit, (state, timestep) = carry
-        seen = timestep.observation
+    def advance(credit, at):
+        key, has = at
+        seen = jax.tree.map(lambda each: jnp.ones(each.shape, each.dtype), shapes)
+        seen = seen.replace(own=seen.own * has[:, None], candidates=seen.candidates * jnp.arange(5))
         credit, action = policy.act(key, credit, seen, params)
-        node = jnp.where(seen.own[:, Own.HAS_TASK] > 0, seen.candidates[jnp.arange(2), action], -1)
-        return (credit, game.step(key, state, action, params)), node
+        return credit, jnp.where(has, action, -1)
 
-    start = policy.init(game), game.reset(jax.random.key(0), params)
-    (credit, _), nodes = jax.lax.scan(advance, start, jax.random.split(jax.random.key(1), 60))
-    counts = np.bincount(np.asarray(nodes)[nodes >= 0], minlength=5)
+    has = jax.random.bernoulli(jax.random.key(0), 0.7, (60, 2))
+    credit, nodes = jax.lax.scan(advance, policy.init(game), (jax.random.split(jax.random.key(1), 60), has))
+    assert has.any(axis=1).mean() < 1 and (np.asarray(nodes) >= 0).sum() == has.sum()
+    counts = np.bincount(np.asarray(nodes)[has], minlength=5)
     capacity = np.asarray(params.speed * params.cores)
     assert (np.abs(counts - counts.sum() * capacity / capacity.sum()) <= 2).all()
     np.testing.assert_allclose(credit, counts.sum() * capacity / capacity.sum() - counts, atol=1e-4)
