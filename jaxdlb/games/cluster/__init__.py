@@ -9,6 +9,14 @@ from jaxdlb.games.cluster.records import nodes_from_alibaba
 from jaxdlb.games.cluster.types import Action, Params, State
 from jaxdlb.games.cluster.views import Observation
 from jaxdlb.games.cluster.workload import Replay
+from jaxdlb.recording import Viewer
+
+
+def _viewer() -> Viewer:
+    from jaxdlb.games.cluster import viewer
+
+    return viewer
+
 
 ENTRY = Entry(
     game=Cluster,
@@ -16,7 +24,8 @@ ENTRY = Entry(
     heuristics=HEURISTICS,
     shorthands=SHORTHANDS,
     recorded=Recorded,
-    lengths=Lengths(2000, warmup=400),
+    viewer=_viewer,
+    lengths=Lengths(2000, warmup=400, recorded=400),
 )
 
 __all__ = ["ENTRY", "Action", "Cluster", "Observation", "Params", "Recorded", "Replay", "State", "nodes_from_alibaba"]
