@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -22,6 +23,7 @@ from jaxdlb.drawing.style import (
     DASHES,
     DPI,
     GREEN,
+    GREY,
     INK,
     LINES,
     LOADS,
@@ -68,7 +70,7 @@ class Row(NamedTuple):
     """A row of panels, one for each policy, on a scale of their own that goes up to `least` at least."""
 
     label: str
-    draw: Callable[[Axes, Replay], None]
+    draw: Callable[[Axes, Replay], Any]
     least: float
 
 
@@ -180,7 +182,7 @@ def use(replays: Mapping[str, Replay]) -> Figure:
 def _apart(figure: Figure, inches: float) -> None:
     """Keep neighbouring panels so far apart that numbers under them do not touch."""
     engine = figure.get_layout_engine()
-    assert engine is not None
+    assert isinstance(engine, ConstrainedLayoutEngine)
     engine.set(w_pad=inches / 2)
 
 
@@ -226,6 +228,7 @@ def classes(replays: Mapping[str, Replay]) -> Figure:
             axes.plot(found, heights, color=LINES[place % len(LINES)], marker=MARKERS[place % len(MARKERS)], **look)
         plain(axes)
         axes.grid(axis="x", color=PALE, linewidth=0.8)
+        axes.spines["left"].set(visible=True, color=GREY, linewidth=0.8)
         axes.margins(x=0.08)
         axes.set_ylim(-len(CLASSES) + 0.5, 0.5)
         axes.set_yticks(-np.arange(len(CLASSES)), [each.replace("_", " ") for each in CLASSES])

@@ -23,7 +23,7 @@ from jaxdlb.recording import Recording, check_drawable, frame_times
 
 # Sizes of the animation in pixels; those of the second row are stacked vertically.
 ALONE, BESIDE, LEFT, BETWEEN, RIGHT = 620, 430, 82, 92, 18
-MARGIN, TITLE, GAP, STRIP, UNDER, FOOTER = 10, 48, 12, 50, 44, 72
+MARGIN, TITLE, GAP, STRIP, UNDER, FOOTER = 10, 48, 12, 50, 44, 84
 LEAST = 1.0  # kW, and deadlines missed a second: up to which scales go at least
 LABEL = -58  # pixels from the left end of a panel to the middle of what its scales are called
 MOST_OF_A_NAME = 40  # characters
@@ -152,7 +152,7 @@ def _footer(figure: Figure, grid: Grid, num_nodes: int, num_shown: int) -> None:
     figure.legend(
         handles=handles,
         loc="center left",
-        bbox_to_anchor=(8 / grid.width, 44 / grid.height),
+        bbox_to_anchor=(8 / grid.width, 54 / grid.height),
         ncols=5 if grid.columns > 1 else 4,
         frameon=False,
         fontsize=SMALL,
