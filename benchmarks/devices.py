@@ -32,22 +32,25 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def spread(tree: PyTree, num_envs: int) -> PyTree:
-    """`tree` with the arrays of leading axis E spread evenly over the devices, if they divide E."""
-    mesh = _mesh(num_envs)
+def spread(tree: PyTree, num_envs: int, most: int | None = None) -> PyTree:
+    """`tree` with the arrays of leading axis E spread evenly over the devices, `most` at most, if they divide E."""
+    mesh = _mesh(num_envs, most)
     return jax.tree.map(lambda leaf, spec: jax.device_put(leaf, NamedSharding(mesh, spec)), tree, _specs(tree))
 
 
-def on_each(function: Callable[..., Any], num_envs: int, *arguments: PyTree) -> Callable[..., Any]:
+def on_each(
+    function: Callable[..., Any], num_envs: int, *arguments: PyTree, most: int | None = None
+) -> Callable[..., Any]:
     """`function`, whose result is shaped as its first argument, run by each device on its own environments."""
-    mesh = _mesh(num_envs)
+    mesh = _mesh(num_envs, most)
     specs = tuple(map(_specs, arguments))
     return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=specs[0], check_vma=False)
 
 
-def _mesh(num_envs: int) -> jax.sharding.Mesh:
-    count = jax.device_count()
-    return jax.make_mesh((count if num_envs % count == 0 else 1,), (_AXIS,))
+def _mesh(num_envs: int, most: int | None) -> jax.sharding.Mesh:
+    count = min(jax.device_count(), most or jax.device_count())
+    count = count if num_envs % count == 0 else 1
+    return jax.make_mesh((count,), (_AXIS,), devices=jax.devices()[:count])
 
 
 def _specs(tree: PyTree) -> PyTree:

@@ -5,8 +5,9 @@
     python -m benchmarks.games --game rack --num-nodes 16 --size max_cores=8 max_tasks=1024 --param load=0.6
 
 The game is `dlb` unless `--game` names another; `--size` and `--param` set its sizes and parameters by their names.
-Every program plays a fixed number of rounds in all environments, in a `scan` whose carry is donated. What it consumes
-of a round decides what the compiler may leave out:
+Every program plays a fixed number of rounds in all environments, in a `scan` whose carry is donated. In games whose
+episodes end, a new one begins where one has ended. What a program consumes of a round decides what the compiler may
+leave out:
 
 - `reward`: rewards and every metric are added up; the observation is never made.
 - `observation`: besides, the whole observation, legal masks included, is written to memory in every round, as a learner
@@ -34,7 +35,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import struct
-from jaxtyping import Array, Float, Int, Key, PRNGKeyArray, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, PyTree, Shaped
 
 if not __package__:  # run as a file: the repository's root is not on the path yet
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
@@ -116,13 +117,16 @@ def _drawn(head: spaces.Space, numbers: Any) -> Shaped[Array, "N ..."]:
 
 
 def no_operation(key: PRNGKeyArray, itself: Int[Array, " N"], game: Game) -> PyTree:
-    """Every agent names itself in every head, or gives itself all: it keeps its tasks and asks nobody; a box gets 0."""
+    """Every agent names itself in every head, or gives itself all: it keeps its tasks and asks nobody.
+
+    Where there are no agents to name it makes choice 0, and a box gets 0.
+    """
     return _action(game, [_nothing(head, itself) for head in spaces.leaves(game.action_space)])
 
 
 def _nothing(head: spaces.Space, itself: Int[Array, " N"]) -> Shaped[Array, "N ..."]:
     if isinstance(head, spaces.Discrete):
-        return itself
+        return itself if head.over_agents else jnp.zeros_like(itself)
     if isinstance(head, spaces.Box):
         return jnp.clip(jnp.zeros((*itself.shape, head.size)), head.low, head.high)
     return jax.nn.one_hot(itself, head.size)
@@ -182,9 +186,24 @@ def play(game: Game, variant: Variant, num_rounds: int, carry: Play, clusters: C
             metrics={name: carry.metrics[name] + value for name, value in timestep.metrics.items()},
             observation=timestep.observation if variant.consume == "observation" else (),
         )
-        return following, None
+        return restarted(game, following, keys, timestep.last, clusters), None
 
     return jax.lax.scan(play_round, carry, length=num_rounds)[0]
+
+
+def restarted(game: Game, played: Play, keys: Key[Array, " E"], ended: Bool[Array, " E"], clusters: Clusters) -> Play:
+    """With new episodes where some have `ended`; in games that go on for ever, as it was."""
+    if not GAMES[game.name].lengths.ends:
+        return played
+
+    def restart() -> Play:
+        state, timestep = jax.vmap(game.reset)(jax.vmap(chance.fold_in, (0, None))(keys, 1), clusters.params)
+        fresh = state, timestep.observation if jax.tree.leaves(played.observation) else ()
+        choose_each = functools.partial(jax.vmap(jnp.where), ended)
+        state, observation = jax.tree.map(choose_each, fresh, (played.state, played.observation))
+        return dataclasses.replace(played, state=state, observation=observation)
+
+    return jax.lax.cond(jnp.any(ended), restart, lambda: played)
 
 
 def prepare(

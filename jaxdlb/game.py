@@ -165,6 +165,9 @@ class Entry:
     # a node by itself, whose fields are declared numbers: its `fares()` gives how it fares, by name a number and what
     # that is; None where the game does not say
     node: type[Any] | None = None
+    # by the game and its params: keeps the books where processes that run play the game, a `live.Master`; None where it
+    # is played in simulation alone
+    master: Callable[[Any, Any], Any] | None = None
 
     @property
     def name(self) -> str:

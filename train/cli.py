@@ -22,6 +22,10 @@ HELP = ("-h", "--help")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of which Python does not say what file they are about
 
 
+class FailedError(Exception):
+    """What was asked for could not be done to its end; the message is the whole sentence."""
+
+
 def main(
     description: str | None,
     schema: type,
@@ -89,8 +93,8 @@ def tune() -> None:
 def run(prepare: Callable[[], Prepared], work: Callable[[Prepared], object], overrides: Sequence[str]) -> int:
     """Prepare, which writes nothing, then work; return the exit status.
 
-    2: something given is wrong, as one line on stderr says; 1: training diverged, or the program has a fault, with a
-    traceback; 0: all is well.
+    2: something given is wrong, as one line on stderr says; 1: training diverged or work failed, as a line says too, or
+    the program has a fault, with a traceback; 0: all is well.
 
     Raises:
         SystemExit: a signal asked to stop; the status is 128 + its number.
@@ -104,6 +108,9 @@ def run(prepare: Callable[[], Prepared], work: Callable[[Prepared], object], ove
         return errors.STATUS
     except loop.DivergedError:
         return 1  # the loggers have said why
+    except FailedError as failed:
+        print(failed, file=sys.stderr)
+        return 1
     except signals.StoppedError as stopped:
         raise SystemExit(128 + stopped.signal_number) from None  # the loggers have said so
     except KeyboardInterrupt:

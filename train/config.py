@@ -22,7 +22,7 @@ from jaxdlb.game import Entry
 from jaxdlb.games import GAMES
 from jaxdlb.learners import LEARNERS, Evolution, LearnerEntry
 from jaxdlb.networks import NetworkConfig
-from jaxdlb.parameters import Declaration, PerSize, Shorthands
+from jaxdlb.parameters import Declaration, PerSize, Shorthand, Shorthands
 
 from .settings import GameSettings, LearnerSettings, LoggerSettings, Settings, WandbSettings
 
@@ -265,10 +265,11 @@ def _null(default: str) -> str:
 
 
 def _words_of_shorthands(shorthands: Shorthands) -> dict[str, str]:
-    return {
-        name: f"{each.meaning}; null: {each.default:g}, unless {_listed(each.sets)} is given"
-        for name, each in shorthands.items()
-    }
+    return {name: each.meaning + _unless(each) for name, each in shorthands.items()}
+
+
+def _unless(shorthand: Shorthand) -> str:
+    return f"; null: {shorthand.default:g}, unless {_listed(shorthand.sets)} is given" if shorthand.sets else ""
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -19,6 +19,7 @@ LAUNCHERS: Mapping[str, str] = {
     "render": "draws a game as an animated GIF",
     "robustness": "trains and compares on every cluster of a suite",
     "frontier": "trains a policy at each of several prices, and compares what it spends and misses with every rule",
+    "live_farm": "has rules and policies hand out work to processes that run, and compares how long jobs take",
     "inputs": "writes what comes to the agents of a game in an episode",
     "service": "prints how one node of a serverless network serves requests",
 }

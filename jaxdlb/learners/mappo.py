@@ -10,7 +10,7 @@ import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from jaxdlb.game import Game
+from jaxdlb.game import Game, TimeStep
 from jaxdlb.learners import credit, environments, losses, minibatches, own
 from jaxdlb.learners.advantage import generalised_advantages
 from jaxdlb.learners.config import Hyperparameters, MAPPOConfig, hyperparameters
@@ -18,7 +18,7 @@ from jaxdlb.learners.credit import Credit
 from jaxdlb.learners.environments import Environments, SampleParams
 from jaxdlb.learners.hyper import anneal, clipped
 from jaxdlb.learners.minibatches import Blocks
-from jaxdlb.learners.rollout import Rollout, Steps, draw_actions
+from jaxdlb.learners.rollout import Outlook, Rollout, Steps, draw_actions
 from jaxdlb.networks import (
     ActorCritic,
     ActorCriticParams,
@@ -166,8 +166,8 @@ class MAPPO:
         keys = jax.random.split(key, self.config.rollout_length)
         start = (state.environments, state.memories, state.fixed_memory)
         (played, memories, fixed_memory), steps = jax.lax.scan(functools.partial(self._play, state), start, keys)
-        views = self._normalise(state, self._see(played.observation, played.state, played.params))
-        following_value = self._apply_critic(state, forget(memories.critic, played.first), views)[1]
+        seen = self._see(played.observation, played.state, played.params)
+        following_value = self._value_of(state, forget(memories.critic, played.first), seen)
         rollout = Rollout(steps=steps, memories=state.memories, following_value=following_value)
         return dataclasses.replace(state, environments=played, memories=memories, fixed_memory=fixed_memory), rollout
 
@@ -176,30 +176,48 @@ class MAPPO:
     ) -> tuple[tuple[Environments, Memories, Any], Steps]:
         """One step in every environment, using the networks of `state`."""
         at, memories, fixed_memory = now
-        memories = forget(memories, at.first)
         seen = self._see(at.observation, at.state, at.params)
-        views, legal = self._normalise(state, seen), at.observation.legal
-        actor_memory, distribution = self.network.actor.apply(state.params.actor, memories.actor, views.agent, legal)
-        critic_memory, value = self._apply_critic(state, memories.critic, views)
-        drawn = draw_actions(distribution, key, self.config.num_envs)
+        memories, outlook = self.look(state, memories, seen, at.observation.legal, at.first)
+        drawn = draw_actions(outlook.distribution, key, self.config.num_envs)
         fixed_memory, action = self.fixed.play(
             self.game, key, fixed_memory, at.first, (at.observation, at.params), drawn
         )
         following, timestep, end = environments.step(self.game, self.sample_params, at, action)
         end_value = jax.lax.cond(
             jnp.any(timestep.last),
-            lambda: self._value_of(state, critic_memory, self._see(timestep.observation, end, at.params)),
-            lambda: jnp.zeros_like(value),
+            lambda: self._value_of(state, memories.critic, self._see(timestep.observation, end, at.params)),
+            lambda: jnp.zeros_like(outlook.value),
         )
-        steps = Steps(
-            views=views,
-            seen=Views(*map(jax.vmap(normalisation.moments_of), (seen.agent, seen.state))),
-            legal=legal,
-            first=at.first,
+        return (following, memories, fixed_memory), self.steps(outlook, at.first, action, timestep, end_value)
+
+    def look(
+        self, state: LearnerState, memories: Memories, seen: Views[PyTree], legal: PyTree, first: Bool[Array, " E"]
+    ) -> tuple[Memories, Outlook]:
+        """What the networks of `state` remember, and make of what is `seen` (after `symlog`) in E environments."""
+        memories, views = forget(memories, first), self._normalise(state, seen)
+        actor_memory, distribution = self.network.actor.apply(state.params.actor, memories.actor, views.agent, legal)
+        critic_memory, value = self._apply_critic(state, memories.critic, views)
+        moments = Views(*map(jax.vmap(normalisation.moments_of), (seen.agent, seen.state)))
+        return Memories(actor=actor_memory, critic=critic_memory), Outlook(views, moments, legal, distribution, value)
+
+    def steps(
+        self,
+        outlook: Outlook,
+        first: Bool[Array, " E"],
+        action: PyTree,
+        timestep: TimeStep,
+        end_value: Float[Array, "E N"],
+    ) -> Steps:
+        """What is recorded of one step in E environments, given what it looked like before, and what came of it."""
+        return Steps(
+            views=outlook.views,
+            seen=outlook.seen,
+            legal=outlook.legal,
+            first=first,
             action=action,
-            log_prob=self.credit.log_prob(distribution, action),
-            decides=self.fixed.decides(distribution.decides),
-            value=value,
+            log_prob=self.credit.log_prob(outlook.distribution, action),
+            decides=self.fixed.decides(outlook.distribution.decides),
+            value=outlook.value,
             end_value=end_value,
             reward=timestep.reward,
             earned=self.credit.earned(timestep),
@@ -210,7 +228,6 @@ class MAPPO:
             metrics=timestep.metrics,
             own=own.metrics(timestep),
         )
-        return (following, Memories(actor=actor_memory, critic=critic_memory), fixed_memory), steps
 
     def learn(self, state: LearnerState, rollout: Rollout) -> tuple[LearnerState, dict[str, Float[Array, ""]]]:
         """Train for several epochs on a rollout played by the policy of `state`, and update the running statistics."""

@@ -1,5 +1,7 @@
 """How a learner's agents act, and what it records of the steps that they or others have played."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -8,6 +10,17 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 from jaxdlb.mechanics import chance
 from jaxdlb.networks import Distribution, Memories, Views
 from jaxdlb.networks.normalisation import Moments
+
+
+@struct.dataclass
+class Outlook:
+    """What networks make of E environments before a step; leading axis E."""
+
+    views: Views[PyTree]  # normalised as the networks received them
+    seen: Views[Moments]  # the moments of both before normalisation
+    legal: PyTree
+    distribution: Any  # of the agents' actions
+    value: Float[Array, "E N"]  # in units of the reward
 
 
 @struct.dataclass

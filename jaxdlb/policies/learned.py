@@ -91,16 +91,18 @@ class LearnedPolicy:
         carry, distribution = self.actor.apply(self.variables.actor, carry, view, observation.legal)
         return carry, distribution.mode() if self.greedy else distribution.sample(key)
 
-    def probabilities(self, observation: Any, params: Any) -> Float[Array, "N ..."]:
+    def probabilities(self, observation: Any, params: Any, carry: Any = ()) -> Float[Array, "N ..."]:
         """The probability of each action of each agent: an axis for each choice, in the order of the action's leaves.
 
+        `carry` is the memory of a policy that remembers.
+
         Raises:
-            ValueError: a policy that remembers, or with an action that is not a choice in every head.
+            ValueError: a policy that remembers without its memory, or an action that is not a choice in every head.
         """
-        if jax.tree.leaves(self.actor.initial_carry(())):
+        if jax.tree.leaves(self.actor.initial_carry(())) and not jax.tree.leaves(carry):
             raise ValueError(f"policy is {self.name!r}; it must not remember, for its probabilities to be known")
         view = self._normalised(features(observation))
-        _, distribution = self.actor.apply(self.variables.actor, (), view, observation.legal)
+        _, distribution = self.actor.apply(self.variables.actor, carry, view, observation.legal)
         return distribution.probabilities(greedy=self.greedy)
 
     def act_one(

@@ -28,7 +28,7 @@ TINY_BUFFERS = (
 )
 NAMES = (
     *("games", "learners", "buffers", "against_c", "against_python", "growth", "forms", "memory", "certificates"),
-    "training",
+    *("training", "events"),
 )
 AS_FILE = {name: [f"benchmarks/{name}.py"] for name in (*NAMES, "near_optimal")}
 

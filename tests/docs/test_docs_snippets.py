@@ -35,6 +35,7 @@ from train import (
     jobs,
     launch,
     launchers,
+    live_farm,
     own_conf,
     paths,
     render,
@@ -140,8 +141,8 @@ def registries(monkeypatch):
 
 @pytest.mark.parametrize("page", pages_with("python"))
 def test_the_python_of_a_page_runs_from_top_to_bottom(page, here, registries, monkeypatch):
-    module = types.ModuleType("page")
-    monkeypatch.setitem(sys.modules, "page", module)  # where dataclasses look their annotations up
+    module = types.ModuleType("__main__")  # a script, whose functions are sent to other processes as they are
+    monkeypatch.setitem(sys.modules, "__main__", module)  # where dataclasses look their annotations up
     for block in blocks(page, "python"):
         code = "\n" * (block.line - 1) + filled_in(block.text)
         exec(compile(code, name_of(page), "exec"), module.__dict__)
@@ -210,6 +211,7 @@ COMMANDS = {
     "python -m train.evaluate": evaluate.prepare,
     "python -m train.frontier": frontier.prepare,
     "python -m train.inputs": inputs.prepare,
+    "python -m train.live_farm": live_farm.prepare,
     "python -m train.render": render.prepare,
     "python -m train.robustness": robustness.prepare,
     "python -m train.service": service.prepare,
@@ -223,6 +225,7 @@ COMMANDS = {
             "buffers",
             "against_c",
             "against_python",
+            "events",
             "growth",
             "forms",
             "sharding",
@@ -323,6 +326,7 @@ def keys():
         sweep.SweepSettings,
         compare.CompareSettings,
         certify.CertifySettings,
+        live_farm.LiveSettings,
     ):
         composed.append(OmegaConf.create({name: None for name in schema.__annotations__}))
     groups = {folder.relative_to(paths.CONF).as_posix() for folder in paths.CONF.rglob("*") if folder.is_dir()}

@@ -5,6 +5,7 @@ from jaxdlb.games.farm.exact import certain_job
 from jaxdlb.games.farm.game import Farm
 from jaxdlb.games.farm.generator import SHORTHANDS
 from jaxdlb.games.farm.heuristics import HEURISTICS
+from jaxdlb.games.farm.master import Master
 from jaxdlb.games.farm.types import Action, Params, State
 from jaxdlb.games.farm.views import Observation
 from jaxdlb.recording import Viewer
@@ -25,6 +26,7 @@ ENTRY = Entry(
     lengths=Lengths(1_000_000, recorded=20_000, ends=True),
     episode=certain_job,
     baseline="static",
+    master=Master,
 )
 
 __all__ = ["ENTRY", "Action", "Farm", "Observation", "Params", "State"]

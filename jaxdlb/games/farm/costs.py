@@ -14,6 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxdlb import columns
 from jaxdlb.checks import shown
+from jaxdlb.mechanics.rounding import settled
 
 MOST_TASKS = 65_536  # in a job; the table is at least as long
 LAWS = ("deterministic", "uniform", "exponential", "lognormal", "trace")
@@ -57,7 +58,7 @@ class Costs:
         place = place % (len(sums) // 2)
         first, last = jnp.asarray(sums)[place], jnp.asarray(sums)[place + size]
         listed = (last[0] - first[0]) + (last[1] - first[1])
-        return (1 - noise) * size + noise * listed
+        return settled((1 - noise) * size, size) + settled(noise * listed, size)
 
     def of_each(self, place: Int[Array, ""], noise: Float[Array, ""]) -> Float[Array, " 65536"]:
         """The cost of each of the tasks from an entry of the table on."""

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxdlb.games.farm import chances
 from jaxdlb.games.farm.costs import Costs
 from jaxdlb.games.farm.types import Params, Phase, State
+from jaxdlb.mechanics.rounding import settled
 
 ROUNDING = 1e-3  # taken off a size before it is rounded up, so that float32 does not add a task
 
@@ -34,11 +35,15 @@ def sizes(state: State, num_sizes: int) -> Int[Array, " A"]:
 
 
 def _size_of(choice: Int[np.ndarray, " A"], state: State, num_sizes: int) -> Int[Array, " A"]:
-    shares = np.exp2((choice - num_sizes + 5) / 2).astype(np.float32)
     fair = state.remaining / jnp.maximum(jnp.sum(state.present), 1)
     _, most = state.interval
-    cut = jnp.clip(jnp.ceil(shares * fair - ROUNDING), 1, jnp.maximum(most, 1)).astype(jnp.int32)
+    cut = jnp.clip(jnp.ceil(shares(choice, num_sizes) * fair - ROUNDING), 1, jnp.maximum(most, 1)).astype(jnp.int32)
     return jnp.where(choice < 2, choice, cut)
+
+
+def shares(choice: Int[np.ndarray, " A"], num_sizes: int) -> Float[np.ndarray, " A"]:
+    """What choices beyond 1 take of the fair share R / P: the last 4, each by √2 less than the next."""
+    return np.exp2((choice - num_sizes + 5) / 2).astype(np.float32)
 
 
 def legal(state: State, num_sizes: int) -> Bool[Array, "N A"]:
@@ -90,7 +95,7 @@ def decide(state: State, code: Int[Array, " N"], params: Params, num_sizes: int,
     tasks = jnp.where(somebody & ~declined, jnp.where(is_full, most, asked), 0)
     gets = is_decider & (tasks > 0)
 
-    held = params.comm_time + params.comm_per_task * tasks
+    held = params.comm_time + settled(params.comm_per_task * tasks, tasks)
     until_start = held + params.latency
     cost = costs.of_chunk(state.start + first, tasks, params.noise)
     compute_time = params.task_time * cost / state.speed

@@ -13,6 +13,8 @@ from jaxdlb.checks import LARGEST_INT, SPEED, Interval, check_type
 from jaxdlb.games.farm.types import TIME, Params
 from jaxdlb.parameters import Shorthand
 
+_OF_WORKERS = ("latency", "speed", "failure_rate", "rejoin_rate", "join_time")
+_MOST_ORDERS = 2**24 - 1  # which float32 tells apart
 _NO_SPEED = 2 * SPEED.low  # of a worker that never joins
 
 
@@ -37,7 +39,30 @@ def _draw_workers(key: PRNGKeyArray, params: Params, low: float, high: float) ->
     return with_workers(params, jnp.minimum(drawn, high))
 
 
+def with_order(params: Params, order: Any) -> Params:
+    """The workers shuffled, by one of as many orders as there are numbers.
+
+    Requests at the start are served by index, so that a worker can tell from its wait which one it is. Policies that
+    are trained on a farm with uneven workers in one order learn that order by heart.
+    """
+    places = jax.random.permutation(jax.random.key(jnp.asarray(order).astype(jnp.uint32)), params.speed.shape[0])
+    return dataclasses.replace(params, **{name: getattr(params, name)[places] for name in _OF_WORKERS})
+
+
+def _draw_order(key: PRNGKeyArray, params: Params, low: float, high: float) -> Params:
+    return with_order(params, jax.random.randint(key, (), int(low), int(high) + 1))
+
+
 SHORTHANDS = {
+    "order": Shorthand(
+        allowed=Interval(0, _MOST_ORDERS, integer=True),
+        default=0,
+        sets=(),
+        apply=with_order,
+        draw=_draw_order,
+        optional=True,
+        meaning="the number of an order in which the workers stand, with all that is theirs",
+    ),
     "workers": Shorthand(
         allowed=Interval(1, LARGEST_INT, integer=True),
         default=1,

@@ -205,6 +205,10 @@ class Random:
         legal = observation.legal
         return carry, jax.random.categorical(key, jnp.where(legal, 0.0, -jnp.inf)).astype(jnp.int32)
 
+    def probabilities(self, observation: Observation, params: Params) -> Float[Array, "N A"]:
+        """Of each choice of each worker."""
+        return observation.legal / jnp.sum(observation.legal, axis=-1, keepdims=True)
+
 
 _ALLOWED = {
     "size": POSITIVE_COUNT,

@@ -24,6 +24,19 @@ def test_the_reference_farm():
     assert not any(np.any(getattr(params, name)) for name in ("failure_rate", "rejoin_rate", "join_time", "latency"))
 
 
+def test_an_order_shuffles_workers_with_all_that_is_theirs():
+    fields = {"speed": [1, 2, 3], "latency": [0.1, 0.2, 0.3], "rejoin_rate": [10, 20, 30], "join_time": [4, 0, 6]}
+    orders = set()
+    for order in range(30):
+        params = GAME.default_params(order=order, **fields)
+        places = np.argsort(params.speed)
+        for name, values in fields.items():
+            np.testing.assert_allclose(getattr(params, name)[places], values, rtol=1e-6)
+        np.testing.assert_array_equal(params.speed, GAME.default_params(order=order, **fields).speed)
+        orders.add(tuple(places.tolist()))
+    assert len(orders) == 6
+
+
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
@@ -51,6 +64,7 @@ def test_the_reference_farm():
             "rejoin_rate above 0, else a job may never end",
         ),
         ({"workers": 0}, "workers is 0; it must be"),
+        ({"order": -1}, "order is -1; it must be an integer in [0, 16777215]"),
     ],
 )
 def test_what_is_not_allowed_is_refused_in_a_sentence(fields, sentence):
