@@ -162,14 +162,13 @@ def class_of(kind, name):
 def speaks_of(text, is_string, name, class_name):
     """Whether an identifier or a string names a game or a learner.
 
-    The class is a name wherever it stands. The registry's name is one as a string of its own or as part of a key or a
-    path, such as "game=rack"; and wherever it stands if it is an acronym, as the class tells ("DLB", "MAPPOConfig"). So
-    a game called `farm` or `cluster` leaves those words to everybody's sentences.
+    The class is a name wherever it stands as a whole. The registry's name is one as a string of its own or as part of a
+    key or a path, such as "game=rack"; and wherever it stands if it is an acronym, as the class tells ("DLB",
+    "MAPPOConfig"). So a game called `farm` or `cluster` leaves those words to everybody's sentences.
     """
-    word = r"(?<![a-zA-Z]){}(?![a-z])"
-    if re.search(word.format(class_name), text):
+    if re.search(rf"(?<![a-zA-Z]){class_name}(?![a-zA-Z])", text):
         return True
-    if name.upper() in class_name and re.search(word.format(name), text, re.IGNORECASE):
+    if name.upper() in class_name and re.search(rf"(?<![a-zA-Z]){name}(?![a-z])", text, re.IGNORECASE):
         return True
     return is_string and not re.search(r"\s", text) and re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
 
@@ -218,6 +217,7 @@ def test_nobody_knows_it_by_its_name_but_itself_and_its_registry(kind, name):
         ("game=cluster", True, "cluster", "Cluster", True),
         ("jaxdlb.games.cluster", True, "cluster", "Cluster", True),
         ("Cluster", False, "cluster", "Cluster", True),
+        ("ClusterEnv", False, "cluster", "Cluster", False),
         ("tracking", True, "rack", "Rack", False),
     ],
 )

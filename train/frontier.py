@@ -81,7 +81,7 @@ def execute(prepared: tuple[Path, list[Run], list[str]]) -> None:
     results = {run.name: json.loads((run.folder / tradeoff.JSON).read_text(encoding="utf-8")) for run in runs}
     text = to_markdown(results)
     write_whole(output / "frontier.md", text)
-    data = [{"cluster": name, **_summary(result)} for name, result in results.items()]
+    data = [{"played_on": name, **_summary(result)} for name, result in results.items()]
     write_whole(output / "frontier.json", json.dumps(data, indent=2) + "\n")
     print(text)
     print(f"written to {output}")
@@ -94,7 +94,7 @@ def to_markdown(results: Mapping[str, Mapping[str, Any]]) -> str:
     """
     lines = [
         [
-            "cluster",
+            "played on",
             "harm",
             "beside",
             "% less spent at equal harm",

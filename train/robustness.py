@@ -87,7 +87,7 @@ def to_markdown(results: Mapping[str, Evaluation]) -> str:
     judged = _judged(results.values())
     headers = [next(iter(results.values())).columns[name][0] for name in judged]
     columns = [f"{header}: {who}" for header in headers for who in ("learned", "best rule", "learned is")]
-    lines = [["cluster", *columns], ["---", *["---:", "---:", "---"] * len(judged)]]
+    lines = [["played on", *columns], ["---", *["---:", "---:", "---"] * len(judged)]]
     for name, result in results.items():
         cells = [_cells(result, column) for column in judged]
         lines.append([name, *(cell for each in cells for cell in each)])
@@ -99,7 +99,7 @@ def to_json(results: Mapping[str, Evaluation]) -> list[dict[str, Any]]:
     """The same as data: of each cluster and judged column, both names and intervals, and the standing."""
     judged = _judged(results.values())
     return [
-        {"cluster": name, **{column: _as_data(result, column) for column in judged}, "told": warned(result)}
+        {"played_on": name, **{column: _as_data(result, column) for column in judged}, "told": warned(result)}
         for name, result in results.items()
     ]
 

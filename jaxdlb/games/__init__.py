@@ -12,12 +12,15 @@ import numpy as np
 from jaxdlb.catalogue import Catalogue
 from jaxdlb.checks import check_type, did_you_mean
 from jaxdlb.game import Entry, Game, check_is_game
-from jaxdlb.games import dlb, edge, farm, pods, rack
+from jaxdlb.games import cluster, dlb, edge, farm, pods, rack
 from jaxdlb.policies import Policy, make_heuristic
 from jaxdlb.ranges import sampler
 
 GAMES: Catalogue[Entry] = Catalogue(
-    "game", {each.ENTRY.name: each.ENTRY for each in (dlb, rack, edge, pods, farm)}, group="jaxdlb.games", of=Entry
+    "game",
+    {each.ENTRY.name: each.ENTRY for each in (dlb, rack, edge, pods, farm, cluster)},
+    group="jaxdlb.games",
+    of=Entry,
 )
 
 

@@ -49,12 +49,14 @@ class Memories:
 
 
 def features(observation: Any) -> dict[str, Any]:
-    """The arrays of an observation by name, except the legal masks; `own` [*B, N, F] is always among them.
+    """The arrays of an observation by name, except the legal masks and integers; `own` [*B, N, F] is always among them.
 
-    `visible`, bool [*B, N, P], if it is there, is a mask too, not a feature: of which peers an agent knows.
+    `visible`, bool [*B, N, P], if it is there, is a mask too, not a feature: of which peers an agent knows. Integers
+    say what rows are about, and are no features either.
     """
     names = [field.name for field in dataclasses.fields(observation) if field.name != "legal"]
-    return {name: getattr(observation, name) for name in names}
+    arrays = {name: getattr(observation, name) for name in names}
+    return {name: each for name, each in arrays.items() if not jnp.issubdtype(each.dtype, jnp.integer)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -118,6 +118,10 @@ def here(runs, tmp_path, monkeypatch):
     (tmp_path / "days.csv").write_text("timestamp,value\n" + days)
     (tmp_path / "costs.csv").write_text("cost\n" + "".join(f"{1 + k % 4}\n" for k in range(40)))
     (tmp_path / "links.csv").write_text("Throughput\n" + "".join(f"{1 + k % 5}\n" for k in range(40)))
+    pods = "".join(f"{10_000_000 + k},{10_000_020 + k},{10_000_000 + k},1000,2048,LS\n" for k in range(40))
+    header = "creation_time,deletion_time,scheduled_time,cpu_milli,memory_mib,qos\n"
+    (tmp_path / "openb_pod_list.csv").write_text(header + pods)
+    (tmp_path / "openb_node_list.csv").write_text("sn,cpu_milli,memory_mib\na,32000,131072\n")
     for path, text in files_shown().items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(text)

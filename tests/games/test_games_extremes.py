@@ -14,6 +14,7 @@ SIZES = {
     "dlb": {"num_nodes": 3},
     "rack": {"num_nodes": 3, "max_tasks": 64, "max_cores": 2, "max_io_cores": 1, "max_arrivals": 8},
     "pods": {"num_pods": 3, "queue_capacity": 4, "max_arrivals": 6, "percentiles": True},
+    "cluster": {"num_nodes": 3, "num_dispatchers": 2, "num_candidates": 2, "max_tasks": 3, "episode_tasks": 12},
 }
 NUM_ROUNDS = 20
 

@@ -33,8 +33,8 @@ def test_every_cluster_is_trained_on_and_compared_once_and_one_that_was_cut_shor
         *("robustness.json", "robustness.md"),
     }
     told = json.loads((here / "all" / "robustness.json").read_text())
-    assert [each["cluster"] for each in told] == ["calm one", "as it is"]
-    assert set(told[0]) == {"cluster", "utility", "response_time", "told"} and told[0]["told"] == []
+    assert [each["played_on"] for each in told] == ["calm one", "as it is"]
+    assert set(told[0]) == {"played_on", "utility", "response_time", "told"} and told[0]["told"] == []
     before = files_of(here / "all")
     assert robustly(*given).status == 0
     assert files_of(here / "all") == before
