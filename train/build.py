@@ -26,7 +26,8 @@ SampleParams = Callable[[jax.Array], Any]
 Built = TypeVar("Built")
 
 ACTIONS = ("drawn", "greedy")  # ways for a learned policy to act
-PLOTS = ("timeline", "animation", "checkpoints")  # figures of an evaluation besides those that are always drawn
+# figures of an evaluation besides those that are always drawn
+PLOTS = ("timeline", "animation", "checkpoints", "pareto")
 _OF_GAME = ("animation", "checkpoints")  # those that the game's viewer draws
 _SEED = Interval(0, 2**32 - 1, integer=True)
 

@@ -27,6 +27,7 @@ from . import (
     compose,
     fresh_news,
     node_statistics,
+    pareto,
     provenance,
     run_folder,
     sweep,
@@ -76,6 +77,7 @@ def prepare(overrides: Sequence[str]) -> Plan:
         )
     build.check(settings)
     sweep.check(settings)
+    pareto.check(settings)
     scenario = build.scenario(settings.game)
     learned = comparison.learned(located.folder, scenario, settings.evaluation, located.step)
     fresh = fresh_news.rival_of_saved(located.folder.parent, scenario, settings.evaluation, overrides)
@@ -115,6 +117,7 @@ def execute(plan: Plan) -> None:
     drawn = comparison.figures(result, plan.scenario, settings, everyone, asked=asked)
     if "checkpoints" in asked:
         drawn |= comparison.of_checkpoints(checkpoint.locate(plan.settings.checkpoint).folder, plan.scenario, settings)
+    drawn |= pareto.drawn(plan.settings, plan.scenario, plan.learned)
     folder = plan.folder if plan.settings.output else run_folder.create_new(plan.folder)
     if plan.settings.statistics:
         num_rounds = build.lengths(settings, plan.scenario.entry).num_rounds

@@ -26,6 +26,7 @@ from . import (
     loggers,
     loop,
     memory,
+    pareto,
     provenance,
     resuming,
     run_folder,
@@ -293,6 +294,7 @@ def _evaluate(plan: Plan, folder: Path, listening: Sequence[loggers.Logger]) -> 
     drawn |= drawn_of_members
     if "checkpoints" in build.plots(plan.settings):
         drawn |= comparison.of_checkpoints(folder / checkpoint.FOLDER, scenario, settings)
+    drawn |= pareto.drawn(plan.settings, scenario, learned)
     paths = comparison.write(folder, f"Run {folder.name}", result, drawn, OmegaConf.to_yaml(plan.given))
     for logger in listening:
         logger.evaluation(result, paths)

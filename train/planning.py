@@ -21,6 +21,7 @@ from . import (
     fresh_news,
     loggers,
     objective,
+    pareto,
     provenance,
     resuming,
     run_folder,
@@ -108,6 +109,7 @@ def prepare(given: DictConfig, overrides: Sequence[str], group: Group = ALONE) -
     build.check(settings)
     sweep.check(settings)
     tradeoff.check(settings)
+    pareto.check(settings)
     loggers.check(settings.logger)
     scenario = build.scenario(settings.game)
     fresh_news.check(settings, scenario)

@@ -74,6 +74,15 @@ class FrontierSettings:
 
 
 @dataclasses.dataclass
+class ParetoSettings:
+    """The columns of the figure `pareto` (plots=pareto)."""
+
+    across: str | None = None  # on the horizontal axis; less is better
+    up: str | None = None  # on the vertical axis; less is better
+    colour: str | None = "utility"  # of the markers
+
+
+@dataclasses.dataclass
 class EvaluationSettings:
     """How policies are compared, at the end of training and by train.evaluate."""
 
@@ -100,6 +109,7 @@ class EvaluationSettings:
     recorded_rounds: int | None = None  # rounds that the pictures of a game show; null: as many as the game asks
     sweep: SweepSettings = dataclasses.field(default_factory=SweepSettings)
     frontier: FrontierSettings = dataclasses.field(default_factory=FrontierSettings)
+    pareto: ParetoSettings = dataclasses.field(default_factory=ParetoSettings)
 
 
 @dataclasses.dataclass
@@ -134,7 +144,8 @@ class Settings:
     )
     kept_checkpoints: int = 2  # the newest that stay on disk, beside the best
     # a figure besides those that are always drawn, or a list: timeline (each metric over time), animation, checkpoints
-    # (the game's own figures of the policy at the first, the best and some other checkpoints that are kept)
+    # (the game's own figures of the policy at the first, the best and some other checkpoints that are kept), pareto
+    # (two columns of every setting of every rule, and of what was learned, as evaluation.pareto says)
     plots: Any = None
     # by what a sweep compares its runs: evaluation.<column>, held_out.<column> or training.<metric>; null: the utility,
     # of the first of these three that the run has

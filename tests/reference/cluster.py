@@ -461,6 +461,14 @@ def remaining(node: Node, held: Held) -> float:
     return held.left / node.speed + node.backlog + node.wake_in
 
 
+def crowded(node: Node) -> list[float]:
+    """How far what is wanted of a node lies above some levels, and the square of its work, all in tenths."""
+    cores, memory = cores_of(node.tasks) / node.cores, memory_of(node.tasks) / node.memory
+    work = sum(each.left * each.task.cores for each in node.tasks) / (node.speed * node.cores)
+    beyond = [max(cores - level, 0) for level in (0, 0.25, 0.5, 0.75, 1, 1.5, 2)]
+    return [10 * each for each in (*beyond, *(max(memory - level, 0) for level in (0.5, 0.75, 1)), (work / 10) ** 2)]
+
+
 def global_state(p: Facts, cluster: Cluster) -> Facts:
     """What a critic sees, by the contract's order, in named parts."""
     nodes, first = cluster.nodes, cluster.window[0]
@@ -483,6 +491,10 @@ def global_state(p: Facts, cluster: Cluster) -> Facts:
         ahead += [sum(rho for rho, _ in times), len(in_time), late, chances]
         all_left += ahead[-4]
     tasks = [(node, each) for node in nodes for each in node.tasks]
+    crowding = [crowded(node) for node in nodes]
+    used = [min(cores_of([each for each in node.tasks if each.running]) / node.cores, 1.0) for node in nodes]
+    mean_used = sum(used) / len(used)
+    capacity = sum(node.speed * node.cores for node in nodes)
     dynamic = sum(
         node.dynamic_power * each.left * each.task.cores / (node.cores * node.speed) / 1000 for node, each in tasks
     )
@@ -494,6 +506,12 @@ def global_state(p: Facts, cluster: Cluster) -> Facts:
         "tiers": [[_mean(list(column)) for column in zip(*tier, strict=True)] or [0.0] * 13 for tier in tiers],
         "most": [max(column) for column in columns],
         "least": [min(column) for column in columns],
+        "crowding": [
+            [_mean(list(column)) for column in zip(*tier, strict=True)] or [0.0] * 11
+            for tier in ([row for row, node in zip(crowding, nodes, strict=True) if node.tier == k] for k in range(3))
+        ],
+        "variance": [10 * sum((each - mean_used) ** 2 for each in used) / len(used)],
+        "load": [100 * p["arrival_rate"] / capacity, p["sleep_after"]],
         "classes": ahead,
         "totals": [all_left, len(tasks), dynamic, idle, cores_of(held), memory_of(held)],
     }

@@ -13,6 +13,10 @@ from jaxdlb.games.cluster.sums import by_class, products
 from jaxdlb.games.cluster.types import CLASSES, EMPTY, RUNNING, Params, State, Window
 from jaxdlb.games.cluster.window import at_hand
 
+_CORES_LEVELS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0)  # of cores wanted, over those of the node
+_MEMORY_LEVELS = (0.5, 0.75, 1.0)
+_WORK_UNIT = 10.0  # s
+_TENTH, _HUNDREDTH = 0.1, 0.01  # units in which small numbers are told, since networks see large ones by logarithm
 _URGENCY = 5.0  # s: how sharply a task counts as late in what a critic sees
 _KILO = 1000.0
 
@@ -136,7 +140,7 @@ def _peers(rows: Float[Array, "M K 18"], window: Window, params: Params) -> Floa
     )
 
 
-def global_state(state: State, params: Params) -> Float[Array, " 90"]:
+def global_state(state: State, params: Params) -> Float[Array, " 126"]:
     """What a centralised critic sees: the first task of the window, nodes by tier, and what is to come of all tasks.
 
     Its length depends on no size. A window without further tasks counts as a first task that is all 0.
@@ -155,7 +159,12 @@ def global_state(state: State, params: Params) -> Float[Array, " 90"]:
     ]
     found = estimates.estimate(table, first.run_time, first.cores, first.memory, params)
     of_tasks = _of_tasks(state, table, params)
-    parts = [_of_nodes(table, found, params).ravel(), of_tasks.ravel(), _of_all(of_tasks, table, params)]
+    parts = [
+        _of_nodes(table, found, params).ravel(),
+        _of_crowding(table, params),
+        of_tasks.ravel(),
+        _of_all(of_tasks, table, params),
+    ]
     return jnp.concatenate([jnp.stack(task, dtype=jnp.float32), *parts])
 
 
@@ -172,9 +181,34 @@ def _of_nodes(table: Float[Array, "N 18"], found: Estimate, params: Params) -> F
         ],
         axis=1,
     )
+    return jnp.concatenate(
+        [_means_of_tiers(columns, params), jnp.max(columns, axis=0)[None], jnp.min(columns, axis=0)[None]]
+    )
+
+
+def _means_of_tiers(columns: Float[Array, "N F"], params: Params) -> Float[Array, "3 F"]:
+    """Means over the nodes of each tier, 0 where it has none."""
     is_of = (params.tier == jnp.arange(3)[:, None]).astype(jnp.float32)
-    means = products(is_of, columns) / jnp.maximum(jnp.sum(is_of, axis=1, keepdims=True), 1.0)
-    return jnp.concatenate([means, jnp.max(columns, axis=0)[None], jnp.min(columns, axis=0)[None]])
+    return products(is_of, columns) / jnp.maximum(jnp.sum(is_of, axis=1, keepdims=True), 1.0)
+
+
+def _of_crowding(table: Float[Array, "N 18"], params: Params) -> Float[Array, " 36"]:
+    """How uneven nodes are: by what is here, a critic tells on which of them a task would be better.
+
+    A mean over nodes does not; so here are means, over each tier, of how far the cores wanted of a node lie above
+    several levels, how far the memory does, and of the square of its work in 10 s, all in tenths. A sum of these with
+    weights is any function of a node's cores, piecewise linear, added up over nodes. Then the variance over nodes of
+    the share of cores in use, in tenths, the tasks that come in 100 s for each core of speed 1, and `sleep_after`.
+    """
+    cores = (table[:, Node.RUNNING_CORES] + table[:, Node.WAITING_CORES]) / table[:, Node.CORES]
+    memory = (table[:, Node.RUNNING_MEMORY] + table[:, Node.WAITING_MEMORY]) / table[:, Node.MEMORY]
+    above = [jnp.maximum(cores - level, 0.0) for level in _CORES_LEVELS]
+    above += [jnp.maximum(memory - level, 0.0) for level in _MEMORY_LEVELS]
+    columns = jnp.stack([*above, (table[:, Node.WORK] / _WORK_UNIT) ** 2], axis=-1) / _TENTH
+    used = jnp.minimum(table[:, Node.RUNNING_CORES] / table[:, Node.CORES], 1.0)
+    rate = params.arrival_rate / jnp.sum(params.speed * params.cores)
+    of_cluster = jnp.stack([jnp.var(used) / _TENTH, rate / _HUNDREDTH, params.sleep_after])
+    return jnp.concatenate([_means_of_tiers(columns, params).ravel(), of_cluster])
 
 
 def _of_tasks(state: State, table: Float[Array, "N 18"], params: Params) -> Float[Array, "3 4"]:

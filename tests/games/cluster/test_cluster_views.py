@@ -17,7 +17,7 @@ POINTER = NetworkConfig("pointer", hidden=(8, 8), critic_hidden=(8,))
 def test_a_critic_sees_as_much_at_every_size(game):
     params = game.default_params()
     seen = jax.eval_shape(lambda key: game.global_state(game.reset(key, params)[0], params), jax.random.key(0))
-    assert seen.shape == (90,)
+    assert seen.shape == (126,)
 
 
 def test_tasks_come_however_little_arrives():
