@@ -253,6 +253,11 @@ def test_a_resumed_run_is_not_made_another_run(given, sentence, train, run, here
         (["checkpoint=run", "evaluation.num_rounds=0"], "evaluation.num_rounds is 0"),
         (["checkpoint=run", "step=3"], "step is 3; it must be one of those in run/checkpoints: "),
         (["checkpoint=run", "output=run"], "output is 'run'; it must be a new or empty folder"),
+        (["checkpoint=run", "plots=pareto"], "evaluation.pareto.across is not given; it must be one of utility, "),
+        (
+            ["checkpoint=run", "plots=pareto", "evaluation.pareto.across=drops", "evaluation.pareto.up=utility"],
+            "evaluation.pareto.up is 'utility'; it must be a column in which less is better",
+        ),
     ],
 )
 def test_bad_input_of_an_evaluation_is_refused(given, sentence, evaluate_, run, here):

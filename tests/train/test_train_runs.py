@@ -140,10 +140,12 @@ def test_a_pointer_policy_is_evaluated_elsewhere_by_overrides(pointer_run, evalu
         "game.params.heartbeat_period=20",
         "evaluation.heuristics=[threshold]",
         "evaluation.actions=[greedy]",
-        "plots=timeline",
+        "plots=[timeline,pareto]",
+        "evaluation.pareto.across=imbalance",
+        "evaluation.pareto.up=response_time",
     )
     assert outcome.status == 0, outcome.err
-    assert (here / "elsewhere" / "figures" / "timeline.png").exists()
+    assert {"timeline.png", "pareto.png"} <= {path.name for path in (here / "elsewhere" / "figures").iterdir()}
     assert "What happened on one cluster" in (here / "elsewhere" / "report.html").read_text(encoding="utf-8")
     config = OmegaConf.load(here / "elsewhere" / "config.yaml")
     assert (config.game.num_nodes, config.game.params.load, config.game.params.heartbeat_period) == (5, 0.4, 20)
