@@ -433,7 +433,7 @@ def observe(p: Facts, chance: Chance, cluster: Cluster) -> Facts:
     nodes, at_hand = cluster.nodes, cluster.at_hand
     tasks = [each for node in nodes for each in node.tasks]
     of_all = [
-        float(len(at_hand)),
+        len(at_hand) / p["num_dispatchers"],
         cores_of(tasks) / sum(node.cores for node in nodes),
         memory_of(tasks) / sum(node.memory for node in nodes),
         sum(sleeps(p, node) for node in nodes) / len(nodes),

@@ -32,7 +32,7 @@ class Own(enum.IntEnum):
     BATCH = 5
     BEST_EFFORT = 6
     DUE = 7  # s to its deadline
-    AT_HAND = 8  # tasks at hand of all dispatchers
+    BUSY = 8  # share of dispatchers with a task, which means the same whatever their number
     CORES_WANTED = 9  # of all tasks on nodes, over all cores
     MEMORY_WANTED = 10  # likewise
     ASLEEP = 11  # share of nodes
@@ -102,7 +102,7 @@ def _own(state: State, has: Bool[Array, " M"], table: Float[Array, "N 18"], para
     facts = [has, window.run_time, window.cores, window.memory, *flags, due(window, params)]
     task = jnp.where(has[:, None], jnp.stack(facts, axis=-1, dtype=jnp.float32), 0.0)
     shared = [
-        jnp.sum(has),
+        jnp.mean(has),
         (totals[Node.RUNNING_CORES] + totals[Node.WAITING_CORES]) / totals[Node.CORES],
         (totals[Node.RUNNING_MEMORY] + totals[Node.WAITING_MEMORY]) / totals[Node.MEMORY],
         totals[Node.ASLEEP] / table.shape[0],
