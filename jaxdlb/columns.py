@@ -42,6 +42,7 @@ class Column:
     key: str  # the setting that can give another name, for messages
     name: str  # in any case
     required: bool = True
+    fixed: bool = False  # whether nothing can give another name
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.strip():
@@ -228,9 +229,9 @@ def _find(where: str, noun: str, names: Sequence[str], column: Column) -> Any:
         return None
     if lowered.count(wanted) != 1:
         listed = ", ".join([*names[:_MOST_NAMES], "…"] if len(names) > _MOST_NAMES else names)
+        otherwise = "" if column.fixed else f", or {column.key} must name another"
         raise ValueError(
-            f"{where}: its {noun}s are {listed or 'none'}; "
-            f"it must have one {noun} named {column.name}, or {column.key} must name another"
+            f"{where}: its {noun}s are {listed or 'none'}; it must have one {noun} named {column.name}{otherwise}"
         )
     return lowered.index(wanted)
 

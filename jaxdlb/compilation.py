@@ -1,4 +1,4 @@
-"""How XLA compiles: CPU options that make games run faster and everything compile faster, and the cache on disk.
+"""How XLA compiles and runs: options for the CPU, and the cache on disk.
 
 The options have no effect on accelerators.
 """
@@ -26,6 +26,15 @@ def tune_for_cpu(*, whole_loops: bool = False) -> None:
     extra = f"{_NO_UNROLLING},{_WHOLE_LOOPS}" if whole_loops else _NO_UNROLLING
     own = [f"{name}={value}" for name, value in ((_EXTRA, extra), (_WIDTH, "512")) if name not in given]
     os.environ["XLA_FLAGS"] = " ".join([*given.split(), *own])
+
+
+def run_inline() -> None:
+    """Run programs for the CPU in the thread that calls them; call this before the first computation.
+
+    Where other processes want the processors, a small program otherwise waits for its turn once more, in a thread of
+    its own.
+    """
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def use_cache() -> None:

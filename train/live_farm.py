@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from omegaconf import MISSING, OmegaConf
 
-from jaxdlb import checkpoint
+from jaxdlb import checkpoint, compilation
 from jaxdlb.checks import COUNT, POSITIVE, POSITIVE_COUNT, Interval, check_array, check_whole
 from jaxdlb.live import PolicyAlgorithm, calibration, engine, run
 from jaxdlb.live import master as masters
@@ -127,6 +127,7 @@ def execute(plan: Plan) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line (without the program's name), and return the exit status."""
+    compilation.run_inline()  # workers want the processors, and a decision is soon made
     return cli.main_of_keys(__doc__, LiveSettings, prepare, execute, arguments)
 
 

@@ -18,7 +18,7 @@ from jaxdlb.drawing.style import DPI, GREY, INK, NORMAL, PALE, SMALL
 from jaxdlb.evaluation.results import Evaluation, PolicyResult
 from jaxdlb.evaluation.sentences import episodes
 
-FAR = 2.5  # times as much as the best rule has of a column: rules beyond that are only named
+FAR = 2.5  # times as much as the best rule has of a column: what is beyond is not drawn
 _COLOURS = "viridis"
 _MARKERS, _LEARNED = "osD^v<>Phpd8", "*"
 _AREA, _AREA_LEARNED = 46, 260  # of markers
@@ -26,13 +26,13 @@ _WIDEST = 26  # characters of a name
 
 
 def pareto(evaluation: Evaluation, across: str, up: str, colour: str) -> Figure:
-    """Two columns of every policy, in both of which less is better, and a third one as the colour of its marker.
+    """Two columns of every policy, the less the better, and a third one as the colour of its marker.
 
     A line joins the settings of a rule that none of its others beats in both; crosses are 95% intervals, and what was
     learned has a star. Settings with more than `FAR` times as much of a column as the best one are left out.
     """
     rows = [each for each in evaluation.results if each.part_of is None]
-    near = [each for each in rows if not any(_is_far(each, rows, name) for name in (across, up))]
+    near = [each for each in rows if not any(_is_far(each, rows, name) for name in (across, up))] or rows
     colours = np.array([each.columns[colour].mean for each in near])
     paint = ScalarMappable(Normalize(colours.min(), colours.max()), colormaps[_COLOURS])
     figure = Figure(figsize=(9.5, 5.6), dpi=DPI, layout="constrained")
@@ -42,16 +42,16 @@ def pareto(evaluation: Evaluation, across: str, up: str, colour: str) -> Figure:
         _draw(axes, group, (across, up), shades, place)
     axes.grid(color=PALE, linewidth=0.8)
     plain(axes)
-    axes.set(xscale="log", yscale="log")  # what is far away matters less
-    for axis, name in ((axes.xaxis, across), (axes.yaxis, up)):
-        _label(axis, evaluation.columns[name][0], [each.columns[name].mean for each in near])
+    for axis, name in (("x", across), ("y", up)):
+        _scale(axes, axis, evaluation, name, [each.columns[name].mean for each in near])
     bar = figure.colorbar(paint, ax=axes, shrink=0.5, anchor=(0, 0), pad=0.01)
     bar.set_label(evaluation.columns[colour][0], fontsize=SMALL, color=INK)
     bar.ax.tick_params(labelsize=SMALL, colors=INK)
     style: dict[str, Any] = {"frameon": False, "fontsize": SMALL, "labelcolor": INK}
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), **style)
     spoken, other = (evaluation.columns[name][0].partition(",")[0] for name in (up, across))
-    told = f"{episodes(evaluation)}; lines: each rule's best settings; crosses: 95%"
+    far = f"; {len(rows) - len(near)} settings lie far beyond" if len(rows) > len(near) else ""
+    told = f"{episodes(evaluation)}; lines: each rule's best settings; crosses: 95%{far}"
     title(axes, f"{spoken[0].upper()}{spoken[1:]} against {other}", told)
     return figure
 
@@ -96,10 +96,17 @@ def _unbeaten(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list
     return [each for each, _ in kept], [each for _, each in kept]
 
 
-def _label(axis: Axis, header: str, values: Sequence[float]) -> None:
-    """Says what an axis shows, whose ticks are closer where `values` are."""
+def _scale(axes: Axes, axis: str, evaluation: Evaluation, column: str, values: Sequence[float]) -> None:
+    """Says what an axis shows; it is logarithmic where no value is 0, since what is far away matters less."""
+    verdict = evaluation.verdicts.get(column)
+    told = "" if verdict is None else " (less is better)"
+    axes.set(**{f"{axis}label": f"{evaluation.columns[column][0]}{told}"})
+    drawn: Axis = getattr(axes, f"{axis}axis")
+    drawn.label.set(fontsize=NORMAL, color=INK)
+    if min(values) <= 0:
+        return
+    axes.set(**{f"{axis}scale": "log"})
     step = 1.0 if max(values) > 2 * min(values) else 0.5
-    axis.set_major_locator(ticker.LogLocator(subs=np.arange(1, 10, step).tolist()))
-    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(ticker.NullFormatter())
-    axis.set_label_text(f"{header} (less is better)", fontsize=NORMAL, color=INK)
+    drawn.set_major_locator(ticker.LogLocator(subs=np.arange(1, 10, step).tolist()))
+    drawn.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    drawn.set_minor_formatter(ticker.NullFormatter())

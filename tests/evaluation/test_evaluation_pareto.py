@@ -6,6 +6,7 @@ import pytest
 from jaxdlb.evaluation import pareto_plot
 from jaxdlb.evaluation.results import Evaluation, PolicyResult
 from jaxdlb.evaluation.statistics import Estimate
+from jaxdlb.game import Verdict
 
 POINTS = {  # energy, time, deadlines
     "rule(a=1)": (1.0, 4.0, 0.5),
@@ -36,6 +37,7 @@ def figure():
         num_rounds=100,
         warmup=0,
         settings={},
+        verdicts={name: Verdict(better="less", worse="more") for name in ("energy", "time")},
     )
     return pareto_plot.pareto(evaluation, "energy", "time", "deadlines")
 

@@ -9,7 +9,7 @@ from command_line import TINY, files_of
 from jaxdlb.evaluation.results import Evaluation, PolicyResult
 from jaxdlb.evaluation.statistics import Estimate
 from jaxdlb.game import Verdict
-from train import robustness
+from train import build, compose, robustness, suites
 
 
 @pytest.fixture
@@ -125,3 +125,11 @@ def test_intervals_that_overlap_are_level():
     wide = result("learned (2 seeds)", "learned", (-2.0, -3.5, -0.5), (4.0, 2.5, 5.5))
     even = Evaluation(**{**vars(COMPARED), "results": (wide, *RESULTS[2:])})
     assert [robustness.standing(even, column) for column in ("utility", "response_time")] == [0, 0]
+
+
+@pytest.mark.parametrize("path", ["conf/robustness.yaml", "conf/edge.yaml", "conf/cluster.yaml"])
+def test_the_suites_that_come_with_the_project_are_right(path):
+    common, clusters = suites.read(path)
+    for keys in clusters.values():
+        given = [*common, *keys]
+        build.check(compose.settings(compose.from_conf(given), given))

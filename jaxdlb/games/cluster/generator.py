@@ -12,6 +12,7 @@ from jaxdlb import parameters, ranges
 from jaxdlb.checks import Interval, check_type
 from jaxdlb.games.cluster import reference
 from jaxdlb.games.cluster.types import CLASSES, SCALE, SECONDS, Params
+from jaxdlb.games.cluster.workload import Replay
 from jaxdlb.parameters import Shorthand
 
 _ROUNDING = 1e-6  # of shares that sum to 1
@@ -108,8 +109,20 @@ def validate(params: Params, game: Any) -> None:
     _check_shares(np.asarray(params.class_share, np.float64))
     least, cap = float(params.exec_least), float(params.exec_cap)
     if cap < least:
-        raise ValueError(f"exec_cap is {cap:g}; it must be at least exec_least, which is {least:g}")
+        raise ValueError(f"exec_cap is {cap:.7g}; it must be at least exec_least, which is {least:.7g}")
+    if isinstance(params.workload, Replay):
+        _check_record(params.workload)
     _check_memory(params)
+
+
+def _check_record(record: Replay) -> None:
+    length = record.gap.shape[0]
+    for field in ("run_time", "cores", "memory", "task_class"):
+        found = getattr(record, field).shape[0]
+        if found != length:
+            raise ValueError(f"workload.{field} has {found} entries; it must have {length}, as workload.gap has")
+    if not np.any(np.asarray(record.gap) > 0):
+        raise ValueError("workload.gap is 0 in all entries; it must be more in one, since otherwise no time passes")
 
 
 def _check_law(name: str, law: np.ndarray) -> None:
@@ -127,7 +140,7 @@ def _check_law(name: str, law: np.ndarray) -> None:
 def _check_shares(shares: np.ndarray) -> None:
     if abs(np.sum(shares) - 1) > _ROUNDING:
         raise ValueError(
-            f"class_share sums to {np.sum(shares):g}; it must sum to 1 over the classes {', '.join(CLASSES)}"
+            f"class_share sums to {np.sum(shares):.7g}; it must sum to 1 over the classes {', '.join(CLASSES)}"
         )
 
 
@@ -135,6 +148,6 @@ def _check_memory(params: Params) -> None:
     largest, most = float(params.workload.largest_memory(params)), float(np.max(params.memory))
     if most < largest:
         raise ValueError(
-            f"memory is at most {most:g}; it must be at least {largest:g} at one node, which the largest task of "
+            f"memory is at most {most:.7g}; it must be at least {largest:.7g} at one node, which the largest task of "
             f"the workload wants"
         )

@@ -13,6 +13,7 @@ from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from jaxdlb.checks import AMOUNT, POSITIVE, POSITIVE_COUNT
+from jaxdlb.games.cluster.sums import products
 from jaxdlb.games.cluster.types import Action, Params
 from jaxdlb.games.cluster.utility import JOULES_PER_WH
 from jaxdlb.games.cluster.views import Observation, Own, Peer
@@ -109,7 +110,7 @@ def _cheapest_in_time(observation: Observation, params: Params, key: PRNGKeyArra
 def _least_cost(observation: Observation, params: Params, key: PRNGKeyArray, energy: Any, crowd: Any) -> Scores:
     """The terms of the reward as they are for this task, and a price for crowding others out."""
     sla, completion, power, _ = params.weights
-    weight = observation.own[:, Own.PRODUCTION : Own.BEST_EFFORT + 1] @ params.class_weight
+    weight = products(observation.own[:, Own.PRODUCTION : Own.BEST_EFFORT + 1], params.class_weight)
     is_late = _of(observation, Peer.LATENESS) > 0
     joules = _of(observation, Peer.ENERGY) * _JOULES_PER_KJ
     run_time = _own(observation, Own.RUN_TIME)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxdlb import parameters
 from jaxdlb.checks import SHARE, SWITCH
 from jaxdlb.games.cluster import records
+from jaxdlb.games.cluster.generator import SHORTHANDS
 from jaxdlb.games.cluster.records import Record
 from jaxdlb.games.cluster.types import POSITIVE_SECONDS, Params
 from jaxdlb.games.cluster.workload import EXEC_MEAN, WORKLOADS, Replay
@@ -54,7 +55,8 @@ class Recorded:
         usual = next(iter(WORKLOADS))
         if self.path is not None and fields.get("workload") not in (None, {}, usual, {"kind": usual}):
             raise ValueError(f"workload is given; it must be {usual}, as by default, where recorded tasks are played")
-        for name in records.OF_NODES if self.nodes is not None else ():
+        shorthands = [name for name, each in SHORTHANDS.items() if set(each.sets) & set(records.OF_NODES)]
+        for name in (*records.OF_NODES, *shorthands) if self.nodes is not None else ():
             if fields.get(name) is not None:
                 raise ValueError(f"{name} is given; it must not be where a file of machines sets it")
         return fields

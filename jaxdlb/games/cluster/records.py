@@ -21,6 +21,7 @@ FIRST_CREATION = 1e7  # s: from here on the record of Alibaba is dense
 MOST_MEDIANS = 20.0  # longer run times count as so many medians
 LEAST_DEMAND = 0.1  # cores, GB
 _DEMANDS = Interval(1e-3, 1e6)  # s, cores, GB
+_THOUSANDTHS = Interval(0, 1e9)  # of a core; of memory, MiB
 OF_NODES = ("cores", "memory", "speed", "idle_power", "dynamic_power", "network_delay", "tier")
 _TIERS = (90.0, 32.0)  # cores from which a machine is of the high, and of the medium tier
 _IDLE_POWER, _DYNAMIC_POWER = 6.0, 9.0  # W a core
@@ -64,7 +65,12 @@ class Record:
         """The first part, and the share `held_out` at the end; raises ValueError where a part has too little."""
         check_array("held_out", held_out, (), SHARE)
         num_train = len(self.times) - round(len(self.times) * held_out)
-        return self.only(slice(num_train)), self.only(slice(num_train, None))
+        parts = {"not held out": slice(num_train), "held out": slice(num_train, None)}
+        first, last = (
+            dataclasses.replace(self, source=f"{self.source}, the part {name}").only(rows)
+            for name, rows in parts.items()
+        )
+        return first, last
 
     def mean_gap(self) -> float:
         """Seconds between two arrivals, in the mean."""
@@ -98,6 +104,7 @@ def read_alibaba(path: PathLike) -> Record:
         if not texts[1].strip():  # never scheduled
             continue
         creation, scheduled, deletion, cpu, memory = values_of(where, names, texts[:-1])
+        _check(where, names[3:], (cpu, memory), _THOUSANDTHS)
         if creation >= FIRST_CREATION and deletion > scheduled:
             demands = max(cpu / 1000, LEAST_DEMAND), max(memory / 1024, LEAST_DEMAND)
             rows.append((where, creation, deletion - scheduled, *demands, _class(where, "qos", texts[-1])))
@@ -124,7 +131,8 @@ def read_csv(
     """
     if time_column is not None and gap_column is not None:
         raise ValueError(f"gap_column is {gap_column!r}; it must not be given where time_column is given")
-    when = Column("gap_column", gap_column) if gap_column else Column("time_column", time_column or "time")
+    by_gaps, time = gap_column is not None, "time" if time_column is None else time_column
+    when = Column("gap_column", gap_column or "") if by_gaps else Column("time_column", time)
     needs = [
         Column("run_time_column", run_time_column),
         Column("cores_column", cores_column),
@@ -135,7 +143,7 @@ def read_csv(
     for where, texts in _rows(path, [when, *needs, class_]):
         at, *demands = values_of(where, names, texts[:-1])
         _check(where, names[1:], demands, _DEMANDS)
-        now = at if gap_column is None else at + (rows[-1][1] if rows else 0.0)
+        now = at + (rows[-1][1] if by_gaps and rows else 0.0)
         rows.append((where, now, *demands, _class(where, class_.name, texts[-1])))
     return _record(path, when.name, rows)
 
@@ -171,7 +179,7 @@ def nodes_from_alibaba(path: PathLike, num_nodes: int) -> dict[str, Any]:
 
 
 def _column(name: str) -> Column:
-    return Column(name, name)
+    return Column(name, name, fixed=True)
 
 
 def _rows(path: PathLike, needed: Sequence[Column]) -> Iterator[tuple[str, list[str]]]:
@@ -203,6 +211,10 @@ def _record(path: PathLike, time: str, rows: Sequence[tuple[Any, ...]]) -> Recor
     times, run_time, cores, memory = (np.asarray(each, np.float64) for each in columns[:-1])
     early = np.flatnonzero(np.diff(times) < 0)
     if len(early):
-        raise ValueError(f"{where[early[0] + 1]}: the {time} must be no earlier than that of the task before, and is")
+        seconds = times[early[0]] - times[early[0] + 1]
+        raise ValueError(
+            f"{where[early[0] + 1]}: the {time} must be no earlier than that of the task before, and is {seconds:g} s "
+            "earlier"
+        )
     record = Record(times, run_time, cores, memory, np.asarray(columns[-1], np.int64), str(path))
     return record.only(slice(None))

@@ -58,7 +58,7 @@ class Params:
 
     arrival_rate: Float[Array, ""] = parameter(SCALE, 27.5)  # λ: tasks a second of the whole cluster
     arrival_modulation: Modulation = law(LAWS)  # a factor on λ, slot by slot; below 0.001 it counts as that
-    workload: Workload = law(WORKLOADS)  # what tasks need: drawn by the seven parameters below, or recorded
+    workload: Workload = law(WORKLOADS)  # what tasks need: drawn by the six parameters below, or recorded
     # run time at speed 1 is min(least · U^(−1/shape), cap), U uniform
     exec_least: Float[Array, ""] = parameter(POSITIVE_SECONDS, 10.0)  # least run time, s
     exec_shape: Float[Array, ""] = parameter(Interval(1e-2, 1e3), 2.5)  # shape of the Pareto law of run times

@@ -119,3 +119,46 @@ def test_tasks_are_the_same_however_many_are_seen_at_once():
     some, many = (jax.tree.map(lambda leaf: leaf[:, :3], windows(game, params, keys)) for game in (few, MANY))
     for one, other in zip(jax.tree.leaves(some), jax.tree.leaves(many), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5)
+
+
+FEW = Cluster(num_nodes=2, num_dispatchers=2, num_candidates=2, max_tasks=4)
+
+
+@jax.jit
+def seen_over_time(params, key):
+    """The clock, the state of the law of arrivals, the first task of the window and its arrivals, after each step."""
+
+    def advance(state, _):
+        state, _ = FEW.step(key, state, jnp.zeros(2, jnp.int32), params)
+        return state, state
+
+    start, _ = FEW.reset(key, params)
+    _, states = jax.lax.scan(advance, start, length=80)
+    states = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), start, states)
+    return states.clock, states.modulation, states.index, states.window.arrives
+
+
+def arrivals(clock, index, arrives):
+    """When each task came, and in which state of the record it came into sight first."""
+    found = {}
+    for place, (now, first, row) in enumerate(zip(clock, index, arrives, strict=True)):
+        for offset, each in enumerate(row):
+            found.setdefault(int(first) + offset, (float(now) + float(each), place))
+    return found
+
+
+def test_a_gap_goes_by_the_regime_of_the_slot_in_which_the_task_comes_into_sight():
+    """With regimes that change in every slot: calm, 0.5, and busy, 2, in turn."""
+    key, flips = jax.random.key(4), {"calm": 0.5, "busy": 2.0, "calm_to_busy": 1.0, "busy_to_calm": 1.0}
+    usual = [np.asarray(each) for each in seen_over_time(FEW.default_params(arrival_rate=1.5, memory=64), key)]
+    params = FEW.default_params(arrival_rate=1.5, memory=64, arrival_modulation={"kind": "markov", **flips})
+    clock, regime, index, arrives = (np.asarray(each) for each in seen_over_time(params, key))
+    assert (regime == (regime[0] + clock) % 2).all() and clock[-1] > 20
+    steady, varied = arrivals(usual[0], *usual[2:]), arrivals(clock, index, arrives)
+    compared = set()
+    for task in range(FEW.num_dispatchers, min(len(steady), len(varied))):
+        unit = steady[task][0] - steady[task - 1][0]
+        factor = (0.5, 2.0)[regime[varied[task][1] - 1]]
+        np.testing.assert_allclose(factor * (varied[task][0] - varied[task - 1][0]), unit, atol=1e-3)
+        compared.add(factor)
+    assert len(varied) > 30 and compared == {0.5, 2.0}

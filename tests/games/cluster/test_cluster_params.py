@@ -3,6 +3,7 @@
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -94,6 +95,20 @@ def test_shorthands_set_what_they_say():
 def test_what_cannot_be_is_refused_by_name(fields, sentence):
     with pytest.raises(ValueError, match=f"^{re.escape(sentence)}"):
         GAME.default_params(**fields)
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"run_time": [2, 3, 4]}, "workload.run_time has 3 entries; it must have 2, as workload.gap has"),
+        ({"task_class": [1]}, "workload.task_class has 1 entries; it must have 2, as workload.gap has"),
+        ({"gap": [0, 0]}, "workload.gap is 0 in all entries; it must be more in one, since otherwise no time passes"),
+    ],
+)
+def test_a_record_must_be_one_that_can_be_played(changed, sentence):
+    rows = {"gap": [1, 1], "run_time": [2, 3], "cores": [1, 1], "memory": [4, 2], "task_class": [0, 2]} | changed
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        GAME.default_params(workload=Replay(**{name: jnp.asarray(row) for name, row in rows.items()}))
 
 
 def test_a_node_must_hold_the_largest_recorded_task():

@@ -137,6 +137,7 @@ def test_without_paths_nothing_changes():
     [
         ({"path": "a"}, {"workload": {"kind": "replay"}}, "workload is given; it must be synthetic, as by default, "),
         ({"nodes": "a"}, {"cores": 3}, "cores is given; it must not be where a file of machines sets it"),
+        ({"nodes": "a"}, {"cloud_delay": 1}, "cloud_delay is given; it must not be where a file of machines sets it"),
     ],
 )
 def test_what_the_record_sets_is_not_given_besides(settings, fields, sentence):
@@ -157,7 +158,7 @@ def test_an_empty_path_must_be_given(name, what):
         ("7,2,", "7,-2,", "line 3: the run_time is '-2'; it must be a finite number ≥ 0"),
         ("7,2,", "7,nan,", "line 3: the run_time is 'nan'; it must be a finite number ≥ 0"),
         ("7,2,", "7,0,", r"line 3: the run_time is 0; it must be a finite number in \[0.001, 1000000\]"),
-        ("10,8,", "6,8,", "line 6: the time must be no earlier than that of the task before, and is"),
+        ("10,8,", "6,8,", "line 6: the time must be no earlier than that of the task before, and is 1 s earlier"),
         ("batch", "bulk", "line 3: the class is 'bulk'; it must be one of production, batch, best_effort, ls, "),
         ("5,4,1", "5,4,1,1", "line 2: it has 7 fields; it must have 6, as the header"),
     ],
@@ -178,7 +179,7 @@ def test_a_file_of_tasks_that_cannot_be_played_is_refused_with_the_line(old, new
         (PODS_HEADER + "p,1,1,LS,2,9,1\n", ": 0 of its tasks can be played; there must be at least 2"),
         (PODS.replace("10000004,10000024", "10000004,x"), ", line 4: the deletion_time is 'x'; it must be a finite"),
         (PODS.replace("BE", "XX"), ", line 4: the qos is 'XX'; it must be one of"),
-        (PODS.replace("qos", "class"), ", line 1: its columns are .*; it must have one column named qos"),
+        (PODS.replace("qos", "class"), ", line 1: its columns are .*; it must have one column named qos$"),
     ],
 )
 def test_a_list_of_pods_that_cannot_be_played_is_refused(text, sentence, written):
