@@ -24,10 +24,7 @@ def check(settings: Any) -> None:
     for key in ("across", "up", "colour"):
         sweep.check_column(f"{_KEY}.{key}", getattr(asked, key), columns)
     for key in ("across", "up"):
-        name = getattr(asked, key)
-        verdict = columns[name].verdict
-        if name == "utility" or (verdict is not None and not verdict.lower_is_better):
-            raise ValueError(f"{_KEY}.{key} is {name!r}; it must be a column in which less is better")
+        sweep.check_less_is_better(f"{_KEY}.{key}", getattr(asked, key), columns)
 
 
 def drawn(settings: Any, scenario: Scenario, learned: comparison.Learned) -> comparison.Figures:

@@ -176,6 +176,13 @@ def check_column(key: str, name: str | None, columns: Mapping[str, Any]) -> None
         )
 
 
+def check_less_is_better(key: str, name: str, columns: Mapping[str, Any]) -> None:
+    """Raise ValueError for a column, under `key`, of which more is better."""
+    verdict = columns[name].verdict
+    if name == "utility" or (verdict is not None and not verdict.lower_is_better):
+        raise ValueError(f"{key} is {name!r}; it must be a column in which less is better")
+
+
 def _numbers(entry: Entry, params: Any) -> dict[str, Any]:
     """What the settings say of every parameter that holds numbers, by path: those of the law that is chosen too."""
     declared, found = declarations(entry.params), {name: getattr(params, name) for name in entry.shorthands}

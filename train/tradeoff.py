@@ -52,9 +52,7 @@ def check(settings: Any) -> None:
     for key, name in named_columns.items():
         sweep.check_column(f"{_KEY}.{key}", name, game.columns)
         assert name is not None
-        verdict = game.columns[name].verdict
-        if name == "utility" or (verdict is not None and not verdict.lower_is_better):
-            raise ValueError(f"{_KEY}.{key} is {name!r}; it must be a column in which less is better")
+        sweep.check_less_is_better(f"{_KEY}.{key}", name, game.columns)
 
 
 def _check_nothing_else(settings: Any) -> None:

@@ -58,8 +58,8 @@ def pareto(evaluation: Evaluation, across: str, up: str, colour: str) -> Figure:
 
 def _is_far(row: PolicyResult, rows: Sequence[PolicyResult], column: str) -> bool:
     """Whether it is a rule that has far more of a column than the best rule."""
-    rules = [each for each in rows if each.kind != "learned"]
-    return row in rules and row.columns[column].mean > FAR * min(each.columns[column].mean for each in rules)
+    least = min((each.columns[column].mean for each in rows if each.kind != "learned"), default=0.0)
+    return row.kind != "learned" and row.columns[column].mean > FAR * least
 
 
 def _families(rows: Sequence[PolicyResult]) -> Mapping[str, list[PolicyResult]]:
