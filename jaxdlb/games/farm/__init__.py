@@ -23,7 +23,8 @@ ENTRY = Entry(
     heuristics=HEURISTICS,
     shorthands=SHORTHANDS,
     viewer=_viewer,
-    lengths=Lengths(1_000_000, recorded=20_000, ends=True),
+    # three times as many as the largest job handed out task by task; some rules never end one where workers fail
+    lengths=Lengths(200_000, recorded=20_000, ends=True),
     episode=certain_job,
     baseline="static",
     master=Master,
