@@ -23,8 +23,7 @@ ENTRY = Entry(
     heuristics=HEURISTICS,
     shorthands=SHORTHANDS,
     viewer=_viewer,
-    # three times as many as the largest job handed out task by task; some rules never end one where workers fail
-    lengths=Lengths(200_000, recorded=20_000, ends=True),
+    lengths=Lengths(1_000_000, recorded=20_000, ends=True),
     episode=certain_job,
     baseline="static",
     master=Master,
