@@ -1,6 +1,5 @@
 """The devices that a benchmark runs on: one for each core of the CPU, or one accelerator."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +8,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from jaxdlb import compilation
+from jaxdlb.compilation import usable_cores
 
 _AXIS = "environments"
 
@@ -23,13 +23,6 @@ def prepare(*, spread: bool) -> None:
     if spread:
         jax.config.update("jax_num_cpu_devices", usable_cores())
     jax.config.update("jax_enable_compilation_cache", False)
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def spread(tree: PyTree, num_envs: int, most: int | None = None) -> PyTree:

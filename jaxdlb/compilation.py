@@ -37,6 +37,13 @@ def run_inline() -> None:
     jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
+def usable_cores() -> int:
+    """Cores of the CPU that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def use_cache() -> None:
     """Keep compiled programs in the user's cache folder, so that the next start is faster.
 

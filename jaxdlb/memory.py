@@ -35,6 +35,11 @@ class Estimate:
         """At the peak."""
         return self.arguments + self.outputs + self.temporaries + self.code + self.workspaces
 
+    def times(self, count: int) -> "Estimate":
+        """That of so many programs at once which share nothing but their code."""
+        parts = {name: count * num_bytes for name, num_bytes in vars(self).items() if name != "code"}
+        return Estimate(code=self.code, **parts)
+
 
 @dataclasses.dataclass(frozen=True)
 class Free:

@@ -19,11 +19,14 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 sys.path.insert(0, str(Path(__file__).parent))  # for `reference` and `typechecking`, from whatever folder pytest runs
 
 import hypothesis
+import jax
 import pytest
 import typechecking
 
 # Shapes and dtypes that the annotations promise are checked in every function that a test reaches.
 typechecking.install("jaxdlb")
+
+jax.devices()  # one, before a launcher that a test calls makes more of them
 
 # No deadline: the first example of a test compiles. Derandomized: the suite's verdict depends on the code alone;
 # `--hypothesis-profile=explore` looks for new examples.

@@ -14,7 +14,7 @@ from jax.experimental import multihost_utils
 
 from jaxdlb.checks import check_size
 
-from . import errors, relay
+from . import errors, processors, relay
 from .watch import Watch
 
 Prepared = TypeVar("Prepared")
@@ -175,8 +175,10 @@ def run(settings: Any, work: Callable[[Group], int]) -> int:
     os._exit(status)  # jax would wait for processes that have gone already
 
 
-def devices(settings: Any, group: Group) -> list[jax.Device]:
+def devices(settings: Any, group: Group, num_policies: int) -> list[jax.Device]:
     """The devices to spread a run over: all, or `settings.devices` of each process.
+
+    Of those that a CPU was made to be (`processors`), as many as so many policies are dealt out to evenly.
 
     Raises:
         ValueError: a process has fewer.
@@ -190,6 +192,8 @@ def devices(settings: Any, group: Group) -> list[jax.Device]:
         raise ValueError(
             f"distributed.devices is {wanted}; it must be 1 on CPUs with several processes, whose sums would deadlock"
         )
+    if wanted is None and processors.are_split():
+        wanted = processors.shared(num_policies, fewest)
     return [each for of_process in of_processes for each in of_process[:wanted]]
 
 

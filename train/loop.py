@@ -151,10 +151,9 @@ def compiled(population: Population, state: PyTree, most: int, placement: Placem
     """The program of an interval of at most `most` updates, for states like this one, which may be of shapes alone."""
     where: dict[str, Any] = {}
     if placement is not None:
-        everywhere = placement.everywhere
         where = {
-            "in_shardings": (placement.state, everywhere),
-            "out_shardings": (placement.state, everywhere),
+            "in_shardings": (placement.state, placement.everywhere),
+            "out_shardings": (placement.state, placement.metrics),
         }
     program = jax.jit(lambda state, count: population.interval(state, count, most), donate_argnums=0, **where)
     return program.lower(state, np.int32(0)).compile()

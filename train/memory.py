@@ -25,6 +25,15 @@ class _Setting(NamedTuple):
     key: str
     value: int
     num_bytes: int
+    divides: int = 0  # what it must divide; 0: nothing
+
+    def at_most(self, number: float) -> int:
+        """The most that it can be lowered to."""
+        if self.divides:
+            return max(
+                (each for each in range(1, self.value) if self.divides % each == 0 and each <= number), default=0
+            )
+        return _rounded(number)
 
 
 def program(plan: Plan) -> loop.Program:
@@ -35,8 +44,8 @@ def program(plan: Plan) -> loop.Program:
     """
     free = memory.free(jax.local_devices()[0])
     shapes = plan.population.template()
-    spread = 1 if plan.placement is None else plan.placement.mesh.size
-    least = (memory.num_bytes(shapes) + _rollout_if_large(plan, shapes, free)) // spread  # on one of the devices
+    spread = _num_devices(plan) // _that_share(plan)
+    least = (memory.num_bytes(shapes) + _rollout_if_large(plan, shapes, free)) // spread
     _check(plan, shapes, least, free)
     try:
         compiled = loop.compiled(plan.population, shapes, plan.schedule.logging_interval, plan.placement)
@@ -44,7 +53,7 @@ def program(plan: Plan) -> loop.Program:
         if _EXHAUSTED not in str(error):
             raise
         raise errors.Refusal(_refusal(plan, shapes, 2 * free.num_bytes, free)) from error
-    estimate = memory.estimate(compiled)
+    estimate = _estimate(plan, compiled)
     if estimate is not None:
         _check(plan, shapes, estimate.total, free)
     return compiled
@@ -59,8 +68,24 @@ def dry_run(plan: Plan) -> None:
     start = time.perf_counter()
     compiled = program(plan)
     seconds = time.perf_counter() - start
-    print("\n".join(_lines(plan, memory.estimate(compiled), memory.free(jax.local_devices()[0]))))
+    print("\n".join(_lines(plan, _estimate(plan, compiled), memory.free(jax.local_devices()[0]))))
     print(f"compiled in {seconds:.1f} s; {_left_to_compile(plan.settings.evaluation)}")
+
+
+def _estimate(plan: Plan, compiled: loop.Program) -> Estimate | None:
+    """The memory of the training program, on all devices that share what is left."""
+    estimate = memory.estimate(compiled)
+    return None if estimate is None else estimate.times(_that_share(plan))
+
+
+def _num_devices(plan: Plan) -> int:
+    """How many devices train, of all processes."""
+    return 1 if plan.placement is None else plan.placement.mesh.size
+
+
+def _that_share(plan: Plan) -> int:
+    """How many of them have one memory: those of a CPU, and no others."""
+    return _num_devices(plan) // plan.group.count if jax.default_backend() == "cpu" else 1
 
 
 def _lines(plan: Plan, estimate: Estimate | None, free: Free) -> Iterator[str]:
@@ -109,7 +134,7 @@ def _refusal(plan: Plan, shapes: PyTree, needed: int, free: Free) -> str:
     why = f"training takes {_written(needed)}, and {free.where} has {_written(free.num_bytes)} left"
     settings = _settings(plan, shapes, needed)
     for each in settings:
-        most = _rounded(each.value * (free.num_bytes - needed + each.num_bytes) / each.num_bytes)
+        most = each.at_most(each.value * (free.num_bytes - needed + each.num_bytes) / each.num_bytes)
         if most >= 1:
             others = [other.key for other in settings if other is not each and other.value > 1]
             also = f" (or lower {' or '.join(others)})" if others else ""
@@ -120,10 +145,12 @@ def _refusal(plan: Plan, shapes: PyTree, needed: int, free: Free) -> str:
 def _settings(plan: Plan, shapes: PyTree, needed: int) -> list[_Setting]:
     """What can be lowered, in the order in which it costs learning least."""
     population, config = plan.population, plan.population.learner.config
+    size, devices = population.size, _num_devices(plan)
     state, of_one = memory.num_bytes(shapes), getattr(shapes, "members", shapes)
     grows = sum(memory.num_bytes(getattr(of_one, name, ())) for name in _PER_ENVIRONMENT)
     kept = memory.num_bytes(getattr(of_one, "replay", ()))
     found = [
+        *([_Setting("distributed.devices", _that_share(plan), needed - state, size)] if size % devices == 0 else []),
         _Setting("learner.replay_length", getattr(config, "replay_length", 1), kept),
         _Setting("learner.num_envs", getattr(config, "num_envs", 1), needed - state + grows),
         _Setting("learner.population" if population.evolves else "learner.num_seeds", population.size, needed),
@@ -134,7 +161,7 @@ def _settings(plan: Plan, shapes: PyTree, needed: int) -> list[_Setting]:
 
 def _rollout_if_large(plan: Plan, shapes: PyTree, free: Free) -> int:
     """Bytes of a rollout where it might not fit, else 0: to know it takes a trace of a whole round."""
-    agent_rounds = plan.schedule.agent_rounds_per_update * plan.population.size
+    agent_rounds = plan.schedule.agent_rounds_per_update * _at_once(plan)
     return (_rollout(plan, shapes) or 0) if agent_rounds * _LOOK_CLOSER > free.num_bytes else 0
 
 
@@ -143,8 +170,15 @@ def _rollout(plan: Plan, shapes: PyTree) -> int | None:
     collect = getattr(plan.population.learner, "collect", None)
     if collect is None:
         return None
-    several = plan.population.num_seeds > 1
-    return memory.num_bytes(jax.eval_shape(jax.vmap(collect) if several else collect, shapes)[1])
+    if plan.population.num_seeds > 1:
+        shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), shapes)
+    return _at_once(plan) * memory.num_bytes(jax.eval_shape(collect, shapes)[1])
+
+
+def _at_once(plan: Plan) -> int:
+    """How many policies gather a rollout at a time: one on each device that a CPU deals them out to, elsewhere all."""
+    size, devices = plan.population.size, _num_devices(plan)
+    return devices if jax.default_backend() == "cpu" and size % devices == 0 else size
 
 
 def _rounded(number: float) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from jaxtyping import PyTree
 from omegaconf import DictConfig
 
@@ -22,6 +23,7 @@ from . import (
     loggers,
     objective,
     pareto,
+    processors,
     provenance,
     resuming,
     run_folder,
@@ -35,7 +37,7 @@ from .build import Scenario
 from .distributed import ALONE, Group
 from .loop import Schedule
 from .objective import Objective
-from .population import Population, population_of
+from .population import Population, num_apart, population_of
 from .settings import Settings
 
 _RESUME_KEYS = ("resume", "resume_step")
@@ -106,6 +108,8 @@ def prepare(given: DictConfig, overrides: Sequence[str], group: Group = ALONE) -
         told = saved_config.told(saved_config.read(folder), overrides)
         given, overrides = _resumed_config(folder, overrides)
     settings = compose.settings(given, overrides)
+    if group.count == 1:
+        processors.split(processors.number(num_apart(settings), settings.distributed.devices))
     build.check(settings)
     sweep.check(settings)
     tradeoff.check(settings)
@@ -113,7 +117,8 @@ def prepare(given: DictConfig, overrides: Sequence[str], group: Group = ALONE) -
     loggers.check(settings.logger)
     scenario = build.scenario(settings.game)
     fresh_news.check(settings, scenario)
-    population = population_of(settings, build.learner(settings, tradeoff.trained_on(settings, scenario)))
+    devices = distributed.devices(settings.distributed, group, num_apart(settings))
+    population = population_of(settings, build.learner(settings, tradeoff.trained_on(settings, scenario)), devices)
     num_updates = build.num_updates(settings, population.learner)
     schedule = Schedule(
         num_updates=num_updates,
@@ -121,7 +126,7 @@ def prepare(given: DictConfig, overrides: Sequence[str], group: Group = ALONE) -
         logging_interval=min(settings.logging_interval, num_updates),
         checkpoint_interval=settings.checkpoint_interval,
     )
-    placement = _placement(settings, population, group)
+    placement = _placement(settings, population, devices)
     resumed = None
     if folder is None:
         run_folder.check(settings, begun=automatic)
@@ -158,7 +163,8 @@ def _with_fresh_news(plan: Plan, folder: Path | None) -> Plan | None:
     if known[-1:] == [num_updates]:
         return None
     scenario = fresh_news.scenario_of(plan.scenario)
-    population = population_of(settings, build.learner(settings, scenario))
+    devices = distributed.devices(settings.distributed, plan.group, num_apart(settings))
+    population = population_of(settings, build.learner(settings, scenario), devices)
     resumed = None
     if folder is not None and (reached := [step for step in known if step <= num_updates]):
         within = folder / fresh_news.FOLDER
@@ -170,13 +176,12 @@ def _with_fresh_news(plan: Plan, folder: Path | None) -> Plan | None:
         scenario=scenario,
         population=population,
         resumed=resumed,
-        placement=_placement(settings, population, plan.group),
+        placement=_placement(settings, population, devices),
         part=fresh_news.FOLDER,
     )
 
 
-def _placement(settings: Any, population: Population, group: Group) -> Placement | None:
-    devices = distributed.devices(settings.distributed, group)
+def _placement(settings: Any, population: Population, devices: Sequence[jax.Device]) -> Placement | None:
     if len(devices) == 1:
         return None
     if population.evolves and population.size % len(devices):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from jaxdlb import ranges
 from jaxdlb.checks import check_size
 from jaxdlb.games import GAMES
+from jaxdlb.learners import sharding
 from jaxdlb.learners.population import Evolution, Mapper, PopulationBasedTraining, in_turn, side_by_side
 from jaxdlb.parameters import Shorthands
 
@@ -149,18 +150,26 @@ class AcrossValues(Population):
         )
 
 
-def population_of(settings: Any, learner: Any) -> Population:
-    """The learner with the seeds, or as the population, that the settings ask for.
+def num_apart(settings: Any) -> int:
+    """How many policies train that exchange nothing: seeds, at each value; a population counts as one."""
+    if settings.learner.population is not None:
+        return 1
+    return settings.learner.num_seeds * (1 if settings.across.over is None else len(settings.across.values))
+
+
+def population_of(settings: Any, learner: Any, devices: Sequence[jax.Device]) -> Population:
+    """The learner with the seeds, or as the population, that the settings ask for, to be trained on `devices`.
 
     Raises:
         ValueError: several seeds of a population, or settings of a population that are not allowed.
     """
     chosen = settings.learner
+    mapper = _mapper(devices, chosen.population or num_apart(settings))
     if settings.across.over is not None:
-        return _across_values(settings, learner)
+        return _across_values(settings, learner, mapper)
     if chosen.population is None:
         _check_untouched(chosen.evolution)
-        return Population(learner, settings.seed, chosen.num_seeds, _mapper())
+        return Population(learner, settings.seed, chosen.num_seeds, mapper)
     check_size("learner.population", chosen.population, 2)
     if chosen.num_seeds != 1:
         raise ValueError(
@@ -169,11 +178,11 @@ def population_of(settings: Any, learner: Any) -> Population:
         )
     with build.renamed("size", "learner.population"), build.named("learner.evolution", chosen.evolution):
         evolution = build.library(Evolution, chosen.evolution)
-        members = PopulationBasedTraining(learner, chosen.population, evolution, _mapper())
+        members = PopulationBasedTraining(learner, chosen.population, evolution, mapper)
     return Population(members, settings.seed, 1)
 
 
-def _across_values(settings: Any, learner: Any) -> AcrossValues:
+def _across_values(settings: Any, learner: Any, mapper: Mapper) -> AcrossValues:
     chosen, across = settings.learner, settings.across
     if chosen.population is not None:
         raise ValueError(f"learner.population is {chosen.population}; it must be null with across.over")
@@ -184,7 +193,7 @@ def _across_values(settings: Any, learner: Any) -> AcrossValues:
         )
     shorthands = GAMES.find(settings.game.name).shorthands
     count = chosen.num_seeds * len(across.values)
-    return AcrossValues(learner, settings.seed, count, _mapper(), across.over, tuple(across.values), shorthands)
+    return AcrossValues(learner, settings.seed, count, mapper, across.over, tuple(across.values), shorthands)
 
 
 def _check_untouched(evolution: Any) -> None:
@@ -197,6 +206,10 @@ def _check_untouched(evolution: Any) -> None:
             )
 
 
-def _mapper() -> Mapper:
-    """One CPU is kept busy by one seed or member; other devices, and several, are not."""
-    return in_turn if jax.default_backend() == "cpu" and jax.device_count() == 1 else jax.vmap
+def _mapper(devices: Sequence[jax.Device], size: int) -> Mapper:
+    """One CPU is kept busy by one seed or member, and so is each of several; other devices are not."""
+    if devices[0].platform != "cpu":
+        return jax.vmap
+    if len(devices) == 1:
+        return in_turn
+    return sharding.dealt(devices) if size % len(devices) == 0 else jax.vmap

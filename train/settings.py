@@ -120,7 +120,8 @@ class DistributedSettings:
     coordinator: str | None = None  # host:port of process 0, where it listens; null: one process
     num_processes: int | None = None  # how many are started, with a coordinator
     process_id: int | None = None  # which of them this one is, from 0
-    devices: int | None = None  # of each process, over which the run is spread; null: all
+    # of each process, over which the run is spread; null: all, of a CPU as many as it gains by
+    devices: int | None = None
     timeout: float = 60.0  # seconds without a sign of life after which a process is given up, and the others end
     connect_timeout: float = 300.0  # seconds in which all processes must have come
 

@@ -17,6 +17,8 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from jaxdlb.learners.population import Function, Mapper, in_turn
+
 AXIS = "env"  # of the mesh
 _NONE = -1  # no axis of a leaf
 
@@ -27,6 +29,7 @@ class Placement:
 
     mesh: Mesh
     state: PyTree  # a NamedSharding for each leaf
+    metrics: NamedSharding  # of updates, [K] or [K, members]
 
     @property
     def everywhere(self) -> NamedSharding:
@@ -65,13 +68,26 @@ def place(learner: Any, num_members: int, devices: Sequence[jax.Device]) -> Plac
         ValueError: neither members nor environments can be dealt out evenly.
     """
     check(learner, num_members, len(devices))
-    mesh = Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
+    mesh = _mesh(devices)
     if _are_dealt(num_members, len(devices)):
         axes = jax.tree.map(lambda _: 0, _shapes(learner))
     else:
         behind = int(num_members > 1)  # the axis of members
         axes = jax.tree.map(lambda axis: axis if axis == _NONE else axis + behind, _env_axes(learner))
-    return Placement(mesh, jax.tree.map(lambda axis: NamedSharding(mesh, _spec(axis)), axes))
+    # Where one process reads them all, metrics of members stay where they were computed: no device waits for another.
+    apart = _are_dealt(num_members, len(devices)) and len({each.process_index for each in devices}) == 1
+    metrics = NamedSharding(mesh, _spec(1 if apart else _NONE))
+    return Placement(mesh, jax.tree.map(lambda axis: NamedSharding(mesh, _spec(axis)), axes), metrics)
+
+
+def dealt(devices: Sequence[jax.Device]) -> Mapper:
+    """Members dealt out evenly over `devices`, on each of which they are `in_turn`: what is best for cores of a CPU."""
+    mesh, members = _mesh(devices), PartitionSpec(AXIS)
+
+    def mapper(of_one: Function) -> Function:
+        return jax.shard_map(in_turn(of_one), mesh=mesh, in_specs=members, out_specs=members, check_vma=False)
+
+    return mapper
 
 
 def check(learner: Any, num_members: int, num_devices: int) -> None:
@@ -89,6 +105,10 @@ def check(learner: Any, num_members: int, num_devices: int) -> None:
         f"num_envs is {num_envs}; it must be a multiple of {together}, for {num_devices} devices"
         f"{shared}, or num_seeds a multiple of {num_devices}"
     )
+
+
+def _mesh(devices: Sequence[jax.Device]) -> Mesh:
+    return Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
 
 
 def _are_dealt(num_members: int, num_devices: int) -> bool:

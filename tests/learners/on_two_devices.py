@@ -10,7 +10,10 @@ import jax
 import jaxdlb
 from jaxdlb import learners
 from jaxdlb.learners import ConsensusConfig, MAPPOConfig, sharding
+from jaxdlb.learners.population import in_turn
 from jaxdlb.networks import NetworkConfig
+from train import loop
+from train.population import Population
 
 COLLECTIVES = r" (all-reduce|all-gather|all-to-all|collective-permute|collective-broadcast|reduce-scatter)(?:-start)?\("
 GAME = jaxdlb.make("dlb", num_nodes=2)
@@ -25,13 +28,13 @@ LEARNERS = {
 }
 
 
-def program(learner, num_members, num_devices):
+def program(learner, num_members, num_devices, mapper=jax.vmap):
     """Placement, first state and compiled update of some members of a learner on some devices."""
     placement = sharding.place(learner, num_members, jax.devices()[:num_devices])
     init, update = lambda: learner.init(jax.random.key(0)), learner.update
     if num_members > 1:
         keys = jax.random.split(jax.random.key(0), num_members)
-        init, update = lambda: jax.vmap(learner.init)(keys), jax.vmap(learner.update)
+        init, update = lambda: mapper(learner.init)(keys), mapper(learner.update)
     shardings = {"in_shardings": (placement.state,), "out_shardings": (placement.state, placement.state.num_updates)}
     return placement, init, jax.jit(update, **shardings).lower(jax.eval_shape(init)).compile()
 
@@ -40,15 +43,22 @@ def collectives(compiled):
     return collections.Counter(re.findall(COLLECTIVES, compiled.as_text()))
 
 
-def trained(learner, num_devices):
-    """The policy after two updates on so many devices, and the collectives of an update."""
-    placement, init, update = program(learner, 1, num_devices)
+def trained(learner, num_members, num_devices, mapper=jax.vmap):
+    """The collectives of an update on so many devices, and the utility and the policies after two."""
+    placement, init, update = program(learner, num_members, num_devices, mapper)
     state = placement.made(init)
     for _ in range(2):
         state, metrics = jax.block_until_ready(update(state))
     state = placement.fetched(state)
     numbers = [float(each) for leaf in jax.tree.leaves(learner.policy_variables(state).actor) for each in leaf.ravel()]
-    return collectives(update), [float(metrics["utility"]), *numbers]
+    return collectives(update), [float(metrics["utility"].sum()), *numbers]
+
+
+def of_an_interval(learner):
+    """The collectives of what a launcher runs between two visits to the host, of four seeds on two devices."""
+    placement = sharding.place(learner, 4, jax.devices())
+    population = Population(learner, 0, 4, sharding.dealt(jax.devices()))
+    return collectives(loop.compiled(population, population.template(), 3, placement))
 
 
 def main():
@@ -56,9 +66,12 @@ def main():
     for name in sys.argv[1:]:
         config, network = LEARNERS[name]
         learner = learners.make(GAME, config, network=network)
-        told[name] = [trained(learner, num_devices) for num_devices in (1, 2)]
+        told[name] = [trained(learner, 1, num_devices) for num_devices in (1, 2)]
     config, network = LEARNERS["steps"]
-    told["seeds"] = collectives(program(learners.make(GAME, config, network=network), 2, 2)[2])
+    learner = learners.make(GAME, config, network=network)
+    told["seeds"] = collectives(program(learner, 2, 2)[2])
+    told["interval"] = of_an_interval(learner)
+    told["dealt"] = [trained(learner, 4, 1, in_turn), trained(learner, 4, 2, sharding.dealt(jax.devices()))]
     print(json.dumps(told))
 
 

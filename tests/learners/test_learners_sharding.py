@@ -42,7 +42,7 @@ def test_an_update_on_two_devices_sums_over_them_and_exchanges_nothing_else(told
     assert set(on_two) == {"all-reduce"}
 
 
-@pytest.mark.parametrize("name", ["steps", "sequences", "consensus"])
+@pytest.mark.parametrize("name", ["steps", "sequences", "consensus", "dealt"])
 def test_two_devices_train_to_the_result_of_one(told, name):
     (_, one), (_, two) = told[name]
     np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-5)
@@ -50,6 +50,9 @@ def test_two_devices_train_to_the_result_of_one(told, name):
 
 def test_seeds_on_devices_of_their_own_exchange_nothing(told):
     assert told["seeds"] == {}
+    (_, _), (of_dealt, _) = told["dealt"]
+    assert of_dealt == {}
+    assert told["interval"] == {}  # metrics too stay where they are: a device that is ahead waits for nobody
 
 
 def learner_of(**sizes):

@@ -10,9 +10,11 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from .. import cli, launch, objective, own_conf
+from .. import cli, launch, objective, own_conf, processors
 from . import outcomes, stopping
 from .outcomes import Outcome
+
+_SIDE_BY_SIDE = ("joblib", "submitit_local", "ray")  # whose jobs keep the cores of one machine busy together
 
 
 def job(given: DictConfig) -> float:
@@ -32,6 +34,8 @@ def job(given: DictConfig) -> float:
     given.run_dir = str(folder)
     if not in_this_process(hydra):
         cli.tune()
+    if hydra.runtime.choices["hydra/launcher"] in _SIDE_BY_SIDE:
+        processors.leave_whole()
     ended = dataclasses.replace(begun, status=stopping.asked(sweep))
     if ended.status is None:
         status, value = _run(given, own_conf.passed_on(hydra.overrides))

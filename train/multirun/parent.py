@@ -12,8 +12,9 @@ import jax
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, OmegaConf
 
-from .. import cli, compose, distributed, errors, hydra_cli, launch, own_conf, run_folder
+from .. import cli, compose, distributed, errors, hydra_cli, launch, own_conf, processors, run_folder
 from ..objective import Objective
+from ..population import num_apart
 from . import outcomes, proposals, report
 from .job import in_this_process, job
 from .stopping import Stopping
@@ -65,7 +66,11 @@ def prepare(arguments: Sequence[str]) -> Sweep:
         raise ValueError(f"{key} takes several values; it must be the same for all jobs of a sweep")
     proposes = hydra.runtime.choices["hydra/sweeper"] != "basic"
     own = own_conf.among(given)
-    plans = [_planned([*each, *own]) for each in proposals.command_lines(space, proposes=proposes)]
+    jobs = [[*each, *own] for each in proposals.command_lines(space, proposes=proposes)]
+    composed = [compose.from_conf(overrides) for overrides in jobs]
+    processors.split(max(processors.number(num_apart(each), each.distributed.devices) for each in composed))
+    jax.devices()  # before a job says anything else
+    plans = [_planned(*job) for job in zip(composed, jobs, strict=True)]
     folder = Path(hydra.sweep.dir) if hydra.sweep.dir else None
     if folder is not None:
         run_folder.check_new("hydra.sweep.dir", folder)
@@ -80,8 +85,7 @@ def prepare(arguments: Sequence[str]) -> Sweep:
     )
 
 
-def _planned(overrides: Sequence[str]) -> launch.Plan:
-    composed = compose.from_conf(overrides)
+def _planned(composed: DictConfig, overrides: Sequence[str]) -> launch.Plan:
     distributed.refuse(composed.distributed, "in a sweep, whose runs take turns")
     for key in _KEPT:
         if composed[key] is not None:
