@@ -263,6 +263,18 @@ def measured(game: Any, state: Any, params: Any) -> dict[str, Shaped[Array, "...
 
 
 @runtime_checkable
+class Foreseeing(Protocol):
+    """What a game may have besides `Game`, if much of what comes can be told from its state, whoever does what."""
+
+    def potential(self, state: Any, params: Any) -> Float[Array, " N"]:
+        """About what each agent earns from here to the end of the episode, in units of its reward; 0 at the end.
+
+        The nearer it is, the less is left for a critic to learn and the sooner an agent is told what its action did.
+        """
+        ...
+
+
+@runtime_checkable
 class TakingTurns(Protocol):
     """What a game may have besides `Game`, if few of its agents have a choice in one step: the others cost nothing."""
 

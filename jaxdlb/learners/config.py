@@ -50,6 +50,8 @@ class MAPPOConfig(Hyperparameters):
     # must divide num_envs · rollout_length, with memory num_envs; null: the largest divisor up to 16
     num_minibatches: int | None = parameter(POSITIVE_COUNT, None)
     critic: str = parameter(("global_state", "observation"), "global_state")  # what the critic sees in training
+    # whether rewards are shaped by the potential that the game states: it must state one, and the critic see all
+    shape_rewards: bool = parameter(SWITCH, False)
     # what an action answers for: the agent's whole reward, or the own utilities of itself and of those it chose; auto:
     # chosen where the game states what that takes
     credit: str = parameter(("auto", "chosen", "whole"), "auto")

@@ -290,6 +290,56 @@ def test_the_future_is_discounted_by_the_time_that_passes():
     np.testing.assert_allclose(target, advantage + 2, rtol=1e-6)
 
 
+FARM = jaxdlb.make("farm", num_workers=3)
+SHAPED = dataclasses.replace(TINY, rollout_length=48, stagger=0, gamma=1.0, shape_rewards=True)
+
+
+def on_a_farm(**change):
+    """A learner on jobs of 12 tasks, during which a worker may fail."""
+    params = FARM.default_params(job=12, failure_rate=0.02, rejoin_rate=0.5)
+    return make_learner(dataclasses.replace(SHAPED, **change), FARM, lambda key: params)
+
+
+def test_shaping_adds_to_an_episode_no_more_than_the_potential_of_its_start():
+    """So it ranks policies as they are; what is reported is not shaped at all."""
+    state = jax.jit(on_a_farm().init)(jax.random.key(0))
+    shaped, plain = (jax.jit(on_a_farm(shape_rewards=each).collect)(state)[1].steps for each in (True, False))
+    for name in ("action", "reward", "metrics"):
+        assert_equal(getattr(shaped, name), getattr(plain, name))
+    added = np.asarray(shaped.earned - plain.earned)
+    assert np.abs(added).max() > 0.1
+    at = state.environments
+    start = np.asarray(jax.vmap(FARM.potential)(at.state, at.params))
+    ends = [np.flatnonzero(shaped.last[:, env])[0] + 1 for env in range(4)]  # of the first episode of each
+    found = np.stack([added[:end, env].sum(axis=0) for env, end in enumerate(ends)])
+    np.testing.assert_allclose(found, -start, rtol=1e-4)
+
+
+def test_shaping_discounts_the_potential_by_the_time_that_passes():
+    learner = on_a_farm(gamma=0.9)
+    state = jax.jit(learner.init)(jax.random.key(0))
+    plain = jax.jit(on_a_farm(gamma=0.9, shape_rewards=False).collect)(state)[1].steps
+    shaped = jax.jit(learner.collect)(state)[1].steps
+    step = jax.jit(jax.vmap(FARM.step))
+    at = state.environments
+    after, timestep = step(jax.random.split(jax.random.key(0), 4), at.state, shaped.action[0], at.params)
+    before, then = (np.asarray(jax.vmap(FARM.potential)(each, at.params)) for each in (at.state, after))
+    expected = (0.9 ** np.asarray(timestep.elapsed) * np.asarray(timestep.discount))[:, None] * then - before
+    np.testing.assert_allclose(shaped.earned[0] - plain.earned[0], expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("game", "change", "message"),
+    [
+        (GAME, {}, r"^shape_rewards is true; it must be false in dlb, which states no potential"),
+        (FARM, {"critic": "observation"}, r"^shape_rewards is true; it must be false with critic=observation"),
+    ],
+)
+def test_what_cannot_shape_rewards_is_refused(game, change, message):
+    with pytest.raises(ValueError, match=message):
+        make_learner(dataclasses.replace(SHAPED, **change), game, None)
+
+
 @pytest.mark.parametrize("kind", ["mlp", "pointer"])
 @pytest.mark.parametrize(
     "space",

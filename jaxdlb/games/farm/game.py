@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from jaxdlb import parameters
 from jaxdlb.checks import POSITIVE, POSITIVE_COUNT, Interval
 from jaxdlb.game import Column, TimeStep, mixed_rewards
-from jaxdlb.games.farm import chances, columns, dynamics, generator, utility, views
+from jaxdlb.games.farm import chances, columns, dynamics, foresight, generator, utility, views
 from jaxdlb.games.farm.bound import Unhindered, makespan_bound
 from jaxdlb.games.farm.costs import LAWS, Costs
 from jaxdlb.games.farm.dynamics import Event
@@ -198,6 +198,12 @@ class Farm:
     def global_state(self, state: State, params: Params) -> Float[Array, " G"]:
         """The farm as a centralised critic sees it in training, float32 [12 N + 13]; see `views.global_state`."""
         return views.global_state(state, params, self.costs)
+
+    def potential(self, state: State, params: Params) -> Float[Array, " N"]:
+        """What everybody still earns as far as it is foreseen; 0 where idle time counts."""
+        if self.objective != "makespan":
+            return jnp.zeros(self.num_workers)
+        return jnp.broadcast_to(foresight.potential(state, params, self.costs), self.num_workers)
 
     def true_observation(self, state: State, params: Params) -> Observation:
         """The observation with the speeds that workers have now, for oracles."""

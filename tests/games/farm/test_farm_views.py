@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import optimize
 
 from jaxdlb.games.farm import Farm, views
 from jaxdlb.games.farm.types import Phase
@@ -35,7 +36,8 @@ def a_state(seed):
     times = {name: random.uniform(0.1, 9, NUM_WORKERS) for name in ("until_back", "waited", "told_wait", "last_time")}
     changes = {
         "time": 7.0,
-        "remaining": random.integers(50, 200) + returned[:, 1].sum(),
+        "until_change": np.where(random.random(NUM_WORKERS) < 0.5, random.uniform(0.1, 12, NUM_WORKERS), np.inf),
+        "remaining": random.integers(*((1, 4) if seed % 2 else (50, 200))) + returned[:, 1].sum(),
         "next_task": random.integers(0, 200),
         "returned": returned,
         "phase": phase,
@@ -175,6 +177,26 @@ def test_a_critic_sees_every_worker_and_the_farm():
         np.testing.assert_allclose(found[number, : len(expected)], expected, rtol=1e-5, atol=1e-5, err_msg=f"{number}")
 
 
+def end_of(state):
+    """When all is done if what is not in hand is shared in the best way: by bisection, worker by worker."""
+    free_in, speeds, last, work = [], [], 0.0, 2.0 * float(state.remaining)
+    for i in range(NUM_WORKERS):
+        busy, back, change = state.phase[i] == Phase.BUSY, float(state.until_back[i]), float(state.until_change[i])
+        if busy and change < back:
+            work += 2.0 * float(state.chunk_size[i])
+            continue
+        moment = change if state.phase[i] == Phase.ABSENT else busy * back
+        last = max(last, busy * back)
+        if np.isfinite(moment):
+            free_in.append(moment)
+            speeds.append(i + 1.0)
+    if not speeds:
+        return work / 0.15
+    free_in, speeds = np.array(free_in), np.array(speeds)
+    latest = (work + speeds @ free_in) / speeds.sum() + 1
+    return max(last, optimize.brentq(lambda time: speeds @ np.maximum(time - free_in, 0) - work, 0, latest))
+
+
 def test_a_critic_foresees_what_is_left_where_nothing_changes():
     """Speeds stay and tasks cost the same, so what is foreseen is what is: the work left, at the speeds present."""
     found = np.asarray(seen("global_state"), np.float64)[:, 9 * NUM_WORKERS + 7 :]
@@ -186,4 +208,16 @@ def test_a_critic_foresees_what_is_left_where_nothing_changes():
         work = float(state.remaining) * 2.0 + np.where(busy, np.asarray(state.until_back) * np.arange(1, 6), 0).sum()
         total = np.arange(1, 6)[np.asarray(state.phase) != Phase.ABSENT].sum()
         needed = work / max(total, 0.15)
-        np.testing.assert_allclose(farm, [ideal, work, needed, needed, needed / ideal, 1], rtol=1e-4)
+        expected = [ideal, work, needed, needed, needed / ideal, 1]
+        np.testing.assert_allclose(farm, expected, rtol=1e-4, err_msg=f"{number}")
+
+
+def test_what_everybody_still_earns_is_foreseen_up_to_the_last_chunk():
+    found = np.asarray(seen("potential"))
+    ends = np.array([end_of(state) for state in states()[0]])
+    np.testing.assert_allclose(found, -(ends * 15 / 1000)[:, None].repeat(NUM_WORKERS, 1), rtol=1e-4)
+    waits = [float(np.where(np.asarray(state.phase) == Phase.BUSY, state.until_back, 0).max()) for state in states()[0]]
+    assert 3 <= sum(end <= wait for end, wait in zip(ends, waits, strict=True)) < NUM_STATES / 2
+    over = states()[0][0].replace(over=jnp.bool_(True))
+    assert not GAME.potential(over, PARAMS).any()
+    assert not Farm(NUM_WORKERS, objective="idle").potential(START, PARAMS).any()
