@@ -306,6 +306,24 @@ class MeasuredAtReset(Ticking):
         return {"rest": jnp.ones(3)}
 
 
+@broken("potential gives an array of shape (); it must give one of (")
+class PotentialOfAll(Ticking):
+    def potential(self, state, params):
+        return jnp.float32(0)
+
+
+@broken("it must be finite")
+class PotentialWithoutEnd(Ticking):
+    def potential(self, state, params):
+        return jnp.full(self.num_agents, -jnp.inf)
+
+
+@broken("at a true end; it must be 0")
+class PotentialAtTheEnd(Ticking):
+    def potential(self, state, params):
+        return -jnp.ones(self.num_agents)
+
+
 @broken("the column queue cannot be computed from the sums")
 class ColumnOfNothing(Ticking):
     @property

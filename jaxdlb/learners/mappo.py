@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -200,7 +200,8 @@ class MAPPO:
         """
         if not self.config.shape_rewards:
             return 0.0
-        before, after = (jax.vmap(self.game.potential)(each, at.params) for each in (at.state, end))
+        potential = jax.vmap(cast(Foreseeing, self.game).potential)
+        before, after = (potential(each, at.params) for each in (at.state, end))
         discount = state.hyperparameters.gamma**timestep.elapsed * timestep.discount
         return discount[:, None] * after - before
 

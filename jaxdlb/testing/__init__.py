@@ -8,7 +8,15 @@ import jax
 from jaxdlb.game import Entry, Game
 from jaxdlb.testing.declared import check_fresh, check_ranges, check_refusals, check_shorthands, check_sizes, variants
 from jaxdlb.testing.players import check_heuristics
-from jaxdlb.testing.rounds import check_columns, check_facts, check_laws, check_transformations, check_types, play
+from jaxdlb.testing.rounds import (
+    check_columns,
+    check_facts,
+    check_laws,
+    check_potential,
+    check_transformations,
+    check_types,
+    play,
+)
 
 __all__ = ["check_game"]
 
@@ -52,6 +60,7 @@ def _check(game: Game, entry: Entry | None, seed: int) -> None:
     rollouts = play(game, several, jax.random.key(seed))
     check_transformations(game, several, rollouts)
     check_columns(game, rollouts)
+    check_potential(game, rollouts)
     check_sizes(game)
     check_refusals(game, params)
     shorthands: Any = entry.shorthands if entry is not None else {}

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 
 from jaxdlb import parameters, spaces
-from jaxdlb.game import Column, Game, max_deciders, measured, mixed_rewards
+from jaxdlb.game import Column, Foreseeing, Game, max_deciders, measured, mixed_rewards
 from jaxdlb.spaces import Box, Discrete, Simplex, Space
 from jaxdlb.testing.claims import claim, claim_alike, claim_no_nan, claim_same
 
@@ -135,6 +135,21 @@ def check_columns(game: Game, rollouts: Sequence[Rollout]) -> None:
         sums = _sums(each) | _summed(of_states[1:])
         for name, column in game.columns.items():
             _check_column(name, column, sums)
+
+
+def check_potential(game: Game, rollouts: Sequence[Rollout]) -> None:
+    """A potential, where the game states one, is a finite number for each agent, and 0 at a true end."""
+    if not isinstance(game, Foreseeing):
+        return
+    stated = jax.jit(game.potential)
+    for each in rollouts:
+        for state, timestep in zip(each.states, each.timesteps, strict=True):
+            found = np.asarray(stated(state, each.params))
+            shape = (game.num_agents,)
+            claim(found.shape == shape, f"potential gives an array of shape {found.shape}; it must give one of {shape}")
+            claim(np.all(np.isfinite(found)), f"potential gives {found}; it must be finite")
+            at_end = float(timestep.discount) == 0
+            claim(not (at_end and np.any(found)), f"potential gives {found} at a true end; it must be 0")
 
 
 def _check_column(name: str, column: Column, sums: Mapping[str, Any]) -> None:
