@@ -19,7 +19,7 @@ _LOOK_CLOSER = 2**16  # bytes of an agent's round: if all fitted at that, shapes
 _EXHAUSTED = "RESOURCE_EXHAUSTED"
 
 
-class _Setting(NamedTuple):
+class Setting(NamedTuple):
     """A key that can be lowered, and the bytes that are proportional to its value."""
 
     key: str
@@ -142,7 +142,7 @@ def _refusal(plan: Plan, shapes: PyTree, needed: int, free: Free) -> str:
     return f"network.hidden is {list(plan.network.hidden)}; it must be narrower here, or network.critic_hidden: {why}"
 
 
-def _settings(plan: Plan, shapes: PyTree, needed: int) -> list[_Setting]:
+def _settings(plan: Plan, shapes: PyTree, needed: int) -> list[Setting]:
     """What can be lowered, in the order in which it costs learning least."""
     population, config = plan.population, plan.population.learner.config
     size, devices = population.size, _num_devices(plan)
@@ -150,11 +150,11 @@ def _settings(plan: Plan, shapes: PyTree, needed: int) -> list[_Setting]:
     grows = sum(memory.num_bytes(getattr(of_one, name, ())) for name in _PER_ENVIRONMENT)
     kept = memory.num_bytes(getattr(of_one, "replay", ()))
     found = [
-        *([_Setting("distributed.devices", _that_share(plan), needed - state, size)] if size % devices == 0 else []),
-        _Setting("learner.replay_length", getattr(config, "replay_length", 1), kept),
-        _Setting("learner.num_envs", getattr(config, "num_envs", 1), needed - state + grows),
-        _Setting("learner.population" if population.evolves else "learner.num_seeds", population.size, needed),
-        _Setting("learner.rollout_length", getattr(config, "rollout_length", 1), needed - state),
+        *([Setting("distributed.devices", _that_share(plan), needed - state, size)] if size % devices == 0 else []),
+        Setting("learner.replay_length", getattr(config, "replay_length", 1), kept),
+        Setting("learner.num_envs", getattr(config, "num_envs", 1), needed - state + grows),
+        Setting("learner.population" if population.evolves else "learner.num_seeds", population.size, needed),
+        Setting("learner.rollout_length", getattr(config, "rollout_length", 1), needed - state),
     ]
     return [each for each in found if each.value > 1 and each.num_bytes > 0]
 

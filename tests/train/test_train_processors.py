@@ -1,6 +1,7 @@
 """Policies that train side by side on a CPU have devices of their own, and train to what they do on one."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -11,7 +12,7 @@ from processes import quick_environment
 
 from jaxdlb import checkpoint
 from jaxdlb.compilation import usable_cores
-from train import processors
+from train import memory, processors
 from train.loggers import metrics_file
 
 
@@ -100,6 +101,23 @@ def test_policies_on_devices_of_their_own_train_to_what_they_do_on_one(here, tra
     done = train("resume=spread", more[0])
     assert done.status == 0, done.err
     assert [checkpoint.steps(here / run / "checkpoints")[-1] for run in ("spread", "one")] == [reached + 2] * 2
+
+
+def test_policies_that_train_at_once_take_memory_at_once(here):
+    def told(devices):
+        out = launch(here, *TINY, "learner.num_seeds=3", f"distributed.devices={devices}", "--dry_run").stdout
+        found = re.findall(r"^ +(temporaries|state|a rollout) +([\d.,]+) (KiB|MiB)$", out, re.MULTILINE)
+        return {name: float(number.replace(",", "")) * 1024 ** (unit == "MiB") for name, number, unit in found}
+
+    one, three = told(1), told(3)
+    assert three["a rollout"] == pytest.approx(3 * one["a rollout"], rel=0.01)
+    assert three["state"] == pytest.approx(one["state"], rel=0.05)
+    assert three["temporaries"] > 1.5 * one["temporaries"]
+
+
+def test_devices_that_are_too_many_for_the_memory_go_down_to_what_policies_are_dealt_out_to():
+    setting = memory.Setting("distributed.devices", 6, num_bytes=600, divides=6)
+    assert [setting.at_most(number) for number in (5.9, 3.0, 2.9, 0.9)] == [3, 3, 2, 0]
 
 
 def test_jobs_of_a_sweep_share_the_devices_of_the_one_that_gains_by_most(here):
