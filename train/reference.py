@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from . import config, paths
@@ -57,5 +58,6 @@ def _commented(text: str, meaning: str) -> Iterator[str]:
 def _written(value: Any) -> str:
     """A value on one line, as the command line takes it."""
     plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-    text = OmegaConf.to_yaml({"value": plain}).removeprefix("value:").strip()
-    return str(plain).replace("'", "") if "\n" in text else text
+    if isinstance(plain, list | dict):
+        return yaml.safe_dump(plain, default_flow_style=True, width=float("inf"), sort_keys=False).strip()
+    return OmegaConf.to_yaml({"value": plain}).removeprefix("value:").strip()

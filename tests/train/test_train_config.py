@@ -6,6 +6,8 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import yaml
+from omegaconf import OmegaConf
 
 import jaxdlb
 from jaxdlb import compilation, evaluation
@@ -55,6 +57,15 @@ def test_every_key_is_printed_with_its_default_and_what_it_means():
     assert "null: linspace(0.2, 0.9, N)" in " ".join(printed.split()).replace("# ", "")
     silent = [line for line in printed.splitlines() if "#" not in line and not line.endswith(":")]
     assert not silent, silent
+
+
+@pytest.mark.parametrize(
+    "overrides", [[], ["experiment=farm"], ["evaluation.actions=[greedy]"], ["experiment=pods_headline"]]
+)
+def test_what_is_printed_is_yaml_that_reads_as_the_config(overrides):
+    given = compose.from_conf(overrides)
+    expected = {name: each for name, each in OmegaConf.to_container(given).items() if name != "hydra"}
+    assert yaml.safe_load(reference.keys(given)) == expected
 
 
 def test_every_game_and_learner_of_the_registries_can_be_chosen():
