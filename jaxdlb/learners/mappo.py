@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,8 @@ import optax
 from flax import struct
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from jaxdlb.game import Foreseeing, Game, TimeStep
-from jaxdlb.learners import credit, environments, losses, minibatches, own
+from jaxdlb.game import Game, TimeStep
+from jaxdlb.learners import credit, environments, losses, minibatches, own, shaping
 from jaxdlb.learners.advantage import generalised_advantages
 from jaxdlb.learners.config import Hyperparameters, MAPPOConfig, hyperparameters
 from jaxdlb.learners.credit import Credit
@@ -188,22 +188,10 @@ class MAPPO:
             lambda: self._value_of(state, memories.critic, self._see(timestep.observation, end, at.params)),
             lambda: jnp.zeros_like(outlook.value),
         )
-        shaping = self._shaping(state, at, timestep, end)
-        return (following, memories, fixed_memory), self.steps(outlook, at.first, action, timestep, end_value, shaping)
-
-    def _shaping(
-        self, state: LearnerState, at: Environments, timestep: TimeStep, end: PyTree
-    ) -> Float[Array, "E N"] | float:
-        """F = γ^elapsed · Φ(s′) − Φ(s), Φ the potential that the game states: it changes no policy's rank.
-
-        Ng, Harada and Russell 1999, "Policy invariance under reward transformations", ICML.
-        """
-        if not self.config.shape_rewards:
-            return 0.0
-        potential = jax.vmap(cast(Foreseeing, self.game).potential)
-        before, after = (potential(each, at.params) for each in (at.state, end))
-        discount = state.hyperparameters.gamma**timestep.elapsed * timestep.discount
-        return discount[:, None] * after - before
+        shaped: Float[Array, "E N"] | float = 0.0
+        if self.config.shape_rewards:
+            shaped = shaping.added(self.game, state.hyperparameters.gamma, at, timestep, end)
+        return (following, memories, fixed_memory), self.steps(outlook, at.first, action, timestep, end_value, shaped)
 
     def look(
         self, state: LearnerState, memories: Memories, seen: Views[PyTree], legal: PyTree, first: Bool[Array, " E"]
@@ -222,11 +210,11 @@ class MAPPO:
         action: PyTree,
         timestep: TimeStep,
         end_value: Float[Array, "E N"],
-        shaping: Float[Array, "E N"] | float = 0.0,
+        shaped: Float[Array, "E N"] | float = 0.0,
     ) -> Steps:
         """What is recorded of one step in E environments, given what it looked like before, and what came of it.
 
-        `shaping` is added to what agents earned in what they learn from, and in nothing that is reported.
+        `shaped` is added to what agents earned in what they learn from, and in nothing that is reported.
         """
         return Steps(
             views=outlook.views,
@@ -239,7 +227,7 @@ class MAPPO:
             value=outlook.value,
             end_value=end_value,
             reward=timestep.reward,
-            earned=self.credit.earned(timestep) + shaping,
+            earned=self.credit.earned(timestep) + shaped,
             selfishness=jnp.zeros_like(timestep.discount) if timestep.selfishness is None else timestep.selfishness,
             discount=timestep.discount,
             last=timestep.last,
@@ -396,26 +384,14 @@ def make(game: Game, network: NetworkConfig, config: MAPPOConfig, sample_params:
         ValueError: the network, the credit, the shaping of rewards or the fixed agents do not fit the game, or the
             number of minibatches does not divide the rollout.
     """
-    _check_shaping(game, config)
+    if config.shape_rewards:
+        shaping.check(game, config.critic)
     networks = build(game, network, critic=config.critic, share_parameters=config.share_parameters)
     given = credit.find(game, config.credit)
     fixed = find(game, config.fixed_agents, config.fixed_policy)
     learner = MAPPO(game, networks, config, sample_params, given, fixed)
     resolved = dataclasses.replace(config, num_minibatches=learner.num_minibatches, credit=given.name)
     return dataclasses.replace(learner, config=resolved)
-
-
-def _check_shaping(game: Game, config: MAPPOConfig) -> None:
-    """Raise ValueError if rewards are to be shaped by what there is not, or by what the critic must not see."""
-    if not config.shape_rewards:
-        return
-    if not isinstance(game, Foreseeing):
-        raise ValueError(f"shape_rewards is true; it must be false in {game.name}, which states no potential")
-    if config.critic != "global_state":
-        raise ValueError(
-            f"shape_rewards is true; it must be false with critic={config.critic}, since the potential is that of the "
-            "whole state"
-        )
 
 
 def entropy_coef(hyper: Hyperparameters, num_updates: Int[Array, ""]) -> Float[Array, ""]:
