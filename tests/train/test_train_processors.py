@@ -120,6 +120,15 @@ def test_devices_that_are_too_many_for_the_memory_go_down_to_what_policies_are_d
     assert [setting.at_most(number) for number in (5.9, 3.0, 2.9, 0.9)] == [3, 3, 2, 0]
 
 
+@pytest.mark.parametrize(("asked", "expected"), [((), 1), (("distributed.devices=2",), 2)])
+def test_jobs_side_by_side_have_one_device_each_unless_they_ask_for_more(here, asked, expected):
+    settings = (*TINY, *asked, "evaluation.enabled=false", "evaluation.held_out_episodes=0", "total_agent_rounds=96")
+    side_by_side = ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=sweep")
+    launch(here, "-m", *settings, *side_by_side, "learner.num_seeds=2", "seed=1,2")
+    counts = [provenance(each)["launches"][-1]["device"]["count"] for each in sorted((here / "sweep").glob("[0-9]"))]
+    assert counts == [expected] * 2
+
+
 def test_jobs_of_a_sweep_share_the_devices_of_the_one_that_gains_by_most(here):
     settings = (*TINY, "evaluation.enabled=false", "evaluation.held_out_episodes=0", "total_agent_rounds=96")
     done = launch(here, "-m", *settings, "learner.num_seeds=1,2", "hydra.sweep.dir=sweep")

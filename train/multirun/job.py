@@ -34,7 +34,7 @@ def job(given: DictConfig) -> float:
     given.run_dir = str(folder)
     if not in_this_process(hydra):
         cli.tune()
-    if hydra.runtime.choices["hydra/launcher"] in _SIDE_BY_SIDE:
+    if hydra.runtime.choices["hydra/launcher"] in _SIDE_BY_SIDE and given.distributed.devices is None:
         processors.leave_whole()
     ended = dataclasses.replace(begun, status=stopping.asked(sweep))
     if ended.status is None:

@@ -59,7 +59,8 @@ def prepare(arguments: Sequence[str]) -> Sweep:
     flags = [text for text in arguments if text not in given]
     given = compose.without_globs(given)
     space, hydra = compose.sweep(given)
-    if not in_this_process(hydra):
+    here = in_this_process(hydra)
+    if not here:
         jax.config.update("jax_platforms", "cpu")
     keys = proposals.swept_keys(space)
     for key in {*keys} & {*_SAME}:
@@ -68,7 +69,9 @@ def prepare(arguments: Sequence[str]) -> Sweep:
     own = own_conf.among(given)
     jobs = [[*each, *own] for each in proposals.command_lines(space, proposes=proposes)]
     composed = [compose.from_conf(overrides) for overrides in jobs]
-    processors.split(max(processors.number(num_apart(each), each.distributed.devices) for each in composed))
+    processors.split(
+        max(processors.number(num_apart(each) if here else 1, each.distributed.devices) for each in composed)
+    )
     jax.devices()  # before a job says anything else
     plans = [_planned(*job) for job in zip(composed, jobs, strict=True)]
     folder = Path(hydra.sweep.dir) if hydra.sweep.dir else None
